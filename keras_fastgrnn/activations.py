@@ -1,0 +1,149 @@
+"""Nonlinearities of the paper that Keras does not have: piecewise-linear tanh and sigmoid."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keras_fastgrnn.keras_api import keras, register
+
+
+@dataclass(frozen=True)
+class PiecewiseLinear:
+    """The function `clip(slope * (x + shift), low, high)`."""
+
+    slope: float
+    shift: float
+    low: float
+    high: float
+
+
+PIECEWISE_LINEAR = {
+    "relu": PiecewiseLinear(1.0, 0.0, 0.0, math.inf),
+    "quant_tanh": PiecewiseLinear(1.0, 0.0, -1.0, 1.0),
+    "quant_sigmoid": PiecewiseLinear(0.5, 1.0, 0.0, 1.0),
+    "quant_sigmoid4": PiecewiseLinear(0.25, 2.0, 0.0, 1.0),
+}
+
+
+@register
+def quant_tanh(x):
+    """Piecewise-linear tanh: `clip(x, -1, 1)`.
+
+    Kusupati et al. 2018, section 3.3 ("quantTanh" in the authors' code).
+
+    Args:
+        x: Tensor of any shape.
+
+    Returns:
+        Tensor of the shape of `x`, values in [-1, 1].
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fastgrnn.activations import quant_tanh
+    >>> np.asarray(quant_tanh(np.array([-2.0, 0.5, 3.0], "float32"))).tolist()
+    [-1.0, 0.5, 1.0]
+    """
+    relu = keras.activations.relu
+    return relu(x, max_value=1.0) - relu(-x, max_value=1.0)
+
+
+@register
+def quant_sigmoid(x):
+    """Piecewise-linear sigmoid: `clip((x + 1) / 2, 0, 1)`.
+
+    Kusupati et al. 2018, section 3.3 ("quantSigm" in the authors' code).
+
+    Args:
+        x: Tensor of any shape.
+
+    Returns:
+        Tensor of the shape of `x`, values in [0, 1].
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fastgrnn.activations import quant_sigmoid
+    >>> np.asarray(quant_sigmoid(np.array([-2.0, 0.5, 3.0], "float32"))).tolist()
+    [0.0, 0.75, 1.0]
+    """
+    return _unit_ramp(x, PIECEWISE_LINEAR["quant_sigmoid"])
+
+
+@register
+def quant_sigmoid4(x):
+    """Wider piecewise-linear sigmoid: `clip((x + 2) / 4, 0, 1)`.
+
+    "quantSigm4" in the authors' code.
+
+    Args:
+        x: Tensor of any shape.
+
+    Returns:
+        Tensor of the shape of `x`, values in [0, 1].
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fastgrnn.activations import quant_sigmoid4
+    >>> np.asarray(quant_sigmoid4(np.array([-3.0, 1.0, 3.0], "float32"))).tolist()
+    [0.0, 0.75, 1.0]
+    """
+    return _unit_ramp(x, PIECEWISE_LINEAR["quant_sigmoid4"])
+
+
+def _unit_ramp(x, line: PiecewiseLinear):
+    return keras.activations.relu(line.slope * (x + line.shift), max_value=line.high)
+
+
+_OURS = {f.__name__: f for f in (quant_tanh, quant_sigmoid, quant_sigmoid4)}
+
+
+def get(identifier, argument: str = "activation") -> Callable:
+    """Returns the activation function that `identifier` names.
+
+    Like `keras.activations.get`, and it knows the functions of this module by their bare names.
+
+    Args:
+        identifier: String, function, serialized function, or `None` for the linear function.
+        argument: String, the argument named in the error.
+
+    Returns:
+        A function from tensor to tensor.
+
+    Raises:
+        ValueError: If nothing answers to `identifier`.
+
+    Example:
+
+    >>> from keras_fastgrnn import activations
+    >>> activations.get("quant_tanh").__name__
+    'quant_tanh'
+    """
+    if isinstance(identifier, str) and identifier in _OURS:
+        return _OURS[identifier]
+    try:
+        return keras.activations.get(identifier)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"Received an invalid value for argument {argument}, expected the name of an "
+            f"activation (for example 'tanh', 'sigmoid', 'relu', {str(sorted(_OURS))[1:-1]}), "
+            f"or a function, got {identifier!r}."
+        ) from error
+
+
+def name_of(activation: Callable | None) -> str | None:
+    """Returns the short name of a known activation, or `None` for any other function.
+
+    Args:
+        activation: Function as `get` returns it, or `None` for the linear function.
+
+    Returns:
+        One of "linear", "relu", "sigmoid", "softmax", "tanh", "quant_tanh", "quant_sigmoid",
+        "quant_sigmoid4", or `None`.
+    """
+    if activation is None:
+        return "linear"
+    known = {n: getattr(keras.activations, n) for n in ("linear", "relu", "sigmoid", "softmax")}
+    known.update(_OURS, tanh=keras.activations.tanh)
+    return next((name for name, function in known.items() if function is activation), None)

@@ -1,0 +1,393 @@
+"""FastRNNCell and FastGRNNCell: weights, configuration and Keras's cell contract."""
+
+import inspect
+import math
+import numbers
+
+from keras_fastgrnn import activations, steps
+from keras_fastgrnn.keras_api import IS_TF_KERAS, keras, mixed_flavors_message, register
+
+
+def merged_signature(init, inner_init) -> inspect.Signature:
+    """Returns the signature of an `__init__` that passes `*args` and `**kwargs` on to another.
+
+    Args:
+        init: The outer `__init__`.
+        inner_init: The `__init__` that receives what the outer one does not name.
+
+    Returns:
+        The outer arguments, then the inner ones, without `self`, for `help` and editors.
+    """
+    own = inspect.signature(init).parameters
+    parameters = {**own, **inspect.signature(inner_init).parameters, **own}
+    listed = [
+        parameter
+        for name, parameter in parameters.items()
+        if name != "self" and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
+    ]
+    return inspect.Signature(sorted(listed, key=lambda parameter: parameter.kind))
+
+
+class FastCell(keras.layers.SimpleRNNCell):
+    """What both cells share. The arguments are documented at `FastGRNNCell`.
+
+    Keras's `SimpleRNNCell` gives the dropout masks, its part of the configuration and the cell's
+    contract; its weights and equations are replaced.
+    """
+
+    step = None
+    bias_names = ()
+    scalar_names = ()
+
+    def __init__(
+        self,
+        units,
+        activation="tanh",
+        use_bias=True,
+        kernel_initializer=None,
+        recurrent_initializer=None,
+        bias_initializer="ones",
+        kernel_regularizer=None,
+        recurrent_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        recurrent_constraint=None,
+        bias_constraint=None,
+        dropout=0.0,
+        recurrent_dropout=0.0,
+        seed=None,
+        kernel_rank=None,
+        recurrent_rank=None,
+        **kwargs,
+    ):
+        _check_integer("units", units, 1, math.inf)
+        _check_rate("dropout", dropout)
+        _check_rate("recurrent_dropout", recurrent_dropout)
+        for argument, rank in (("kernel_rank", kernel_rank), ("recurrent_rank", recurrent_rank)):
+            if rank is not None:
+                _check_integer(argument, rank, 1, units)
+        if not IS_TF_KERAS:
+            kwargs["seed"] = seed
+        super().__init__(
+            units,
+            activation=activations.get(activation),
+            use_bias=use_bias,
+            kernel_initializer=_matrix_initializer(kernel_initializer),
+            recurrent_initializer=_matrix_initializer(recurrent_initializer),
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            **kwargs,
+        )
+        self.seed = seed
+        self.kernel_rank = kernel_rank
+        self.recurrent_rank = recurrent_rank
+
+    def _set_scalar_initializers(self, **initializers):
+        for name, initializer in initializers.items():
+            argument = f"{name}_initializer"
+            setattr(self, argument, _scalar_initializer(argument, initializer))
+
+    def build(self, input_shape):
+        input_dim = input_shape[-1]
+        if self.kernel_rank is not None:
+            _check_integer("kernel_rank", self.kernel_rank, 1, min(input_dim, self.units))
+        self.kernel_factors = self._add_matrix("kernel", "kernel", input_dim)
+        self.recurrent_factors = self._add_matrix("recurrent_kernel", "recurrent", self.units)
+        for name in self.bias_names:
+            setattr(self, name, self._add_bias(name) if self.use_bias else None)
+        for name in self.scalar_names:
+            initializer = getattr(self, f"{name}_initializer")
+            logit = self.add_weight(name=f"{name}_logit", shape=(), initializer=initializer)
+            setattr(self, f"{name}_logit", logit)
+        self.built = True
+
+    def _add_matrix(self, name, argument_prefix, rows):
+        rank = getattr(self, f"{argument_prefix}_rank")
+        shapes = {name: (rows, self.units)}
+        if rank is not None:
+            shapes = {f"{name}_left": (rows, rank), f"{name}_right": (rank, self.units)}
+        initializer = getattr(self, f"{argument_prefix}_initializer")
+        return [
+            self.add_weight(
+                name=factor,
+                shape=shape,
+                initializer=_fresh(initializer, index),
+                regularizer=getattr(self, f"{argument_prefix}_regularizer"),
+                constraint=getattr(self, f"{argument_prefix}_constraint"),
+            )
+            for index, (factor, shape) in enumerate(shapes.items())
+        ]
+
+    def _add_bias(self, name):
+        return self.add_weight(
+            name=name,
+            shape=(self.units,),
+            initializer=_fresh(self.bias_initializer, self.bias_names.index(name)),
+            regularizer=self.bias_regularizer,
+            constraint=self.bias_constraint,
+        )
+
+    def step_weights(self, recurrent_mask=None):
+        """Returns what the step reads, as the tensors of this moment.
+
+        Args:
+            recurrent_mask: Tensor of shape `(batch, units)` that multiplies the state where it
+                enters the matrix, or `None`.
+
+        Returns:
+            `FastRNNWeights` or `FastGRNNWeights`.
+        """
+        raise TypeError(f"{type(self).__name__} has no equations of its own.")
+
+    def _shared_weights(self, recurrent_mask):
+        biases = {name: getattr(self, name) if self.use_bias else 0.0 for name in self.bias_names}
+        logits = {name: getattr(self, f"{name}_logit") for name in self.scalar_names}
+        return {
+            "kernel": tuple(self.kernel_factors),
+            "recurrent_kernel": tuple(self.recurrent_factors),
+            "activation": self.activation,
+            "recurrent_mask": recurrent_mask,
+            **biases,
+            **{name: keras.activations.sigmoid(logit) for name, logit in logits.items()},
+        }
+
+    def call(self, inputs, states, training=None):
+        h = states[0] if isinstance(states, (list, tuple)) else states
+        input_mask, recurrent_mask = self._dropout_masks(inputs, h, training)
+        if input_mask is not None:
+            inputs = inputs * input_mask
+        weights = self.step_weights(recurrent_mask)
+        h = weights.unit * self.step(inputs, h / weights.unit, weights)
+        return h, [h] if isinstance(states, (list, tuple)) else h
+
+    def _dropout_masks(self, inputs, h, training):
+        if IS_TF_KERAS:
+            return (
+                self.get_dropout_mask_for_cell(inputs, training),
+                self.get_recurrent_dropout_mask_for_cell(h, training),
+            )
+        masks = self.get_dropout_mask(inputs), self.get_recurrent_dropout_mask(h)
+        return masks if training else (None, None)
+
+    def get_initial_state(self, inputs=None, batch_size=None, dtype=None):
+        called_by_tf_keras = dtype is not None
+        if called_by_tf_keras != IS_TF_KERAS:
+            raise ValueError(mixed_flavors_message("The recurrent layer around this cell"))
+        if IS_TF_KERAS:
+            return super().get_initial_state(inputs, batch_size, dtype)
+        return super().get_initial_state(batch_size)
+
+    def get_config(self):
+        scalars = {f"{name}_initializer" for name in self.scalar_names}
+        return {
+            **super().get_config(),
+            "seed": self.seed,
+            "kernel_rank": self.kernel_rank,
+            "recurrent_rank": self.recurrent_rank,
+            **{name: keras.initializers.serialize(getattr(self, name)) for name in scalars},
+        }
+
+
+@register
+class FastGRNNCell(FastCell):
+    """Cell of FastGRNN, one step of a gated recurrent layer.
+
+    `z = recurrent_activation(W x + U h + b_z)`, `c = activation(W x + U h + b_h)`,
+    `h' = (zeta * (1 - z) + nu) * c + z * h`. Gate and candidate share `W` and `U`, so the cell
+    stores a third of a GRU's matrices. The scalars zeta and nu are trained as logits.
+
+    Args:
+        units: Positive integer, width of the state and of the output.
+        activation: Nonlinearity of the candidate: the name of a Keras activation,
+            `"quant_tanh"`, `"quant_sigmoid"`, `"quant_sigmoid4"`, or a function.
+            Defaults to `"tanh"`.
+        recurrent_activation: Nonlinearity of the gate, as for `activation`.
+            Defaults to `"sigmoid"`.
+        use_bias: Boolean, whether gate and candidate each add a bias. Defaults to `True`.
+        kernel_initializer: Initializer of the input's matrix `W`, or of both its factors.
+            Defaults to `None`, a normal distribution of standard deviation 0.1, as in the
+            authors' code.
+        recurrent_initializer: Initializer of the state's matrix `U`, or of both its factors.
+            Defaults to `None`, as for the kernel.
+        bias_initializer: Initializer of both biases. Defaults to `"ones"`, as in the authors'
+            code.
+        kernel_regularizer: Regularizer of `W` or its factors. Defaults to `None`.
+        recurrent_regularizer: Regularizer of `U` or its factors. Defaults to `None`.
+        bias_regularizer: Regularizer of both biases. Defaults to `None`.
+        kernel_constraint: Constraint of `W` or its factors. Defaults to `None`.
+        recurrent_constraint: Constraint of `U` or its factors. Defaults to `None`.
+        bias_constraint: Constraint of both biases. Defaults to `None`.
+        dropout: Number in [0, 1], fraction of the inputs dropped in training. Defaults to 0.
+        recurrent_dropout: Number in [0, 1], fraction of the state dropped in training where it
+            enters the matrix. Defaults to 0.
+        seed: Integer, seed of the dropout masks (Keras 3; tf_keras takes the global seed).
+            Defaults to `None`.
+        kernel_rank: Integer in [1, min(input_dim, units)], rank of `W`, which is then the product
+            of two factors. Defaults to `None`, one matrix of full rank.
+        recurrent_rank: Integer in [1, units], rank of `U`. Defaults to `None`, full rank.
+        zeta_initializer: Number or initializer, the logit of zeta before training
+            (`zeta = sigmoid(logit)`). Defaults to 1.
+        nu_initializer: Number or initializer, the logit of nu before training. Defaults to -4.
+
+    Call arguments:
+        inputs: Tensor of shape `(batch, input_dim)`, the input of this step.
+        states: List of one tensor of shape `(batch, units)`, the state `h`.
+        training: Boolean, whether to apply dropout.
+
+    Raises:
+        ValueError: If an argument is out of its range. `kernel_rank` is checked against the
+            input when the cell is built.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fastgrnn import FastGRNNCell, keras
+    >>> model = keras.Sequential([keras.layers.RNN(FastGRNNCell(16)), keras.layers.Dense(2)])
+    >>> tuple(model(np.zeros((1, 128, 9), "float32")).shape)
+    (1, 2)
+
+    Reference:
+        Kusupati et al., NeurIPS 2018, section 3.2 (https://arxiv.org/abs/1901.02358)
+    """
+
+    step = staticmethod(steps.fastgrnn_step)
+    bias_names = ("gate_bias", "candidate_bias")
+    scalar_names = ("zeta", "nu")
+
+    def __init__(
+        self,
+        units,
+        activation="tanh",
+        recurrent_activation="sigmoid",
+        use_bias=True,
+        *args,
+        zeta_initializer=1.0,
+        nu_initializer=-4.0,
+        **kwargs,
+    ):
+        super().__init__(units, activation, use_bias, *args, **kwargs)
+        self.recurrent_activation = activations.get(recurrent_activation, "recurrent_activation")
+        self._set_scalar_initializers(zeta=zeta_initializer, nu=nu_initializer)
+
+    def step_weights(self, recurrent_mask=None) -> steps.FastGRNNWeights:
+        shared = self._shared_weights(recurrent_mask)
+        return steps.FastGRNNWeights(**shared, recurrent_activation=self.recurrent_activation)
+
+    def get_config(self):
+        activation = keras.activations.serialize(self.recurrent_activation)
+        return {**super().get_config(), "recurrent_activation": activation}
+
+
+@register
+class FastRNNCell(FastCell):
+    """Cell of FastRNN, one step of a recurrent layer.
+
+    `c = activation(W x + U h + b)`, `h' = alpha * c + beta * h`. The scalars alpha and beta are
+    trained as logits. They make the plain recurrent cell trainable at the cost of two numbers.
+
+    Args:
+        units: Positive integer, width of the state and of the output.
+        activation: Nonlinearity of the candidate, as in `FastGRNNCell`. Defaults to `"tanh"`.
+        use_bias: Boolean, whether the candidate adds a bias. Defaults to `True`.
+        kernel_initializer: This and the arguments up to `recurrent_rank` are those of
+            `FastGRNNCell`, in the same order.
+        alpha_initializer: Number or initializer, the logit of alpha before training
+            (`alpha = sigmoid(logit)`). Defaults to -3.
+        beta_initializer: Number or initializer, the logit of beta before training. Defaults to 3.
+
+    Call arguments:
+        inputs: Tensor of shape `(batch, input_dim)`, the input of this step.
+        states: List of one tensor of shape `(batch, units)`, the state `h`.
+        training: Boolean, whether to apply dropout.
+
+    Raises:
+        ValueError: If an argument is out of its range. `kernel_rank` is checked against the
+            input when the cell is built.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fastgrnn import FastRNNCell, keras
+    >>> layer = keras.layers.RNN(FastRNNCell(4, kernel_rank=2))
+    >>> tuple(layer(np.zeros((1, 10, 3), "float32")).shape)
+    (1, 4)
+
+    Reference:
+        Kusupati et al., NeurIPS 2018, section 3.1 (https://arxiv.org/abs/1901.02358)
+    """
+
+    step = staticmethod(steps.fastrnn_step)
+    bias_names = ("bias",)
+    scalar_names = ("alpha", "beta")
+
+    def __init__(
+        self,
+        units,
+        activation="tanh",
+        use_bias=True,
+        *args,
+        alpha_initializer=-3.0,
+        beta_initializer=3.0,
+        **kwargs,
+    ):
+        super().__init__(units, activation, use_bias, *args, **kwargs)
+        self._set_scalar_initializers(alpha=alpha_initializer, beta=beta_initializer)
+
+    def step_weights(self, recurrent_mask=None) -> steps.FastRNNWeights:
+        return steps.FastRNNWeights(**self._shared_weights(recurrent_mask))
+
+
+for _cell_class in (FastGRNNCell, FastRNNCell):
+    _cell_class.__signature__ = merged_signature(_cell_class.__init__, FastCell.__init__)
+
+
+def _check_integer(argument, value, low, high):
+    valid = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not (valid and low <= value <= high):
+        expected = "a positive integer" if high == math.inf else f"an integer in [{low}, {high}]"
+        raise ValueError(
+            f"Received an invalid value for argument {argument}, expected {expected}, got {value}."
+        )
+
+
+def _check_rate(argument, value):
+    valid = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (valid and 0.0 <= value <= 1.0):
+        raise ValueError(
+            f"Received an invalid value for argument {argument}, expected a number in [0, 1], "
+            f"got {value}."
+        )
+
+
+def _matrix_initializer(identifier):
+    if identifier is None:
+        return keras.initializers.RandomNormal(stddev=0.1)
+    return keras.initializers.get(identifier)
+
+
+def _scalar_initializer(argument, value):
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ValueError(
+                f"Received an invalid value for argument {argument}, expected a finite number "
+                f"or an initializer, got {value}."
+            )
+        return keras.initializers.Constant(float(value))
+    return keras.initializers.get(value)
+
+
+def _fresh(initializer, index=0):
+    """A copy of the initializer with a seed of its own: one instance draws the same twice."""
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return initializer
+    config = initializer.get_config()
+    if isinstance(config.get("seed"), int):
+        config["seed"] += index
+    return type(initializer).from_config(config)
