@@ -1,0 +1,77 @@
+"""What every test file shares. The environment is set before anything imports TensorFlow."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+NO_SKIPS = bool(os.environ.get("KERAS_FASTGRNN_NO_SKIPS"))
+
+settings.register_profile("reproducible", deadline=None, derandomize=True)
+settings.load_profile("reproducible")
+
+
+def _fail_if_skipped(report):
+    expected_failure = hasattr(report, "wasxfail")
+    if NO_SKIPS and report.skipped and not expected_failure:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\nKERAS_FASTGRNN_NO_SKIPS is set, so a skip is a failure."
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    return _fail_if_skipped((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    return _fail_if_skipped((yield))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's root folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of the data sets and golden numbers that are not part of the project."""
+    folder = Path(os.environ.get("KERAS_FASTGRNN_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip("The shared test data is absent; KERAS_FASTGRNN_SHARED names its folder.")
+    return folder
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Runs Python in a process of its own, as a user's shell would: no flavor chosen yet.
+
+    `run_python("-c", code)` returns the standard output; keyword arguments set environment
+    variables. The folder is `tmp_path`, so that nothing is imported from the project's root.
+    """
+    dropped = {"TF_USE_LEGACY_KERAS", "PYTHONPATH", "PYTHONWARNINGS"}
+    clean = {name: value for name, value in os.environ.items() if name not in dropped}
+
+    def run(*arguments, timeout=600, **environment) -> str:
+        result = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=tmp_path,
+            env={**clean, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    return run
