@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_fastgrnn.keras_api import keras, register
+from keras_fastgrnn.keras_api import invalid_argument, keras, register
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,9 @@ def get(identifier, argument: str = "activation") -> Callable:
     try:
         return keras.activations.get(identifier)
     except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"Received an invalid value for argument {argument}, expected the name of an "
-            f"activation (for example 'tanh', 'sigmoid', 'relu', {str(sorted(_OURS))[1:-1]}), "
-            f"or a function, got {identifier!r}."
-        ) from error
+        examples = ", ".join(map(repr, ("tanh", "sigmoid", "relu", *_OURS)))
+        expected = f"the name of an activation (for example {examples}) or a function"
+        raise invalid_argument(argument, expected, identifier) from error
 
 
 def name_of(activation: Callable | None) -> str | None:

@@ -5,7 +5,13 @@ import math
 import numbers
 
 from keras_fastgrnn import activations, steps
-from keras_fastgrnn.keras_api import IS_TF_KERAS, keras, mixed_flavors_message, register
+from keras_fastgrnn.keras_api import (
+    IS_TF_KERAS,
+    invalid_argument,
+    keras,
+    refuse_caller_of_other_flavor,
+    register,
+)
 
 
 def merged_signature(init, inner_init) -> inspect.Signature:
@@ -60,12 +66,7 @@ class FastCell(keras.layers.SimpleRNNCell):
         recurrent_rank=None,
         **kwargs,
     ):
-        _check_integer("units", units, 1, math.inf)
-        _check_rate("dropout", dropout)
-        _check_rate("recurrent_dropout", recurrent_dropout)
-        for argument, rank in (("kernel_rank", kernel_rank), ("recurrent_rank", recurrent_rank)):
-            if rank is not None:
-                _check_integer(argument, rank, 1, units)
+        units = _checked_integer("units", units, math.inf)
         if not IS_TF_KERAS:
             kwargs["seed"] = seed
         super().__init__(
@@ -81,13 +82,24 @@ class FastCell(keras.layers.SimpleRNNCell):
             kernel_constraint=kernel_constraint,
             recurrent_constraint=recurrent_constraint,
             bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
+            dropout=_checked_rate("dropout", dropout),
+            recurrent_dropout=_checked_rate("recurrent_dropout", recurrent_dropout),
             **kwargs,
         )
         self.seed = seed
-        self.kernel_rank = kernel_rank
-        self.recurrent_rank = recurrent_rank
+        self.kernel_rank = _checked_rank("kernel_rank", kernel_rank, units)
+        self.recurrent_rank = _checked_rank("recurrent_rank", recurrent_rank, units)
+
+    @property
+    def state_size(self):
+        # Every recurrent layer reads this of its cell before it calls it, so a layer of the other
+        # Keras, which would run the cell and not train it, is seen here.
+        refuse_caller_of_other_flavor("The recurrent layer around this cell")
+        return self._state_size
+
+    @state_size.setter
+    def state_size(self, size):
+        self._state_size = size
 
     def _set_scalar_initializers(self, **initializers):
         for name, initializer in initializers.items():
@@ -97,7 +109,7 @@ class FastCell(keras.layers.SimpleRNNCell):
     def build(self, input_shape):
         input_dim = input_shape[-1]
         if self.kernel_rank is not None:
-            _check_integer("kernel_rank", self.kernel_rank, 1, min(input_dim, self.units))
+            _checked_rank("kernel_rank", self.kernel_rank, min(input_dim, self.units))
         self.kernel_factors = self._add_matrix("kernel", "kernel", input_dim)
         self.recurrent_factors = self._add_matrix("recurrent_kernel", "recurrent", self.units)
         for name in self.bias_names:
@@ -118,7 +130,7 @@ class FastCell(keras.layers.SimpleRNNCell):
             self.add_weight(
                 name=factor,
                 shape=shape,
-                initializer=_fresh(initializer, index),
+                initializer=_with_seed_of_its_own(initializer, index),
                 regularizer=getattr(self, f"{argument_prefix}_regularizer"),
                 constraint=getattr(self, f"{argument_prefix}_constraint"),
             )
@@ -129,7 +141,7 @@ class FastCell(keras.layers.SimpleRNNCell):
         return self.add_weight(
             name=name,
             shape=(self.units,),
-            initializer=_fresh(self.bias_initializer, self.bias_names.index(name)),
+            initializer=_with_seed_of_its_own(self.bias_initializer, self.bias_names.index(name)),
             regularizer=self.bias_regularizer,
             constraint=self.bias_constraint,
         )
@@ -175,14 +187,6 @@ class FastCell(keras.layers.SimpleRNNCell):
             )
         masks = self.get_dropout_mask(inputs), self.get_recurrent_dropout_mask(h)
         return masks if training else (None, None)
-
-    def get_initial_state(self, inputs=None, batch_size=None, dtype=None):
-        called_by_tf_keras = dtype is not None
-        if called_by_tf_keras != IS_TF_KERAS:
-            raise ValueError(mixed_flavors_message("The recurrent layer around this cell"))
-        if IS_TF_KERAS:
-            return super().get_initial_state(inputs, batch_size, dtype)
-        return super().get_initial_state(batch_size)
 
     def get_config(self):
         scalars = {f"{name}_initializer" for name in self.scalar_names}
@@ -348,22 +352,23 @@ for _cell_class in (FastGRNNCell, FastRNNCell):
     _cell_class.__signature__ = merged_signature(_cell_class.__init__, FastCell.__init__)
 
 
-def _check_integer(argument, value, low, high):
+def _checked_integer(argument, value, high):
     valid = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not (valid and low <= value <= high):
-        expected = "a positive integer" if high == math.inf else f"an integer in [{low}, {high}]"
-        raise ValueError(
-            f"Received an invalid value for argument {argument}, expected {expected}, got {value}."
-        )
+    if not (valid and 1 <= value <= high):
+        expected = "a positive integer" if high == math.inf else f"an integer in [1, {high}]"
+        raise invalid_argument(argument, expected, value)
+    return int(value)
 
 
-def _check_rate(argument, value):
+def _checked_rank(argument, rank, full_rank):
+    return None if rank is None else _checked_integer(argument, rank, full_rank)
+
+
+def _checked_rate(argument, value):
     valid = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not (valid and 0.0 <= value <= 1.0):
-        raise ValueError(
-            f"Received an invalid value for argument {argument}, expected a number in [0, 1], "
-            f"got {value}."
-        )
+        raise invalid_argument(argument, "a number in [0, 1]", value)
+    return float(value)
 
 
 def _matrix_initializer(identifier):
@@ -373,21 +378,19 @@ def _matrix_initializer(identifier):
 
 
 def _scalar_initializer(argument, value):
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise ValueError(
-                f"Received an invalid value for argument {argument}, expected a finite number "
-                f"or an initializer, got {value}."
-            )
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
         return keras.initializers.Constant(float(value))
-    return keras.initializers.get(value)
+    if isinstance(value, (str, dict)) or callable(value):
+        return keras.initializers.get(value)
+    raise invalid_argument(argument, "a finite number or an initializer", value)
 
 
-def _fresh(initializer, index=0):
-    """A copy of the initializer with a seed of its own: one instance draws the same twice."""
-    if not isinstance(initializer, keras.initializers.Initializer):
-        return initializer
-    config = initializer.get_config()
-    if isinstance(config.get("seed"), int):
-        config["seed"] += index
-    return type(initializer).from_config(config)
+def _with_seed_of_its_own(initializer, index=0):
+    """The initializer for one more weight: an instance with a fixed seed draws the same twice."""
+    config = getattr(initializer, "get_config", dict)()
+    match config:
+        case {"seed": None}:
+            return type(initializer).from_config(config)
+        case {"seed": numbers.Integral() as seed}:
+            return type(initializer).from_config({**config, "seed": seed + index})
+    return initializer

@@ -4,6 +4,8 @@ TensorFlow chooses between the two when `tf.keras` is first touched. Every other
 `keras` from here, so that one process never holds cells of both.
 """
 
+import sys
+
 import tensorflow as tf
 
 keras = tf.keras
@@ -11,6 +13,7 @@ keras = tf.keras
 IS_TF_KERAS = keras.layers.RNN.__module__.startswith("tf_keras")
 FLAVOR = "tf_keras" if IS_TF_KERAS else "Keras 3"
 
+_OTHER_PACKAGE = "keras" if IS_TF_KERAS else "tf_keras"
 _OTHER_FLAVOR = "Keras 3" if IS_TF_KERAS else "tf_keras"
 _SWITCH = "unset TF_USE_LEGACY_KERAS" if IS_TF_KERAS else "set TF_USE_LEGACY_KERAS=1"
 
@@ -24,6 +27,33 @@ def mixed_flavors_message(what: str) -> str:
     return (
         f"{what} belongs to {_OTHER_FLAVOR}, but keras_fastgrnn runs on {FLAVOR} in this process. "
         f"Build everything with `tf.keras` ({FLAVOR}), or {_SWITCH} before TensorFlow is imported."
+    )
+
+
+def refuse_caller_of_other_flavor(what: str):
+    """Raises an error if the function that calls this one was called by code of the other Keras.
+
+    Args:
+        what: String, the object that belongs to the other Keras.
+
+    Raises:
+        ValueError: If the two are mixed.
+    """
+    module = sys._getframe(2).f_globals.get("__name__", "")
+    if module.partition(".")[0] == _OTHER_PACKAGE:
+        raise ValueError(mixed_flavors_message(what))
+
+
+def invalid_argument(argument: str, expected: str, value) -> ValueError:
+    """Returns the error for an argument that is out of its range.
+
+    Args:
+        argument: String, its name.
+        expected: String, what it may be.
+        value: What was passed.
+    """
+    return ValueError(
+        f"Received an invalid value for argument {argument}, expected {expected}, got {value!r}."
     )
 
 

@@ -1,0 +1,96 @@
+"""Ranges of every tensor, from data."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_fastgrnn.export import reference
+from keras_fastgrnn.export.graph import Graph, Tensor
+
+
+@dataclass
+class Range:
+    """What was seen of one tensor, over all sequences and steps.
+
+    Attributes:
+        low, high: Floats, the smallest and the largest value.
+        mean_square: Array with one entry a channel, the mean of the squared values.
+    """
+
+    low: float
+    high: float
+    mean_square: np.ndarray
+
+    @property
+    def magnitude(self) -> float:
+        return max(-self.low, self.high)
+
+
+def check_sequences(x, input_dim: int, argument: str) -> np.ndarray:
+    """Checks sequences given by the user.
+
+    Args:
+        x: Array-like of shape `(batch, steps, input_dim)`.
+        input_dim: Integer, the channels the model expects.
+        argument: String, the argument named in the error.
+
+    Returns:
+        The sequences as a float32 array.
+
+    Raises:
+        ValueError: If they are missing, empty, of another shape, or not finite.
+    """
+    expected = f"numbers of shape (batch, steps, {input_dim})"
+    prefix = f"Received an invalid value for argument {argument}, expected {expected}, got "
+    if x is None:
+        raise ValueError(f"{prefix}None. Give some hundred sequences of the training data.")
+    try:
+        x = np.asarray(x, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{prefix}{type(x).__name__} that is no array of numbers; sequences of different "
+            "lengths must be given one call at a time."
+        ) from error
+    if x.ndim != 3 or x.shape[-1] != input_dim or x.size == 0:
+        raise ValueError(f"{prefix}an array of shape {x.shape}.")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{prefix}{np.count_nonzero(~np.isfinite(x))} values NaN or infinite.")
+    return x
+
+
+def calibrate(graph: Graph, x: np.ndarray) -> dict[Tensor, Range]:
+    """Runs sequences through a float graph and records the range of every tensor.
+
+    Ranges take all values of all steps: averages of extremes would clip the late steps of a
+    growing state.
+
+    Args:
+        graph: Float graph.
+        x: Array of shape `(batch, steps, input_dim)`.
+
+    Returns:
+        Dictionary from tensor to `Range`.
+
+    Raises:
+        ValueError: If the model's values are not finite, or the data is 0 throughout.
+    """
+    if not np.any(x):
+        raise ValueError(
+            "Received an invalid value for argument calibration_data, expected data of the "
+            "range the device will see, got zeros only."
+        )
+    ranges: dict[Tensor, Range] = {}
+    steps = x.shape[1]
+    for values in reference.steps(graph, x):
+        for tensor, value in values.items():
+            seen = ranges.setdefault(tensor, Range(np.inf, -np.inf, np.zeros(value.shape[-1])))
+            seen.low = min(seen.low, float(value.min()))
+            seen.high = max(seen.high, float(value.max()))
+            seen.mean_square += np.square(value).mean(axis=0) / steps
+    broken = [t.name for t, seen in ranges.items() if not np.isfinite([seen.low, seen.high]).all()]
+    if broken:
+        raise ValueError(
+            f"The model computes NaN or infinite values (first in {broken[0]!r}) on the "
+            "calibration data. Check its weights."
+        )
+    return ranges

@@ -1,0 +1,115 @@
+"""Tensor, Op, Graph: the computation of one time step, nothing but data."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(eq=False)
+class Tensor:
+    """A value of the graph. Two tensors are the same only if they are one object.
+
+    Attributes:
+        name: String, for reports and errors; empty where nothing named the value.
+        shape: Tuple of integers, the shape in one time step with a batch of 1.
+        dtype: String, "float32", "int8", "int16" or "int64".
+        data: Array of a constant's values (a float constant is kept in float64 until it is
+            written), or `None` for a computed value.
+        scale: Float, the real value of integer 1, or `None` in a float graph.
+        zero_point: Integer that stands for 0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    data: np.ndarray | None = None
+    scale: float | None = None
+    zero_point: int = 0
+
+    @property
+    def is_constant(self) -> bool:
+        return self.data is not None
+
+
+@dataclass(eq=False)
+class Op:
+    """One operator, named as in TFLite's schema; `CLIP` alone is ours, until it is fused.
+
+    Attributes:
+        kind: String, such as "FULLY_CONNECTED".
+        inputs: List of tensors. FULLY_CONNECTED has the input, the weights of shape
+            `(units, inputs)`, and the bias where there is one.
+        output: Tensor.
+        low, high: Floats, the limits to which the result is clipped; infinite for none.
+    """
+
+    kind: str
+    inputs: list[Tensor]
+    output: Tensor
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def is_clipped(self) -> bool:
+        return (self.low, self.high) != (-math.inf, math.inf)
+
+
+@dataclass(eq=False)
+class State:
+    """A value kept from one time step to the next.
+
+    Attributes:
+        before: Tensor that the step reads; zero at the start of a sequence.
+        after: Tensor that the step computes.
+    """
+
+    before: Tensor
+    after: Tensor
+
+
+@dataclass(eq=False)
+class Graph:
+    """One time step.
+
+    Attributes:
+        inputs: List of tensors given from outside.
+        outputs: List of tensors returned.
+        ops: List of `Op` in the order they run.
+        states: List of `State`.
+    """
+
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    ops: list[Op] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
+
+    def producer(self, tensor: Tensor) -> Op | None:
+        """Returns the operator that computes `tensor`, or `None`."""
+        return next((op for op in self.ops if op.output is tensor), None)
+
+    def consumers(self, tensor: Tensor) -> list[Op]:
+        """Returns the operators that read `tensor`."""
+        return [op for op in self.ops if any(value is tensor for value in op.inputs)]
+
+    def is_kept(self, tensor: Tensor) -> bool:
+        """Returns whether `tensor` is read from outside the step: an output or a state."""
+        kept = [*self.outputs, *(state.after for state in self.states)]
+        return any(tensor is value for value in kept)
+
+    def replace(self, old: Tensor, new: Tensor) -> None:
+        """Lets everything that reads `old` read `new`."""
+        for op in self.ops:
+            op.inputs = [new if value is old else value for value in op.inputs]
+        self.outputs = [new if value is old else value for value in self.outputs]
+        for state in self.states:
+            if state.after is old:
+                state.after = new
+
+    def tensors(self) -> list[Tensor]:
+        """Returns every tensor once: inputs, states, then in the order of the operators."""
+        found = {id(t): t for t in [*self.inputs, *(state.before for state in self.states)]}
+        for op in self.ops:
+            for tensor in (*op.inputs, op.output):
+                found.setdefault(id(tensor), tensor)
+        return list(found.values())

@@ -1,0 +1,149 @@
+"""Which layers a model has, and which of them cannot be exported."""
+
+import numpy as np
+
+from keras_fastgrnn import activations
+from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
+from keras_fastgrnn.keras_api import FLAVOR, keras, mixed_flavors_message
+from keras_fastgrnn.layers import FastGRNN, FastRNN
+
+_CELLS = (FastRNNCell, FastGRNNCell)
+_RECURRENT = (keras.layers.RNN, FastRNN, FastGRNN)
+_PLAIN = (
+    keras.layers.InputLayer,
+    keras.layers.Dropout,
+    keras.layers.Normalization,
+    keras.layers.Rescaling,
+    keras.layers.Dense,
+)
+_HINTS = {
+    "Masking": "a streaming model sees no padded steps; remove it and feed only real steps",
+    "Bidirectional": "it reads the sequence from its end; use the forward layer alone",
+    "TimeDistributed": "a Dense layer already acts step by step; use it without the wrapper",
+    "Embedding": "its input is an index; look the vector up before the model",
+    "BatchNormalization": "fold it into the next Dense layer, or use Normalization",
+    "Activation": "give the activation to the layer before it",
+    "Sequential": "add its layers to the model directly",
+    "Functional": "add its layers to the model directly",
+}
+
+
+def layers_of(model) -> list:
+    """Returns the layers of a model in the order they run.
+
+    Args:
+        model: Built Keras model with one input of shape `(batch, steps, input_dim)`.
+
+    Returns:
+        List of layers.
+
+    Raises:
+        TypeError: If `model` is not a model of this process's Keras.
+        ValueError: If it is not built, has several inputs or outputs, or its input is not a
+            sequence of vectors.
+    """
+    if not isinstance(model, keras.Model):
+        if any(base.__name__ == "Model" for base in type(model).__mro__):
+            raise TypeError(mixed_flavors_message("The model"))
+        raise TypeError(
+            f"Received an invalid value for argument model, expected a {FLAVOR} model, "
+            f"got {type(model).__name__}."
+        )
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        raise ValueError(
+            "Received an invalid value for argument model, expected a built Sequential or "
+            "Functional model, got one without a known input. Begin it with Input((steps, "
+            "input_dim)), or call it once on data."
+        )
+    if len(inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            "Received an invalid value for argument model, expected one input and one output, "
+            f"got {len(inputs)} and {len(model.outputs)}. An exported model starts each sequence "
+            "from a zero state, so an initial_state cannot be an input."
+        )
+    shape = tuple(inputs[0].shape)
+    if len(shape) != 3 or shape[-1] is None:
+        raise ValueError(
+            "Received an invalid value for argument model, expected an input of shape (batch, "
+            f"steps, input_dim), got {shape}."
+        )
+    return list(model.layers)
+
+
+def cells_of(layer) -> list:
+    """Returns the cells of a recurrent layer, from its input on."""
+    return list(getattr(layer.cell, "cells", [layer.cell]))
+
+
+def unsupported_layers(layers) -> list[str]:
+    """Returns one line for every layer that cannot be exported: its name, why, what to use."""
+    problems = [f"{_title(layer)}: {why}." for layer in layers for why in _problems(layer)]
+    previous = None
+    for layer in layers:
+        if previous is not None and not problems and not _follows(layer, previous):
+            problems.append(f"{_title(layer)}: it is not a link of a plain chain of layers.")
+        previous = layer
+    if not problems and not any(type(layer) in _RECURRENT for layer in layers):
+        problems.append("the whole model: it has no recurrent layer; use TensorFlow's converter.")
+    return problems
+
+
+def _title(layer) -> str:
+    return f"{layer.name} ({type(layer).__name__})"
+
+
+def _problems(layer):
+    kind = type(layer)
+    if kind in _RECURRENT:
+        yield from _recurrent_problems(layer)
+    elif kind not in _PLAIN:
+        yield _HINTS.get(
+            kind.__name__,
+            "there is no exporter for this layer; use RNN with our cells, FastRNN, FastGRNN, "
+            "Dense, Dropout, Normalization and Rescaling",
+        )
+    elif kind is keras.layers.Dense:
+        yield from _activation_problems(layer, ("activation",))
+    elif kind is keras.layers.Normalization:
+        if getattr(layer, "mean", None) is None:
+            yield "it has no mean and variance; call adapt, or give them as arguments"
+        elif np.size(layer.mean) not in (1, layer.input.shape[-1]):
+            yield "it normalizes over steps; use axis=-1"
+    elif kind is keras.layers.Rescaling:
+        allowed = (1, layer.input.shape[-1])
+        if np.size(layer.scale) not in allowed or np.size(layer.offset) not in allowed:
+            yield "its scale or offset is not one number or one per channel"
+
+
+def _recurrent_problems(layer):
+    for cell in cells_of(layer):
+        if type(cell) not in _CELLS:
+            yield f"its cell is a {type(cell).__name__}; use FastRNNCell or FastGRNNCell"
+        else:
+            yield from _activation_problems(cell, ("activation", "recurrent_activation"))
+    if layer.go_backwards:
+        yield "go_backwards reads the sequence from its end; train with go_backwards=False"
+    if layer.return_state:
+        yield "return_state gives a second output; build the model with return_state=False"
+    if layer.stateful:
+        yield (
+            "stateful=True; build the model with stateful=False and the same weights, the "
+            "exported model keeps its state between steps by itself"
+        )
+    if not hasattr(layer.input, "shape"):
+        yield "it is given an initial_state; an exported model starts from zero"
+
+
+def _activation_problems(layer, arguments):
+    for argument in arguments:
+        function = getattr(layer, argument, None)
+        if activations.name_of(function) is None:
+            yield f"its {argument} {getattr(function, '__name__', function)!r} has no operator"
+
+
+def _follows(layer, previous) -> bool:
+    try:
+        return layer.input is previous.output
+    except (AttributeError, ValueError):
+        return False

@@ -1,0 +1,169 @@
+"""Which power of two each tensor of an int16 graph is counted in."""
+
+import math
+
+import numpy as np
+
+from keras_fastgrnn.export.calibrate import Range
+from keras_fastgrnn.export.graph import Graph, Op, Tensor
+
+# Room above the largest value seen in calibration.
+HEADROOM = 1.25
+
+# Bits of 16 that an output or a constant may give up to share a scale with another tensor, which
+# saves 20 bytes.
+SHARING_BITS = 1
+
+# TFLite Micro's int16 LOGISTIC, TANH and SOFTMAX answer in units of 2^-15.
+FIXED_KINDS = ("LOGISTIC", "TANH", "SOFTMAX")
+FIXED_EXPONENT = -15
+
+# LOGISTIC and TANH read units of 2^-12 without a multiplication, which is values up to 8: there
+# sigmoid is within 3.4e-4 of its limit, tanh within 2.3e-7.
+TABLE_EXPONENT = -12
+TABLE_LIMIT = 8.0
+
+
+class Exponents(dict):
+    """Dictionary from tensor to exponent, with how it came about.
+
+    Attributes:
+        fixed: Set of the tensors whose exponent the operator dictates.
+        groups: Dictionary from tensor to the tensor that stands for its group; the members of a
+            group share one exponent.
+    """
+
+    def __init__(self, fixed, groups):
+        super().__init__()
+        self.fixed = fixed
+        self.groups = groups
+
+
+def exponent_for(magnitude: float) -> int:
+    """Returns the smallest exponent at which int16 holds `magnitude`; -15 for 0.
+
+    Args:
+        magnitude: Float, the largest absolute value.
+    """
+    if magnitude == 0.0:
+        return FIXED_EXPONENT
+    mantissa, exponent = math.frexp(magnitude)
+    return exponent - 15 - (mantissa == 0.5)
+
+
+def assign_exponents(
+    graph: Graph, ranges: dict[Tensor, Range], lowest: dict[Tensor, int]
+) -> Exponents:
+    """Chooses the exponent of every computed tensor.
+
+    What an ADD or SUB joins shares one exponent, unless the operator that computes it dictates
+    another: its rescaling is then exact. So the state, the difference, and both parts of the sum
+    that makes the next state are counted in one unit.
+
+    Args:
+        graph: Float graph.
+        ranges: Dictionary from tensor to `Range`.
+        lowest: Dictionary from tensor to the smallest exponent allowed for its group.
+
+    Returns:
+        `Exponents`.
+    """
+    fixed = {op.output for op in graph.ops if op.kind in FIXED_KINDS or math.isfinite(op.high)}
+    groups = _groups(graph, fixed)
+    needed: dict[Tensor, int] = {}
+    for tensor, group in groups.items():
+        exponent = max(_needed_exponent(graph, tensor, ranges), lowest.get(tensor, -99))
+        needed[group] = max(needed.get(group, exponent), exponent)
+    exponents = Exponents(fixed, groups)
+    for tensor in groups:
+        exponents[tensor] = FIXED_EXPONENT if tensor in fixed else needed[groups[tensor]]
+    for tensor in set(graph.outputs) - fixed:
+        if list(groups.values()).count(groups[tensor]) == 1:
+            others = [exponents[t] for t in groups if t is not tensor]
+            exponents[tensor] = shared_exponent(exponents[tensor], others)
+    for op in graph.ops:
+        if op.kind == "CONCATENATION":
+            exponents[op.output] = exponents[op.inputs[-1]]
+    return exponents
+
+
+def shared_exponent(needed: int, others) -> int:
+    """Returns an exponent in use that is as small as `needed`, or little larger; else `needed`.
+
+    Args:
+        needed: Integer, the smallest exponent that will do.
+        others: Exponents in use.
+    """
+    close = [other for other in others if needed <= other <= needed + SHARING_BITS]
+    return min(close, default=needed)
+
+
+def _groups(graph, fixed) -> dict[Tensor, Tensor]:
+    leader = {tensor: tensor for tensor in graph.tensors() if not tensor.is_constant}
+
+    def find(tensor):
+        while leader[tensor] is not tensor:
+            tensor = leader[tensor]
+        return tensor
+
+    def join(tensors):
+        free = [find(t) for t in tensors if not t.is_constant and t not in fixed]
+        for tensor in free[1:]:
+            leader[find(tensor)] = find(free[0])
+
+    for state in graph.states:
+        join([state.before, state.after])
+    for op in graph.ops:
+        if op.kind in ("ADD", "SUB"):
+            join([*op.inputs, op.output])
+    return {tensor: find(tensor) for tensor in leader}
+
+
+def _needed_exponent(graph, tensor, ranges) -> int:
+    if tensor not in ranges:
+        return -99
+    magnitude = min(HEADROOM * ranges[tensor].magnitude, useful_limit(graph, tensor))
+    readers = {op.kind for op in graph.consumers(tensor)}
+    floor = TABLE_EXPONENT if readers & {"LOGISTIC", "TANH"} else -30
+    return max(exponent_for(magnitude), floor)
+
+
+def useful_limit(graph: Graph, tensor: Tensor) -> float:
+    """Returns the magnitude beyond which all readers of a tensor answer the same.
+
+    Args:
+        graph: Float or integer graph.
+        tensor: Tensor of it.
+
+    Returns:
+        Float, infinite where larger values still make a difference.
+    """
+    if graph.is_kept(tensor):
+        return math.inf
+    return max((_reader_limit(graph, op) for op in graph.consumers(tensor)), default=math.inf)
+
+
+def _reader_limit(graph, op: Op) -> float:
+    if op.kind in ("LOGISTIC", "TANH"):
+        return TABLE_LIMIT
+    if op.kind not in ("ADD", "MUL") or not op.inputs[1].is_constant:
+        return math.inf
+    constant = np.abs(op.inputs[1].data * (op.inputs[1].scale or 1.0))
+    limit = max(abs(op.low), abs(op.high)) if op.is_clipped else useful_limit(graph, op.output)
+    return limit + constant.max() if op.kind == "ADD" else limit / constant.min()
+
+
+def saturates_by_design(graph: Graph, tensor: Tensor) -> bool:
+    """Returns whether the ends of a tensor's integers stand for values it may well take.
+
+    True where the operator's own limits end there, as for a hard sigmoid, and where what lies
+    beyond makes no difference, as before a sigmoid.
+
+    Args:
+        graph: Float or integer graph.
+        tensor: Tensor of it.
+    """
+    op = graph.producer(tensor)
+    if op is not None and (op.kind in FIXED_KINDS or op.is_clipped):
+        return True
+    return math.isfinite(useful_limit(graph, tensor))

@@ -1,0 +1,183 @@
+"""Keras model -> float graph of one time step.
+
+The cells' own step functions run on symbols, and each operation they do becomes an operator.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from keras_fastgrnn import activations
+from keras_fastgrnn.activations import PIECEWISE_LINEAR
+from keras_fastgrnn.export.errors import UnsupportedLayerError
+from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
+from keras_fastgrnn.export.layers import cells_of, layers_of, unsupported_layers
+from keras_fastgrnn.keras_api import keras
+
+
+def trace(model) -> Graph:
+    """Traces a Keras model into the float graph of one time step.
+
+    Args:
+        model: Keras model whose layers form a chain from one input of shape
+            `(batch, steps, input_dim)`.
+
+    Returns:
+        `Graph` with one input of shape `(1, input_dim)` and one output of shape `(1, outputs)`.
+
+    Raises:
+        UnsupportedLayerError: If a layer cannot be exported; names all of them.
+        ValueError: If the model is not built, or its input is not a sequence of vectors.
+    """
+    layers = layers_of(model)
+    problems = unsupported_layers(layers)
+    if problems:
+        lines = "\n".join(f"- {problem}" for problem in problems)
+        raise UnsupportedLayerError(f"The model has layers that cannot be exported:\n{lines}")
+    graph = Graph(inputs=[], outputs=[])
+    value = Symbol(graph, Tensor("input", (1, model.inputs[0].shape[-1])))
+    graph.inputs = [value.tensor]
+    for layer in layers:
+        value = _TRACERS[_base_class(layer)](layer, value)
+    graph.outputs = [value.tensor]
+    return graph
+
+
+class Symbol:
+    """A tensor of the graph in the making, with the operators a step uses."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, graph: Graph, tensor: Tensor):
+        self.graph = graph
+        self.tensor = tensor
+
+    def _emit(self, kind, *operands, shape=None, **options):
+        inputs = [o.tensor if isinstance(o, Symbol) else _constant(kind, o) for o in operands]
+        output = Tensor("", shape or self.tensor.shape)
+        self.graph.ops.append(Op(kind, inputs, output, **options))
+        return Symbol(self.graph, output)
+
+    def __add__(self, other):
+        return self if _is_all(other, 0) else self._emit("ADD", self, other)
+
+    def __radd__(self, other):
+        return self + other
+
+    def __sub__(self, other):
+        return self._emit("SUB", self, other) if isinstance(other, Symbol) else self + -other
+
+    def __mul__(self, other):
+        return self if _is_all(other, 1) else self._emit("MUL", self, other)
+
+    def __rmul__(self, other):
+        return self * other
+
+    def __matmul__(self, matrix):
+        weights = np.ascontiguousarray(matrix.T)
+        return self._emit("FULLY_CONNECTED", self, weights, shape=(1, len(weights)))
+
+    def activate(self, name: str):
+        """Applies the activation of that name."""
+        if name == "linear":
+            return self
+        line = PIECEWISE_LINEAR.get(name)
+        if line is None:
+            kind = {"sigmoid": "LOGISTIC", "tanh": "TANH", "softmax": "SOFTMAX"}[name]
+            return self._emit(kind, self)
+        ramp = (self + line.shift) * line.slope
+        return ramp._emit("CLIP", ramp, low=line.low, high=line.high)
+
+
+def _constant(kind, value) -> Tensor:
+    data = np.asarray(value, np.float64)
+    if kind != "FULLY_CONNECTED":
+        data = data.reshape(1, -1)
+    return Tensor("", data.shape, data=data)
+
+
+def _is_all(value, number) -> bool:
+    return not isinstance(value, Symbol) and bool(np.all(np.asarray(value) == number))
+
+
+def _activated(function) -> Callable[[Symbol], Symbol]:
+    name = activations.name_of(function)
+    return lambda symbol: symbol.activate(name)
+
+
+def _base_class(layer):
+    return next(base for base in _TRACERS if isinstance(layer, base))
+
+
+def _trace_nothing(layer, value: Symbol) -> Symbol:
+    return value
+
+
+def _trace_normalization(layer, value: Symbol) -> Symbol:
+    mean = np.asarray(layer.mean, np.float64).ravel()
+    deviation = np.sqrt(np.asarray(layer.variance, np.float64).ravel())
+    deviation = np.maximum(deviation, keras.backend.epsilon())
+    if layer.invert:
+        return value * deviation + mean
+    return (value - mean) * (1.0 / deviation)
+
+
+def _trace_rescaling(layer, value: Symbol) -> Symbol:
+    return value * np.ravel(layer.scale) + np.ravel(layer.offset)
+
+
+def _trace_dense(layer, value: Symbol) -> Symbol:
+    value = value @ np.asarray(layer.kernel, np.float64)
+    if layer.use_bias:
+        value = value + np.asarray(layer.bias, np.float64)
+    value.tensor.name = f"{layer.name}/logits"
+    value = _activated(layer.activation)(value)
+    value.tensor.name = layer.name
+    return value
+
+
+def _trace_recurrent(layer, value: Symbol) -> Symbol:
+    cells = cells_of(layer)
+    for index, cell in enumerate(cells):
+        prefix = layer.name if len(cells) == 1 else f"{layer.name}/{index}"
+        value = _trace_cell(cell, prefix, value)
+    return value
+
+
+def _trace_cell(cell, prefix: str, x: Symbol) -> Symbol:
+    graph = x.graph
+
+    def tap(name, symbol):
+        symbol.tensor.name = f"{prefix}/{name}"
+        return symbol
+
+    weights = _constant_weights(cell)
+    before = Tensor(f"{prefix}/state", (1, cell.units))
+    after = cell.step(x, Symbol(graph, before), weights, tap)
+    graph.states.append(State(before, after.tensor))
+    return weights.unit * after
+
+
+def _constant_weights(cell):
+    weights = cell.step_weights()
+    values = {}
+    for field in dataclasses.fields(weights):
+        value = getattr(weights, field.name)
+        if callable(value):
+            values[field.name] = _activated(value)
+        elif isinstance(value, tuple):
+            values[field.name] = tuple(np.asarray(factor, np.float64) for factor in value)
+        elif value is not None:
+            values[field.name] = np.asarray(value, np.float64)
+    return dataclasses.replace(weights, **values)
+
+
+_TRACERS = {
+    keras.layers.InputLayer: _trace_nothing,
+    keras.layers.Dropout: _trace_nothing,
+    keras.layers.Normalization: _trace_normalization,
+    keras.layers.Rescaling: _trace_rescaling,
+    keras.layers.Dense: _trace_dense,
+    keras.layers.RNN: _trace_recurrent,
+}
