@@ -191,9 +191,7 @@ def _rounding_shift(values, exponent):
 def _multiply(values, multiplier, shift):
     """TFLite's `MultiplyByQuantizedMultiplier` for int32, which rounds twice."""
     left, right = max(shift, 0), max(-shift, 0)
-    return _rounding_shift(
-        _doubling_high_multiply(_wrap_int32(values << left), multiplier), right
-    )
+    return _rounding_shift(_doubling_high_multiply(_wrap_int32(values << left), multiplier), right)
 
 
 def _sum(sign):

@@ -183,6 +183,20 @@ def fold_input_affine(graph: Graph, op: Op) -> bool:
     return True
 
 
+def fold_all(graph: Graph) -> None:
+    """Folds and joins all that can be, as suits float arithmetic.
+
+    Args:
+        graph: Simplified float graph, changed in place.
+    """
+    for op in [op for op in graph.ops if op.kind == "FULLY_CONNECTED"]:
+        while fold_input_affine(graph, op):
+            pass
+    for add in fusible_products(graph):
+        products = [graph.producer(value) for value in add.inputs]
+        fuse_products(graph, add, [product.inputs[1].data for product in products])
+
+
 def fusible_products(graph: Graph) -> list[Op]:
     """Returns every ADD of two matrix products that nothing else reads."""
     return [op for op in graph.ops if _adds_two_products(graph, op)]

@@ -156,14 +156,15 @@ def _reader_limit(graph, op: Op) -> float:
 def saturates_by_design(graph: Graph, tensor: Tensor) -> bool:
     """Returns whether the ends of a tensor's integers stand for values it may well take.
 
-    True where the operator's own limits end there, as for a hard sigmoid, and where what lies
-    beyond makes no difference, as before a sigmoid.
+    True where the operator's own limits end there, as for a hard sigmoid, where what lies beyond
+    makes no difference, as before a sigmoid, and where values are only copied.
 
     Args:
         graph: Float or integer graph.
         tensor: Tensor of it.
     """
     op = graph.producer(tensor)
-    if op is not None and (op.kind in FIXED_KINDS or op.is_clipped):
+    ends = (*FIXED_KINDS, "CONCATENATION")
+    if op is not None and (op.kind in ends or op.is_clipped):
         return True
     return math.isfinite(useful_limit(graph, tensor))

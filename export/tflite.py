@@ -93,7 +93,7 @@ def _check_state_order(graph: Graph) -> None:
 
 
 def _tensor_table(tensor: Tensor, buffers: list, is_variable: bool) -> dict:
-    """Tables with the same fields share their layout: in an integer tensor `is_variable` is free."""
+    """Writes `is_variable` into every integer tensor: equal fields share one layout."""
     is_float = tensor.dtype == "float32"
     buffer = None
     if tensor.is_constant:

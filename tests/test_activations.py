@@ -103,7 +103,9 @@ def test_our_functions_survive_serialization(name):
 
 @pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize(
-    "make_layer", [keras.layers.Activation, lambda f: keras.layers.Dense(3, f)]
+    "make_layer",
+    [keras.layers.Activation, lambda f: keras.layers.Dense(3, f)],
+    ids=["Activation", "Dense"],
 )
 def test_our_functions_work_in_layers_of_keras_which_save_and_load(name, make_layer, tmp_path):
     model = keras.Sequential([keras.layers.Input((4,)), make_layer(OURS[name])])

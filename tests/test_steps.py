@@ -144,8 +144,17 @@ def test_recurrent_mask_acts_where_the_state_enters_the_matrix_only(cell):
     np.testing.assert_allclose(w.unit * step(x, h / w.unit, w), expected, rtol=1e-12, atol=1e-12)
 
 
-FASTGRNN_NAMES = "gate_pre gate candidate_pre candidate difference kept added state".split()
-FASTRNN_NAMES = "candidate_pre candidate kept state".split()
+FASTGRNN_NAMES = [
+    "gate_pre",
+    "gate",
+    "candidate_pre",
+    "candidate",
+    "difference",
+    "kept",
+    "added",
+    "state",
+]
+FASTRNN_NAMES = ["candidate_pre", "candidate", "kept", "state"]
 PROJECTIONS = ["kernel_projection", "recurrent_projection"]
 
 

@@ -10,7 +10,7 @@ def variables(layer) -> dict:
 
 def arrays(layer) -> dict[str, np.ndarray]:
     """Returns copies of the weights, by name."""
-    return {name: np.array(variable) for name, variable in variables(layer).items()}
+    return {name: np.asarray(variable).copy() for name, variable in variables(layer).items()}
 
 
 def assign(layer, values):

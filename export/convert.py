@@ -1,0 +1,213 @@
+"""Keras model -> a model that TFLite Micro runs, in one call."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from keras_fastgrnn.export import c_array, reference, tflm
+from keras_fastgrnn.export.calibrate import calibrate, check_sequences
+from keras_fastgrnn.export.errors import SaturationWarning
+from keras_fastgrnn.export.files import write_all
+from keras_fastgrnn.export.graph import Graph
+from keras_fastgrnn.export.quantize import quantize
+from keras_fastgrnn.export.report import Report, compare, describe, observe
+from keras_fastgrnn.export.rewrite import fold_all, simplify
+from keras_fastgrnn.export.tflite import write
+from keras_fastgrnn.export.trace import trace
+from keras_fastgrnn.keras_api import keras
+
+QUANTIZATIONS = ("int16x8", None)
+
+
+def convert(
+    model, calibration_data=None, *, quantization: str | None = "int16x8", name: str = "model"
+) -> "DeployedModel":
+    """Exports a trained Keras model as a streaming TFLite Micro model.
+
+    The exported model computes one time step per Invoke and keeps its state inside; `Reset()`
+    starts a new sequence. Its head answers at every step; after the last one the answer is the
+    Keras model's.
+
+    "int16x8" has weights of 8 bits, activations and state of 16, and is computed in integers
+    alone. Scales come from running `calibration_data` through the float model, so give some
+    hundred sequences that reach what the device will see: a state that grows further later is
+    clipped (and counted, see `DeployedModel.predict`).
+
+    Args:
+        model: Trained Keras model, Sequential or Functional: a chain of Input, Normalization,
+            Rescaling, Dropout, RNN with `FastRNNCell` or `FastGRNNCell`, `FastRNN`, `FastGRNN`
+            and Dense layers, of the Keras that `keras_fastgrnn` runs on.
+        calibration_data: Array of shape `(batch, steps, input_dim)`, as the Keras model takes
+            it. Needed for "int16x8"; for `None` it fills the report. Defaults to `None`.
+        quantization: "int16x8", or `None` for float32. Defaults to "int16x8".
+        name: String, a C identifier that names files and C symbols. Defaults to "model".
+
+    Returns:
+        `DeployedModel`.
+
+    Raises:
+        UnsupportedLayerError: If a layer cannot be exported; names all of them.
+        ValueError: If an argument is invalid or the model computes NaN.
+        TypeError: If `model` is not a model of this process's Keras.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fastgrnn import FastGRNN, keras
+    >>> from keras_fastgrnn import export
+    >>> layers = [keras.layers.Input((128, 9)), FastGRNN(16), keras.layers.Dense(2)]
+    >>> x = np.random.default_rng(0).normal(size=(20, 128, 9))
+    >>> deployed = export.convert(keras.Sequential(layers), x, name="gesture")
+    >>> deployed.report.operators["FULLY_CONNECTED"]
+    2
+    >>> len(deployed.tflite) < 2000
+    True
+    """
+    c_array.check_name(name)
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(
+            f"Received an invalid value for argument quantization, expected one of "
+            f"{', '.join(map(repr, QUANTIZATIONS))}, got {quantization!r}."
+        )
+    graph = trace(model)
+    simplify(graph)
+    x = calibration_data
+    if x is not None or quantization is not None:
+        x = check_sequences(x, graph.inputs[0].shape[-1], "calibration_data")
+    if quantization is None:
+        fold_all(graph)
+    else:
+        graph = quantize(graph, calibrate(graph, x))
+    name_tensors(graph)
+    return DeployedModel(model, graph, quantization, name, x)
+
+
+class DeployedModel:
+    """An exported model: its bytes, a report, and TFLite Micro to run it. Made by `convert`.
+
+    Attributes:
+        name: String, the C identifier.
+        tflite: Bytes of the `.tflite` file.
+        graph: `Graph`, the computation of one step, which `keras_fastgrnn.export.reference` runs.
+        report: `Report`.
+    """
+
+    def __init__(self, model, graph: Graph, quantization, name, calibration_data):
+        self.name = name
+        self.graph = graph
+        self.tflite = write(graph)
+        self._returns_sequences = len(model.outputs[0].shape) == 3
+        self._interpreter = None
+        tensors, agreement = [], None
+        if calibration_data is not None:
+            outputs, tensors = observe(graph, self._to_input(calibration_data))
+            expected = model.predict(calibration_data, verbose=0)
+            agreement = compare(self._from_output(outputs), expected)
+        arena = tflm.find_arena_size(self.tflite) if tflm.is_available() else None
+        self.report: Report = describe(
+            graph, name, quantization, self.tflite, arena, tensors, agreement
+        )
+
+    def predict(self, x, *, on: str = "tflm", verbose: bool | None = None) -> np.ndarray:
+        """Runs whole sequences, each from a zero state, and returns what the device would.
+
+        Values that leave the range of their tensor are clipped there, as on the device, and
+        counted: a `SaturationWarning` names the tensors where that changes results.
+
+        Args:
+            x: Array of shape `(batch, steps, input_dim)`, as the Keras model takes it.
+            on: "tflm" for TFLite Micro itself, or "reference" for the NumPy reference, which
+                computes the same integers. Defaults to "tflm".
+            verbose: Boolean, whether to show a progress bar. Defaults to `None`, which shows one
+                on a terminal.
+
+        Returns:
+            float32 array of the Keras model's output shape.
+
+        Raises:
+            MissingRuntimeError: If TFLite Micro is not installed.
+            ValueError: If an argument is invalid.
+        """
+        if on not in ("tflm", "reference"):
+            raise ValueError(
+                "Received an invalid value for argument on, expected 'tflm' or 'reference', "
+                f"got {on!r}."
+            )
+        x = check_sequences(x, self.graph.inputs[0].shape[-1], "x")
+        integers = self._to_input(x)
+        outputs, tensors = observe(self.graph, integers)
+        _warn_of_saturation(tensors)
+        if on == "tflm":
+            outputs = self._run_on_tflm(integers, verbose)
+        return self._from_output(outputs)
+
+    def save(self, folder, *, overwrite: bool = False) -> list[Path]:
+        """Writes `NAME.tflite`, `NAME_model.h`, `NAME_model.cc` and `NAME_report.json`.
+
+        Args:
+            folder: Path of the folder; it is made if it is not there.
+            overwrite: Boolean, whether to replace files of these names. Defaults to `False`.
+
+        Returns:
+            List of the paths.
+
+        Raises:
+            FileExistsError: If one of the files is there and `overwrite` is false.
+            OSError: If the folder cannot be made or written.
+        """
+        graph, name = self.graph, self.name
+        arena = self.report.arena_bytes
+        header = c_array.header(name, self.tflite, arena, graph.inputs[0], graph.outputs[0])
+        contents = {
+            f"{name}.tflite": self.tflite,
+            f"{name}_model.h": header.encode(),
+            f"{name}_model.cc": c_array.source(name, self.tflite).encode(),
+            f"{name}_report.json": json.dumps(self.report.to_dict(), indent=2).encode(),
+        }
+        return write_all(folder, contents, overwrite)
+
+    def _to_input(self, x) -> np.ndarray:
+        tensor = self.graph.inputs[0]
+        return x if tensor.scale is None else reference.quantize_values(x, tensor)
+
+    def _from_output(self, outputs) -> np.ndarray:
+        tensor = self.graph.outputs[0]
+        if tensor.scale is not None:
+            outputs = reference.dequantize_values(outputs, tensor)
+        return np.asarray(outputs if self._returns_sequences else outputs[:, -1], np.float32)
+
+    def _run_on_tflm(self, integers, verbose) -> np.ndarray:
+        if self._interpreter is None:
+            self._interpreter = tflm.Interpreter(self.tflite)
+        show = sys.stdout.isatty() if verbose is None else verbose
+        progress = keras.utils.Progbar(len(integers), unit_name="sequence", verbose=int(show))
+        outputs = []
+        for sequence in integers:
+            outputs.append(self._interpreter.run(sequence))
+            progress.add(1)
+        return np.stack(outputs)
+
+
+def name_tensors(graph: Graph) -> None:
+    """Gives every tensor that nothing named a name from its operator."""
+    for index, op in enumerate(graph.ops):
+        op.output.name = op.output.name or f"{op.kind.lower()}_{index}"
+
+
+def _warn_of_saturation(tensors) -> None:
+    clipped = [t for t in tensors if t.saturated and not t.by_design]
+    if clipped:
+        lines = "; ".join(
+            f"{'the state ' if t.is_state else ''}{t.name!r} beyond {t.limit:.4g} in "
+            f"{t.saturated:,} of {t.values:,} values"
+            for t in clipped
+        )
+        warnings.warn(
+            f"Values left the range of their tensor and were clipped, as the device clips them: "
+            f"{lines}. Calibrate with data that reaches these values.",
+            SaturationWarning,
+            stacklevel=3,
+        )

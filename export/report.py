@@ -1,0 +1,226 @@
+"""What came out of an export: bytes, arena, operators, ranges, agreement with Keras."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_fastgrnn.export import reference
+from keras_fastgrnn.export.graph import Graph, Tensor
+from keras_fastgrnn.export.scales import saturates_by_design
+from keras_fastgrnn.export.tables import INT16_MAX, INT16_MIN
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One computed tensor over the data it was observed on.
+
+    Attributes:
+        name: String.
+        shape: Tuple of integers.
+        dtype: String.
+        scale: Float, the real value of integer 1; `None` in a float model.
+        limit: Float, the largest real value the tensor holds; `None` in a float model.
+        low, high: Floats, the smallest and largest real value seen.
+        is_state: Boolean, whether the value is kept between steps.
+        saturated: Integer, values at an end of the range.
+        values: Integer, values seen.
+        by_design: Boolean, whether values at an end are harmless: the function itself ends
+            there, or its reader answers the same for all larger values.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None
+    limit: float | None
+    low: float
+    high: float
+    is_state: bool
+    saturated: int
+    values: int
+    by_design: bool
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the exported model's outputs agree with the Keras model's.
+
+    Attributes:
+        sequences: Integer, sequences compared.
+        largest_difference: Float, of any output.
+        same_class: Float in [0, 1], sequences (or steps) whose largest output is the same;
+            `None` for one output.
+    """
+
+    sequences: int
+    largest_difference: float
+    same_class: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came out of an export. `print` it, or take `to_dict()` for JSON.
+
+    Attributes:
+        name: String, name of the model.
+        quantization: String, "int16x8", or `None` for float32.
+        file_bytes: Integer, size of the `.tflite` file.
+        weight_bytes: Integer, bytes of constants in it; the rest is structure.
+        arena_bytes: Integer, the smallest arena on TFLite Micro, found by bisection; `None` where
+            TFLite Micro is not installed.
+        operators: Dictionary from operator to how often it runs in a step.
+        multiply_accumulates: Integer, in the matrices, a step.
+        tensors: List of `TensorReport`; empty for a float model without calibration data.
+        agreement: `Agreement` on the calibration data, or `None` without it.
+    """
+
+    name: str
+    quantization: str | None
+    file_bytes: int
+    weight_bytes: int
+    arena_bytes: int | None
+    operators: dict[str, int]
+    multiply_accumulates: int
+    tensors: list[TensorReport]
+    agreement: Agreement | None
+
+    @property
+    def overhead_bytes(self) -> int:
+        """Bytes of the file that are not constants."""
+        return self.file_bytes - self.weight_bytes
+
+    def to_dict(self) -> dict:
+        """Returns the report as plain dictionaries, lists and numbers."""
+        return {**dataclasses.asdict(self), "overhead_bytes": self.overhead_bytes}
+
+    def __str__(self) -> str:
+        arena = "not measured" if self.arena_bytes is None else f"{self.arena_bytes:,} bytes"
+        operators = ", ".join(f"{n} {kind}" for kind, n in self.operators.items())
+        lines = [
+            f"{self.name}: {self.quantization or 'float32'}",
+            f"  file        {self.file_bytes:,} bytes: {self.weight_bytes:,} of constants, "
+            f"{self.overhead_bytes:,} of structure",
+            f"  arena       {arena}",
+            f"  operators   {sum(self.operators.values())} a step: {operators}",
+            f"  multiplies  {self.multiply_accumulates:,} a step",
+        ]
+        if self.agreement is not None:
+            same = self.agreement.same_class
+            classes = "" if same is None else f"same class {100 * same:.2f} %, "
+            lines.append(
+                f"  with Keras  {classes}largest difference "
+                f"{self.agreement.largest_difference:.2g}, {self.agreement.sequences} sequences"
+            )
+        if self.tensors:
+            lines.append("  tensor                              seen            limit  saturated")
+        return "\n".join(lines + [_tensor_line(tensor) for tensor in self.tensors])
+
+
+def _tensor_line(tensor: TensorReport) -> str:
+    seen = f"{tensor.low:9.3g} {tensor.high:9.3g}"
+    limit = "" if tensor.limit is None else f"{tensor.limit:9.3g}"
+    saturated = "" if tensor.limit is None else f"{tensor.saturated:9,}"
+    note = " by design" if tensor.saturated and tensor.by_design else ""
+    state = " (state)" if tensor.is_state else ""
+    return f"  {tensor.name + state:30} {seen} {limit} {saturated}{note}"
+
+
+def describe(graph: Graph, name, quantization, tflite, arena_bytes, tensors, agreement) -> Report:
+    """Builds the report of an exported graph.
+
+    Args:
+        graph: The exported graph.
+        name: String.
+        quantization: String or `None`.
+        tflite: Bytes of the file.
+        arena_bytes: Integer or `None`.
+        tensors: List of `TensorReport`.
+        agreement: `Agreement` or `None`.
+
+    Returns:
+        `Report`.
+    """
+    constants = [t for t in graph.tensors() if t.is_constant]
+    matrices = [op.inputs[1] for op in graph.ops if op.kind == "FULLY_CONNECTED"]
+    return Report(
+        name=name,
+        quantization=quantization,
+        file_bytes=len(tflite),
+        weight_bytes=sum(t.data.size * np.dtype(t.dtype).itemsize for t in constants),
+        arena_bytes=arena_bytes,
+        operators=dict(collections.Counter(op.kind for op in graph.ops)),
+        multiply_accumulates=sum(matrix.data.size for matrix in matrices),
+        tensors=tensors,
+        agreement=agreement,
+    )
+
+
+def observe(graph: Graph, x: np.ndarray) -> tuple[np.ndarray, list[TensorReport]]:
+    """Runs sequences on the reference and records the range of every computed tensor.
+
+    Args:
+        graph: Float or integer graph.
+        x: Array of shape `(batch, steps, input_dim)`, in the graph's own numbers.
+
+    Returns:
+        The outputs of every step, as `reference.run` returns them, and a list of `TensorReport`.
+    """
+    outputs, seen = [], {}
+    for values in reference.steps(graph, x):
+        outputs.append(values[graph.outputs[0]])
+        for tensor, value in values.items():
+            low, high, saturated, count = seen.get(tensor, (np.inf, -np.inf, 0, 0))
+            ends = np.count_nonzero((value <= INT16_MIN) | (value >= INT16_MAX))
+            seen[tensor] = (
+                min(low, value.min()),
+                max(high, value.max()),
+                saturated + ends,
+                count + value.size,
+            )
+    after = {state.after for state in graph.states}
+    before = {state.before for state in graph.states}
+    reports = [
+        _tensor_report(graph, tensor, numbers, tensor in after)
+        for tensor, numbers in seen.items()
+        if tensor not in before
+    ]
+    return np.stack(outputs, axis=1), reports
+
+
+def _tensor_report(graph, tensor: Tensor, numbers, is_state) -> TensorReport:
+    low, high, saturated, count = numbers
+    scale = tensor.scale
+    unit = 1.0 if scale is None else scale
+    return TensorReport(
+        name=tensor.name,
+        shape=tensor.shape,
+        dtype=tensor.dtype,
+        scale=scale,
+        limit=None if scale is None else INT16_MAX * scale,
+        low=float(low) * unit,
+        high=float(high) * unit,
+        is_state=is_state,
+        saturated=0 if scale is None else int(saturated),
+        values=int(count),
+        by_design=scale is not None and saturates_by_design(graph, tensor),
+    )
+
+
+def compare(outputs: np.ndarray, expected: np.ndarray) -> Agreement:
+    """Compares outputs with those of the Keras model.
+
+    Args:
+        outputs: Array of shape `(batch, outputs)` or `(batch, steps, outputs)`.
+        expected: Array of the same shape.
+
+    Returns:
+        `Agreement`.
+    """
+    same = None
+    if outputs.shape[-1] > 1:
+        same = float(np.mean(outputs.argmax(axis=-1) == expected.argmax(axis=-1)))
+    return Agreement(len(outputs), float(np.abs(outputs - expected).max()), same)
