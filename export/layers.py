@@ -1,5 +1,7 @@
 """Which layers a model has, and which of them cannot be exported."""
 
+import itertools
+
 import numpy as np
 
 from keras_fastgrnn import activations
@@ -76,14 +78,16 @@ def cells_of(layer) -> list:
     return list(getattr(layer.cell, "cells", [layer.cell]))
 
 
-def unsupported_layers(layers) -> list[str]:
+def unsupported_layers(model) -> list[str]:
     """Returns one line for every layer that cannot be exported: its name, why, what to use."""
+    layers = layers_of(model)
     problems = [f"{_title(layer)}: {why}." for layer in layers for why in _problems(layer)]
-    previous = None
-    for layer in layers:
-        if previous is not None and not problems and not _follows(layer, previous):
-            problems.append(f"{_title(layer)}: it is not a link of a plain chain of layers.")
-        previous = layer
+    if not problems and not isinstance(model, keras.Sequential):
+        problems = [
+            f"{_title(layer)}: it is not a link of a plain chain of layers."
+            for previous, layer in itertools.pairwise(layers)
+            if not _follows(layer, previous)
+        ]
     if not problems and not any(type(layer) in _RECURRENT for layer in layers):
         problems.append("the whole model: it has no recurrent layer; use TensorFlow's converter.")
     return problems

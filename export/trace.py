@@ -30,15 +30,14 @@ def trace(model) -> Graph:
         UnsupportedLayerError: If a layer cannot be exported; names all of them.
         ValueError: If the model is not built, or its input is not a sequence of vectors.
     """
-    layers = layers_of(model)
-    problems = unsupported_layers(layers)
+    problems = unsupported_layers(model)
     if problems:
         lines = "\n".join(f"- {problem}" for problem in problems)
         raise UnsupportedLayerError(f"The model has layers that cannot be exported:\n{lines}")
     graph = Graph(inputs=[], outputs=[])
     value = Symbol(graph, Tensor("input", (1, model.inputs[0].shape[-1])))
     graph.inputs = [value.tensor]
-    for layer in layers:
+    for layer in layers_of(model):
         value = _TRACERS[_base_class(layer)](layer, value)
     graph.outputs = [value.tensor]
     return graph
