@@ -14,12 +14,10 @@ class Range:
 
     Attributes:
         low, high: Floats, the smallest and the largest value.
-        mean_square: Array with one entry a channel, the mean of the squared values.
     """
 
     low: float
     high: float
-    mean_square: np.ndarray
 
     @property
     def magnitude(self) -> float:
@@ -86,13 +84,11 @@ def calibrate(graph: Graph, x: np.ndarray) -> dict[Tensor, Range]:
             "range the device will see, got zeros only."
         )
     ranges: dict[Tensor, Range] = {}
-    steps = x.shape[1]
     for values in _without_warnings(reference.steps(graph, x)):
         for tensor, value in values.items():
-            seen = ranges.setdefault(tensor, Range(np.inf, -np.inf, np.zeros(value.shape[-1])))
+            seen = ranges.setdefault(tensor, Range(np.inf, -np.inf))
             seen.low = min(seen.low, float(value.min()))
             seen.high = max(seen.high, float(value.max()))
-            seen.mean_square += np.square(value).mean(axis=0) / steps
     broken = [t.name for t, seen in ranges.items() if not np.isfinite([seen.low, seen.high]).all()]
     if broken:
         raise ValueError(

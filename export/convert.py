@@ -9,10 +9,10 @@ import numpy as np
 
 from keras_fastgrnn.export import c_array, reference, tflm
 from keras_fastgrnn.export.calibrate import calibrate, check_sequences
+from keras_fastgrnn.export.choose import Chooser
 from keras_fastgrnn.export.errors import SaturationWarning
 from keras_fastgrnn.export.files import write_all
 from keras_fastgrnn.export.graph import Graph
-from keras_fastgrnn.export.quantize import quantize
 from keras_fastgrnn.export.report import Report, compare, describe, observe
 from keras_fastgrnn.export.rewrite import fold_all, simplify
 from keras_fastgrnn.export.tflite import write
@@ -80,7 +80,7 @@ def convert(
     if quantization is None:
         fold_all(graph)
     else:
-        graph = quantize(graph, calibrate(graph, x))
+        graph = Chooser(graph, calibrate(graph, x), x).choose()
     name_tensors(graph)
     return DeployedModel(model, graph, quantization, name, x)
 

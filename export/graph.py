@@ -1,5 +1,6 @@
 """Tensor, Op, Graph: the computation of one time step, nothing but data."""
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
@@ -83,6 +84,15 @@ class Graph:
     outputs: list[Tensor]
     ops: list[Op] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
+
+    def copy(self) -> "Graph":
+        """Returns a graph of its own operators and lists on the same tensors."""
+        return Graph(
+            inputs=list(self.inputs),
+            outputs=list(self.outputs),
+            ops=[dataclasses.replace(op, inputs=list(op.inputs)) for op in self.ops],
+            states=[dataclasses.replace(state) for state in self.states],
+        )
 
     def producer(self, tensor: Tensor) -> Op | None:
         """Returns the operator that computes `tensor`, or `None`."""

@@ -1,36 +1,23 @@
 """Float graph -> integer graph (int16 activations, int8 weights, int64 biases).
 
-Every activation scale is a power of two. The formulas are in `docs/numerics.md`.
+The formulas are in `docs/numerics.md`.
 """
 
 import numpy as np
 
-from keras_fastgrnn.export.calibrate import Range
 from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
 from keras_fastgrnn.export.reference import quantize_values
-from keras_fastgrnn.export.rewrite import fold_input_affine, fuse_products, fusible_products
-from keras_fastgrnn.export.scales import (
-    FIXED_KINDS,
-    assign_exponents,
-    exponent_for,
-    shared_exponent,
-)
-
-# A rewrite that saves an operator may cost this factor in predicted error.
-TOLERATED_LOSS = 1.5
-
-# A rounding of the state is fed back, and lives on for tens of steps.
-STATE_PERSISTENCE = 64.0
+from keras_fastgrnn.export.scales import FIXED_KINDS, exponent_for, shared_exponent
 
 INT8_MAX = 127
 
 
-def quantize(graph: Graph, ranges: dict[Tensor, Range]) -> Graph:
-    """Quantizes a simplified float graph.
+def quantize(graph: Graph, exponents: dict[Tensor, int]) -> Graph:
+    """Quantizes a float graph whose tensors have their powers of two.
 
     Args:
-        graph: Float graph; it is rewritten in place where that suits the integers.
-        ranges: Dictionary from tensor to `Range`, as `calibrate` returns it.
+        graph: Float graph.
+        exponents: Dictionary from computed tensor to exponent, as `assign_exponents` returns it.
 
     Returns:
         A new `Graph` of integers.
@@ -38,78 +25,6 @@ def quantize(graph: Graph, ranges: dict[Tensor, Range]) -> Graph:
     Raises:
         ValueError: If values are too large for the arithmetic.
     """
-    for op in [op for op in graph.ops if op.kind == "FULLY_CONNECTED"]:
-        while _folding_pays(graph, op, ranges) and fold_input_affine(graph, op):
-            pass
-    lowest: dict[Tensor, int] = {}
-    settled: set[Tensor] = set()
-    for add in fusible_products(graph):
-        _choose_products(graph, add, ranges, lowest, settled)
-    return _to_integers(graph, assign_exponents(graph, ranges, lowest))
-
-
-def _folding_pays(graph, op, ranges) -> bool:
-    before = graph.producer(op.inputs[0])
-    if before is None or before.kind not in ("ADD", "MUL") or not before.inputs[1].is_constant:
-        return False
-    weights = op.inputs[1].data
-    folded = weights * before.inputs[1].data if before.kind == "MUL" else weights
-    now = _rounding_error([weights], [ranges[before.output].mean_square])
-    then = _rounding_error([folded], [ranges[before.inputs[0]].mean_square])
-    return then <= TOLERATED_LOSS**2 * now
-
-
-def _rounding_error(matrices, mean_squares) -> float:
-    """Mean square of the error that int8 weights of one common scale leave in a sum."""
-    step = max(np.abs(matrix).max() for matrix in matrices) / INT8_MAX
-    return step**2 / 12.0 * sum(np.sum(mean_square) for mean_square in mean_squares)
-
-
-def _choose_products(graph, add, ranges, lowest, settled) -> None:
-    """Joins two products where that costs little, at the scales that cost least."""
-    products = [graph.producer(value) for value in add.inputs]
-    values = [product.inputs[0] for product in products]
-    matrices = [product.inputs[1].data for product in products]
-    mean_squares = [ranges[value].mean_square for value in values]
-    exponents = assign_exponents(graph, ranges, lowest)
-    groups = exponents.groups
-    current = [exponents[value] for value in values]
-    is_state = [any(value is state.before for state in graph.states) for value in values]
-
-    def activation_error(chosen):
-        return sum(
-            4.0**exponent / 12.0 * np.square(matrix).sum(axis=1).mean() * persistence
-            for exponent, matrix, persistence in zip(
-                chosen, matrices, np.where(is_state, STATE_PERSISTENCE, 1.0), strict=True
-            )
-        )
-
-    def joined_error(chosen):
-        shifts = [2.0 ** (exponent - chosen[-1]) for exponent in chosen]
-        scaled = [m * shift for m, shift in zip(matrices, shifts, strict=True)]
-        squares = [m / shift**2 for m, shift in zip(mean_squares, shifts, strict=True)]
-        return _rounding_error(scaled, squares) + activation_error(chosen)
-
-    choices = [
-        range(1 if value in exponents.fixed or groups[value] in settled else 9) for value in values
-    ]
-    if groups[values[0]] is groups[values[1]]:
-        choices = [range(1), range(1)]
-    options = [(current[0] + i, current[1] + j) for i in choices[0] for j in choices[1]]
-    best = min(options, key=lambda chosen: joined_error(chosen) * (1.0 + (chosen[0] != chosen[1])))
-    separate = activation_error(current) + sum(
-        _rounding_error([m], [s]) for m, s in zip(matrices, mean_squares, strict=True)
-    )
-    settled.update(groups[value] for value in values)
-    if joined_error(best) > TOLERATED_LOSS**2 * separate:
-        return
-    for value, exponent in zip(values, best, strict=True):
-        lowest[value] = exponent
-    shifts = [2.0 ** (exponent - best[-1]) for exponent in best]
-    fuse_products(graph, add, [m * shift for m, shift in zip(matrices, shifts, strict=True)])
-
-
-def _to_integers(graph: Graph, exponents) -> Graph:
     integers = {
         tensor: Tensor(tensor.name, tensor.shape, "int16", scale=2.0 ** exponents[tensor])
         for tensor in graph.tensors()
