@@ -75,3 +75,20 @@ def run_python(tmp_path):
         return result.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def wheels():
+    """The installed TFLite Micro wheel and the oldest supported one, by name."""
+    from tflm_wheels import InstalledWheel, OldestWheel
+
+    from keras_fastgrnn.export import tflm
+
+    if not tflm.is_available():
+        pytest.skip("The TFLite Micro wheel is absent; install keras-fastgrnn[tflm].")
+    folder = os.environ.get("KERAS_FASTGRNN_OLDEST_TFLM", "")
+    if not Path(folder, "tflite_micro").is_dir():
+        pytest.skip("The oldest TFLite Micro wheel is absent; `make test` installs it.")
+    oldest = OldestWheel(folder)
+    yield {"installed": InstalledWheel(), "oldest": oldest}
+    oldest.close()

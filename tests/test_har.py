@@ -1,0 +1,76 @@
+"""The whole way on real data: UCI HAR, six activities, windows of 128 steps of 9 channels."""
+
+import numpy as np
+import pytest
+
+from keras_fastgrnn import FastGRNN, export, keras
+
+UNITS = 32
+EPOCHS = 15
+BATCH = 100
+
+
+@pytest.fixture(scope="module")
+def har(shared):
+    archive = np.load(shared / "data" / "uci_har.npz")
+    windows = archive["start"][:, np.newaxis] + np.arange(128)
+    x, y = archive["signal"][windows].astype("float32"), archive["label"]
+    train = archive["split"] == 0
+    return {"train": (x[train], y[train]), "test": (x[~train], y[~train])}
+
+
+@pytest.fixture(scope="module")
+def trained(har):
+    keras.utils.set_random_seed(0)
+    x, y = har["train"]
+    mean, variance = x.mean(axis=(0, 1)), x.var(axis=(0, 1))
+    model = keras.Sequential(
+        [
+            keras.layers.Input((128, 9)),
+            keras.layers.Normalization(mean=mean, variance=variance),
+            FastGRNN(UNITS),
+            keras.layers.Dense(6),
+        ]
+    )
+    steps = EPOCHS * -(-len(x) // BATCH)
+    learning_rate = keras.optimizers.schedules.CosineDecay(1e-2, steps)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(learning_rate), loss, jit_compile=True)
+    model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0)
+    return model
+
+
+def round_weights_to_int8(weights):
+    """What 8 bits leave of each matrix by itself, everything else in float."""
+    rounded = []
+    for value in weights:
+        scale = np.abs(value).max() / 127.0
+        rounded.append(np.round(value / scale) * scale if value.ndim == 2 else value)
+    return rounded
+
+
+def test_int16x8_on_tflm_classifies_the_uci_har_test_set_as_keras_does(har, trained, capsys):
+    x, y = har["test"]
+    keras_logits = trained.predict(x, verbose=0)
+    weights = trained.get_weights()
+    trained.set_weights(round_weights_to_int8(weights))
+    rounded_classes = trained.predict(x, verbose=0).argmax(axis=1)
+    trained.set_weights(weights)
+
+    deployed = export.convert(trained, har["train"][0][::36], name="har")
+    logits = deployed.predict(x)
+
+    keras_classes, classes = keras_logits.argmax(axis=1), logits.argmax(axis=1)
+    rounded_agreement = np.mean(rounded_classes == keras_classes)
+    agreement = np.mean(classes == keras_classes)
+    keras_accuracy, accuracy = np.mean(keras_classes == y), np.mean(classes == y)
+    with capsys.disabled():
+        print(
+            f"\nUCI HAR test, H {UNITS}, {EPOCHS} epochs: accuracy Keras {keras_accuracy:.4f}, "
+            f"TFLM {accuracy:.4f}; same class as Keras: TFLM {agreement:.4f}, rounding the "
+            f"weights alone {rounded_agreement:.4f}; {deployed.report.file_bytes} bytes"
+        )
+    assert keras_accuracy > 0.85
+    assert agreement >= rounded_agreement - 0.001
+    assert abs(accuracy - keras_accuracy) <= 0.003
+    np.testing.assert_array_equal(logits[::10], deployed.predict(x[::10], on="reference"))

@@ -1,0 +1,156 @@
+"""The integers of the NumPy reference against TFLite Micro's, tensor by tensor."""
+
+import collections
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from random_models import build, descriptions, randomize
+
+from keras_fastgrnn import FastGRNN, FastRNN, keras
+from keras_fastgrnn.export import reference, tflite
+from keras_fastgrnn.export.calibrate import calibrate
+from keras_fastgrnn.export.choose import Chooser
+from keras_fastgrnn.export.graph import Graph, Op, Tensor
+from keras_fastgrnn.export.quantize import quantize
+from keras_fastgrnn.export.rewrite import simplify
+from keras_fastgrnn.export.scales import assign_exponents
+from keras_fastgrnn.export.trace import trace
+
+RANDOM_MODELS = 200
+STEPS = 50
+
+
+def integer_graph(model, x):
+    graph = trace(model)
+    simplify(graph)
+    return Chooser(graph, calibrate(graph, x), x).choose()
+
+
+def computed(graph):
+    return [op.output for op in graph.ops]
+
+
+def expected_values(graph, integers):
+    """The reference's values of every computed tensor, one row a step."""
+    rows = collections.defaultdict(list)
+    for values in reference.steps(graph, integers[np.newaxis]):
+        for tensor in computed(graph):
+            rows[tensor].append(values[tensor][0])
+    return [np.array(rows[tensor]) for tensor in computed(graph)]
+
+
+def differing_integers(wheel, graph, integers):
+    """How many integers differ, by tensor; and in the output of the file without extra outputs."""
+    tensors = computed(graph)
+    expected = expected_values(graph, integers)
+    opened = wheel.run(tflite.write(graph, outputs=tensors), integers, len(tensors))
+    plain = wheel.run(tflite.write(graph), integers, 1)[0]
+    differences = {
+        tensor.name or str(index): np.count_nonzero(one != other)
+        for index, (tensor, one, other) in enumerate(zip(tensors, expected, opened, strict=True))
+    }
+    output = expected[tensors.index(graph.outputs[0])]
+    differences["file"] = np.count_nonzero(plain != output)
+    return {name: count for name, count in differences.items() if count}
+
+
+def streaming_model(layer):
+    model = keras.Sequential([keras.layers.Input((STEPS, 9)), layer, keras.layers.Dense(2)])
+    randomize(model, np.random.default_rng(3))
+    return model
+
+
+@pytest.fixture(scope="module")
+def streaming_data():
+    """10,000 steps: half of ordinary size, half far beyond the calibrated range."""
+    rng = np.random.default_rng(7)
+    size = np.repeat(rng.choice([0.3, 1.0, 30.0, 3000.0], 500, p=[0.2, 0.3, 0.25, 0.25]), 20)
+    return rng.normal(size=(10_000, 9)) * size[:, np.newaxis]
+
+
+@pytest.mark.parametrize("wheel", ["installed", "oldest"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param(lambda: FastGRNN(16), id="FastGRNN"),
+        pytest.param(lambda: FastGRNN(16, "quant_tanh", "quant_sigmoid"), id="piecewise-linear"),
+        pytest.param(lambda: FastGRNN(16, kernel_rank=3, recurrent_rank=4), id="low-rank"),
+        pytest.param(lambda: FastRNN(16), id="FastRNN"),
+    ],
+)
+def test_no_integer_differs_in_10000_steps_without_reset(wheels, wheel, layer, streaming_data):
+    calibration = streaming_data[:4000].reshape(-1, STEPS, 9)
+    ordinary = np.abs(calibration).max(axis=(1, 2)) < 6.0
+    graph = integer_graph(streaming_model(layer()), calibration[ordinary].astype("float32"))
+    integers = reference.quantize_values(streaming_data, graph.inputs[0])
+    assert np.mean(np.abs(integers.astype(int)) >= 32767) > 0.1
+    assert differing_integers(wheels[wheel], graph, integers) == {}
+
+
+@settings(max_examples=RANDOM_MODELS, suppress_health_check=list(HealthCheck))
+@given(description=descriptions())
+def test_no_integer_differs_in_random_models(wheels, description):
+    model, x = build(description, STEPS)
+    graph = integer_graph(model, x)
+    far = np.concatenate([x[0, : STEPS // 2], 20.0 * x[1, STEPS // 2 :]])
+    integers = reference.quantize_values(far, graph.inputs[0])
+    found = {name: differing_integers(wheels[name], graph, integers) for name in wheels}
+    assert found == {"installed": {}, "oldest": {}}
+
+
+def table_graph(kind, exponent, units=16):
+    """One LOGISTIC, TANH or SOFTMAX on an input of the given power of two."""
+    x = Tensor("x", (1, units), "int16", scale=2.0**exponent)
+    y = Tensor("y", (1, units), "int16", scale=2.0**-15)
+    return Graph([x], [y], [Op(kind, [x], y)])
+
+
+@pytest.mark.parametrize("wheel", ["installed", "oldest"])
+@pytest.mark.parametrize("exponent", [-14, -13, -12, -11, -10, -7, -2])
+@pytest.mark.parametrize("kind", ["LOGISTIC", "TANH"])
+def test_every_input_of_a_table_gives_the_same_integer(wheels, wheel, kind, exponent):
+    graph = table_graph(kind, exponent)
+    integers = np.arange(-32768, 32768).reshape(-1, 16).astype(np.int16)
+    assert differing_integers(wheels[wheel], graph, integers) == {}
+
+
+@pytest.mark.parametrize("wheel", ["installed", "oldest"])
+@pytest.mark.parametrize("exponent", [-15, -13, -11, -9])
+@pytest.mark.parametrize("units", [1, 2, 5, 19])
+def test_softmax_gives_the_same_integers(wheels, wheel, units, exponent):
+    rng = np.random.default_rng(units)
+    spread = rng.choice([10, 1000, 12000], size=(3000, 1))
+    integers = np.clip(rng.normal(size=(3000, units)) * spread, -32768, 32767).astype(np.int16)
+    assert (
+        differing_integers(wheels[wheel], table_graph("SOFTMAX", exponent, units), integers) == {}
+    )
+
+
+@pytest.mark.parametrize("name", ["_rounding_shift", "_doubling_high_multiply"])
+def test_another_rounding_is_found(wheels, monkeypatch, streaming_data, name):
+    truncating = {
+        "_rounding_shift": lambda values, exponent: values >> exponent,
+        "_doubling_high_multiply": lambda values, multiplier: (values * multiplier) >> 31,
+    }
+    x = streaming_data[:200].reshape(-1, STEPS, 9).astype("float32")
+    model = streaming_model(FastGRNN(16))
+    monkeypatch.setattr(reference, name, truncating[name])
+    graph = trace(model)
+    simplify(graph)
+    graph = quantize(graph, assign_exponents(graph, calibrate(graph, x), {}))
+    integers = reference.quantize_values(streaming_data, graph.inputs[0])
+    assert differing_integers(wheels["installed"], graph, integers)
+
+
+def test_quantize_values_rounds_half_away_from_zero_and_clips():
+    tensor = Tensor("x", (1, 6), "int16", scale=0.5)
+    values = np.array([0.25, -0.25, 0.75, 0.2, 1e9, -1e9])
+    assert reference.quantize_values(values, tensor).tolist() == [1, -1, 2, 0, 32767, -32768]
+
+
+@pytest.mark.parametrize("real", [1.0, 0.5, 2.0**-31, 0.3, 1.7e-4, 123.456])
+def test_quantize_multiplier_is_the_nearest_of_31_bits(real):
+    multiplier, shift = reference.quantize_multiplier(real)
+    assert 2**30 <= multiplier < 2**31
+    assert multiplier * 2.0 ** (shift - 31) == pytest.approx(real, rel=2.0**-31)

@@ -1,0 +1,70 @@
+"""Runs models on TFLite Micro wheels: the installed one, and the oldest supported in a process."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from keras_fastgrnn.export import tflm
+
+_WORKER = """
+import pickle, sys
+import numpy as np
+import tflite_micro
+from tflite_micro import runtime
+print(tflite_micro.__file__, file=sys.stderr, flush=True)
+while True:
+    try:
+        model, inputs, outputs = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        break
+    interpreter = runtime.Interpreter.from_bytes(model, arena_size=1 << 20)
+    results = [[] for _ in range(outputs)]
+    for x in inputs:
+        interpreter.set_input(x, 0)
+        interpreter.invoke()
+        for index, result in enumerate(results):
+            result.append(interpreter.get_output(index)[0])
+    pickle.dump([np.array(r) for r in results], sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+"""
+
+
+class InstalledWheel:
+    """Runs models in this process."""
+
+    def run(self, model: bytes, inputs: np.ndarray, outputs: int) -> list[np.ndarray]:
+        """Streams `inputs`, one step a row, and returns each output's rows."""
+        interpreter = tflm.Interpreter(model)
+        interpreter.output_count = outputs
+        steps = [interpreter.step(x) for x in inputs[:, np.newaxis]]
+        return [np.array([step[i][0] for step in steps]) for i in range(outputs)]
+
+
+class OldestWheel:
+    """Runs models in a process that sees the oldest supported wheel."""
+
+    def __init__(self, folder: str):
+        environment = {**os.environ, "PYTHONPATH": folder}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+        imported = Path(self.process.stderr.readline().decode().strip())
+        assert Path(folder).resolve() in imported.resolve().parents
+
+    def run(self, model: bytes, inputs: np.ndarray, outputs: int) -> list[np.ndarray]:
+        """As `InstalledWheel.run`."""
+        request = (model, inputs[:, np.newaxis], outputs)
+        pickle.dump(request, self.process.stdin)
+        self.process.stdin.flush()
+        return pickle.load(self.process.stdout)
+
+    def close(self):
+        self.process.communicate()
