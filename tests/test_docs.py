@@ -2,7 +2,6 @@
 
 import doctest
 import importlib
-import inspect
 import pkgutil
 import re
 
@@ -26,16 +25,6 @@ def test_docstring_examples(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert result.failed == 0
-
-
-@pytest.mark.parametrize(
-    "package", [keras_fastgrnn, keras_fastgrnn.export], ids=lambda p: p.__name__
-)
-def test_everything_public_has_an_example(package):
-    public = {name: getattr(package, name) for name in package.__all__}
-    documented = {n: o for n, o in public.items() if inspect.isclass(o) or inspect.isfunction(o)}
-    assert documented
-    assert [n for n, o in documented.items() if "\nExample:\n" not in inspect.getdoc(o)] == []
 
 
 def test_readme(root, tmp_path, run_python):
