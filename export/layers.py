@@ -1,12 +1,14 @@
 """Which layers a model has, and which of them cannot be exported."""
 
+import inspect
 import itertools
+import math
 
 import numpy as np
 
 from keras_fastgrnn import activations
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
-from keras_fastgrnn.keras_api import FLAVOR, keras, mixed_flavors_message
+from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS, keras, mixed_flavors_message
 from keras_fastgrnn.layers import FastGRNN, FastRNN
 
 _CELLS = (FastRNNCell, FastGRNNCell)
@@ -27,6 +29,12 @@ _HINTS = {
     "Activation": "give the activation to the layer before it",
     "Sequential": "add its layers to the model directly",
     "Functional": "add its layers to the model directly",
+}
+_INITIAL_STATE = "it is given an initial_state; an exported model starts from zero"
+_CALL_HINTS = {
+    "initial_state": _INITIAL_STATE,
+    "mask": "it is given a mask; a streaming model sees no padded steps",
+    "training": "training=True leaves its dropout on; call it without",
 }
 
 
@@ -61,8 +69,8 @@ def layers_of(model) -> list:
     if len(inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
             "Received an invalid value for argument model, expected one input and one output, "
-            f"got {len(inputs)} and {len(model.outputs)}. An exported model starts each sequence "
-            "from a zero state, so an initial_state cannot be an input."
+            f"got {len(inputs)} and {len(model.outputs)}. An exported model keeps its state inside "
+            "and starts each sequence from zero, so no state can be an input or an output."
         )
     shape = tuple(inputs[0].shape)
     if len(shape) != 3 or shape[-1] is None:
@@ -80,14 +88,13 @@ def cells_of(layer) -> list:
 
 def unsupported_layers(model) -> list[str]:
     """Returns one line for every layer that cannot be exported: its name, why, what to use."""
-    layers = layers_of(model)
+    layers_of(model)
+    chain = keras.Model(model.inputs, model.outputs)
+    # In Keras 3 an operation such as `x * 2` is not a layer.
+    layers = getattr(chain, "operations", chain.layers)
     problems = [f"{_title(layer)}: {why}." for layer in layers for why in _problems(layer)]
-    if not problems and not isinstance(model, keras.Sequential):
-        problems = [
-            f"{_title(layer)}: it is not a link of a plain chain of layers."
-            for previous, layer in itertools.pairwise(layers)
-            if not _follows(layer, previous)
-        ]
+    if not problems:
+        problems = [f"{_title(layer)}: {why}." for layer, why in _call_problems(chain)]
     if not problems and not any(type(layer) in _RECURRENT for layer in layers):
         problems.append("the whole model: it has no recurrent layer; use TensorFlow's converter.")
     return problems
@@ -112,12 +119,19 @@ def _problems(layer):
     elif kind is keras.layers.Normalization:
         if getattr(layer, "mean", None) is None:
             yield "it has no mean and variance; call adapt, or give them as arguments"
-        elif np.size(layer.mean) not in (1, layer.input.shape[-1]):
+        elif not _is_per_channel(layer.mean, layer):
             yield "it normalizes over steps; use axis=-1"
-    elif kind is keras.layers.Rescaling:
-        allowed = (1, layer.input.shape[-1])
-        if np.size(layer.scale) not in allowed or np.size(layer.offset) not in allowed:
-            yield "its scale or offset is not one number or one per channel"
+    elif kind is keras.layers.Rescaling and not (
+        _is_per_channel(layer.scale, layer) and _is_per_channel(layer.offset, layer)
+    ):
+        yield "its scale or offset is not one number or one per channel"
+    if getattr(layer, "quantization_mode", None) is not None:
+        yield "Keras has quantized it; export the float model"
+
+
+def _is_per_channel(value, layer) -> bool:
+    shape = np.shape(value)
+    return math.prod(shape[:-1]) == 1 and shape[-1:] in ((), (1,), (layer.input.shape[-1],))
 
 
 def _recurrent_problems(layer):
@@ -135,8 +149,10 @@ def _recurrent_problems(layer):
             "stateful=True; build the model with stateful=False and the same weights, the "
             "exported model keeps its state between steps by itself"
         )
+    if getattr(layer, "time_major", False):
+        yield "time_major=True takes the steps first; use time_major=False"
     if not hasattr(layer.input, "shape"):
-        yield "it is given an initial_state; an exported model starts from zero"
+        yield _INITIAL_STATE
 
 
 def _activation_problems(layer, arguments):
@@ -146,8 +162,25 @@ def _activation_problems(layer, arguments):
             yield f"its {argument} {getattr(function, '__name__', function)!r} has no operator"
 
 
-def _follows(layer, previous) -> bool:
-    try:
-        return layer.input is previous.output
-    except (AttributeError, ValueError):
-        return False
+def _call_problems(chain):
+    """Yields layers, and why the way they are called cannot be exported."""
+    calls = {layer["name"]: layer["inbound_nodes"] for layer in chain.get_config()["layers"]}
+    for previous, layer in itertools.pairwise(chain.layers):
+        sources, arguments = _call(layer, calls[layer.name][0])
+        if len(calls[layer.name]) > 1:
+            yield layer, f"it is used {len(calls[layer.name])} times; use a layer for each"
+        elif sources != [previous.name]:
+            yield layer, "it is not a link of a plain chain of layers"
+        for argument, why in _CALL_HINTS.items():
+            if arguments.get(argument) not in (None, False):
+                yield layer, why
+
+
+def _call(layer, node) -> tuple[list[str], dict]:
+    """Reads one call in a model's configuration: the names of its sources, its arguments."""
+    if IS_TF_KERAS:
+        return [source[0] for source in node], node[0][3]
+    names = inspect.signature(layer.call).parameters
+    arguments = {**dict(zip(names, node["args"], strict=False)), **node["kwargs"]}
+    tensors = [v["config"] for v in arguments.values() if isinstance(v, dict)]
+    return [t["keras_history"][0] for t in tensors if "keras_history" in t], arguments
