@@ -47,7 +47,7 @@ def write(graph: Graph, *, outputs: list[Tensor] | None = None) -> bytes:
     tensors = [t for t in graph.tensors() if t not in stored]
     index = {tensor: number for number, tensor in enumerate(tensors)}
     index.update({after: index[before] for after, before in stored.items()})
-    kinds = sorted({op.kind for op in graph.ops}, key=[op.kind for op in graph.ops].count)[::-1]
+    kinds = list(dict.fromkeys(op.kind for op in graph.ops))
     buffers, tables = [{}], []
     for tensor in tensors:
         tables.append(_tensor_table(tensor, buffers, is_variable=tensor in stored.values()))
