@@ -15,7 +15,7 @@ from keras_fastgrnn.export.files import write_all
 from keras_fastgrnn.export.graph import Graph
 from keras_fastgrnn.export.report import Report, compare, describe, observe
 from keras_fastgrnn.export.rewrite import fold_all, simplify
-from keras_fastgrnn.export.tflite import write
+from keras_fastgrnn.export.tflite import with_float_clips, write
 from keras_fastgrnn.export.trace import trace
 from keras_fastgrnn.keras_api import keras
 
@@ -79,6 +79,7 @@ def convert(
         x = check_sequences(x, graph.inputs[0].shape[-1], "calibration_data")
     if quantization is None:
         fold_all(graph)
+        graph = with_float_clips(graph)
     else:
         graph = Chooser(graph, calibrate(graph, x), x).choose()
     name_tensors(graph)

@@ -41,7 +41,7 @@ def write(graph: Graph, *, outputs: list[Tensor] | None = None) -> bytes:
         The bytes of the `.tflite` file.
     """
     if graph.inputs[0].dtype == "float32":
-        graph = _clip_at_one(graph)
+        graph = with_float_clips(graph)
     _check_state_order(graph)
     stored = {state.after: state.before for state in graph.states}
     tensors = [t for t in graph.tensors() if t not in stored]
@@ -69,12 +69,19 @@ def write(graph: Graph, *, outputs: list[Tensor] | None = None) -> bytes:
     return data
 
 
-def _clip_at_one(graph: Graph) -> Graph:
-    """Float has no fused clip to [0, 1]: RELU, then MINIMUM with 1."""
+def with_float_clips(graph: Graph) -> Graph:
+    """Replaces what float operators cannot clip: [0, 1] becomes RELU, then MINIMUM with 1.
+
+    Args:
+        graph: Float graph.
+
+    Returns:
+        A new graph of operators as they are written.
+    """
     ops = []
     for op in graph.ops:
         if (op.low, op.high) == (0.0, 1.0):
-            ramp = Tensor("", op.output.shape)
+            ramp = Tensor(f"{op.output.name}/ramp", op.output.shape)
             one = Tensor("", (), data=np.ones(()))
             ops.append(Op(op.kind, op.inputs, ramp, low=0.0))
             ops.append(Op("MINIMUM", [ramp, one], op.output))
