@@ -24,13 +24,14 @@ class Range:
         return max(-self.low, self.high)
 
 
-def check_sequences(x, input_dim: int, argument: str) -> np.ndarray:
+def check_sequences(x, input_dim: int, argument: str, steps: int | None = None) -> np.ndarray:
     """Checks sequences given by the user.
 
     Args:
         x: Array-like of shape `(batch, steps, input_dim)`.
         input_dim: Integer, the channels the model expects.
         argument: String, the argument named in the error.
+        steps: Integer, the steps expected, or `None` for any number.
 
     Returns:
         The sequences as a float32 array.
@@ -38,21 +39,25 @@ def check_sequences(x, input_dim: int, argument: str) -> np.ndarray:
     Raises:
         ValueError: If they are missing, empty, of another shape, or not finite.
     """
-    expected = f"numbers of shape (batch, steps, {input_dim})"
+    expected = f"numbers of shape (batch, {steps or 'steps'}, {input_dim})"
     prefix = f"Received an invalid value for argument {argument}, expected {expected}, got "
     if x is None:
-        raise ValueError(f"{prefix}None. Give some hundred sequences of the training data.")
+        hint = " Give some hundred sequences of the training data."
+        raise ValueError(f"{prefix}None.{hint if argument == 'calibration_data' else ''}")
+    no_numbers = f"{prefix}{type(x).__name__} that is no array of numbers (of one length)."
     try:
-        x = np.asarray(x, np.float32)
+        x = np.asarray(x)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{prefix}{type(x).__name__} that is no array of numbers; sequences of different "
-            "lengths must be given one call at a time."
-        ) from error
-    if x.ndim != 3 or x.shape[-1] != input_dim or x.size == 0:
+        raise ValueError(no_numbers) from error
+    if x.dtype.kind not in "biuf":
+        raise ValueError(no_numbers)
+    if x.ndim != 3 or x.shape[1:] != (steps or x.shape[1], input_dim) or x.size == 0:
         raise ValueError(f"{prefix}an array of shape {x.shape}.")
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32)
     if not np.isfinite(x).all():
-        raise ValueError(f"{prefix}{np.count_nonzero(~np.isfinite(x))} values NaN or infinite.")
+        count = np.count_nonzero(~np.isfinite(x))
+        raise ValueError(f"{prefix}an array in which {count:,} of {x.size:,} are NaN or infinite.")
     return x
 
 

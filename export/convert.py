@@ -76,7 +76,8 @@ def convert(
     simplify(graph)
     x = calibration_data
     if x is not None or quantization is not None:
-        x = check_sequences(x, graph.inputs[0].shape[-1], "calibration_data")
+        _, steps, input_dim = model.inputs[0].shape
+        x = check_sequences(x, input_dim, "calibration_data", steps)
     if quantization is None:
         fold_all(graph)
         graph = with_float_clips(graph)

@@ -28,7 +28,8 @@ def trace(model) -> Graph:
 
     Raises:
         UnsupportedLayerError: If a layer cannot be exported; names all of them.
-        ValueError: If the model is not built, or its input is not a sequence of vectors.
+        ValueError: If the model is not built, its input is not a sequence of vectors, or a weight
+            is not finite.
     """
     problems = unsupported_layers(model)
     if problems:
@@ -38,9 +39,21 @@ def trace(model) -> Graph:
     value = Symbol(graph, Tensor("input", (1, model.inputs[0].shape[-1])))
     graph.inputs = [value.tensor]
     for layer in layers_of(model):
-        value = _TRACERS[_base_class(layer)](layer, value)
+        first = len(graph.ops)
+        with np.errstate(all="ignore"):
+            value = _TRACERS[_base_class(layer)](layer, value)
+        _check_constants(graph.ops[first:], layer)
     graph.outputs = [value.tensor]
     return graph
+
+
+def _check_constants(ops, layer):
+    constants = [tensor.data for op in ops for tensor in op.inputs if tensor.is_constant]
+    if not all(np.isfinite(data).all() for data in constants):
+        raise ValueError(
+            f"The layer {layer.name} has weights that are NaN or infinite, or so large or small "
+            "that numbers computed from them are. Check its weights."
+        )
 
 
 class Symbol:
