@@ -101,7 +101,7 @@ alignas(16) extern const unsigned char {name}_model[{name.upper()}_MODEL_LENGTH]
 def _banner(name) -> str:
     return (
         f"/* Model {name}, written by keras-fastgrnn {__version__}. This file is yours: it "
-        "carries no licence. */"
+        "carries no license. */"
     )
 
 

@@ -44,7 +44,7 @@ def check_sequences(x, input_dim: int, argument: str, steps: int | None = None) 
     if x is None:
         hint = " Give some hundred sequences of the training data."
         raise ValueError(f"{prefix}None.{hint if argument == 'calibration_data' else ''}")
-    no_numbers = f"{prefix}{type(x).__name__} that is no array of numbers (of one length)."
+    no_numbers = f"{prefix}{type(x).__name__} that cannot become such an array."
     try:
         x = np.asarray(x)
     except (TypeError, ValueError) as error:
