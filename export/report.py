@@ -95,7 +95,10 @@ class Report:
 
     def to_dict(self) -> dict:
         """Returns the report as plain dictionaries, lists and numbers."""
-        return {**dataclasses.asdict(self), "overhead_bytes": self.overhead_bytes}
+        report = {**dataclasses.asdict(self), "overhead_bytes": self.overhead_bytes}
+        for tensor in report["tensors"]:
+            tensor["shape"] = list(tensor["shape"])
+        return report
 
     def __str__(self) -> str:
         arena = "not measured" if self.arena_bytes is None else f"{self.arena_bytes:,} bytes"

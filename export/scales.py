@@ -156,15 +156,15 @@ def _reader_limit(graph, op: Op) -> float:
 def saturates_by_design(graph: Graph, tensor: Tensor) -> bool:
     """Returns whether the ends of a tensor's integers stand for values it may well take.
 
-    True where the operator's own limits end there, as for a hard sigmoid, where what lies beyond
+    True where the operator's own limit ends there, as for a hard sigmoid, where what lies beyond
     makes no difference, as before a sigmoid, and where values are only copied.
 
     Args:
-        graph: Float or integer graph.
+        graph: Integer graph.
         tensor: Tensor of it.
     """
     op = graph.producer(tensor)
     ends = (*FIXED_KINDS, "CONCATENATION")
-    if op is not None and (op.kind in ends or op.is_clipped):
+    if op is not None and (op.kind in ends or math.isfinite(op.high)):
         return True
-    return math.isfinite(useful_limit(graph, tensor))
+    return useful_limit(graph, tensor) <= 2.0**15 * tensor.scale
