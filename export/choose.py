@@ -15,13 +15,13 @@ from keras_fastgrnn.export.calibrate import Range
 from keras_fastgrnn.export.graph import Graph, Tensor
 from keras_fastgrnn.export.quantize import quantize
 from keras_fastgrnn.export.rewrite import fold_input_affine, fuse_products, fusible_products
-from keras_fastgrnn.export.scales import assign_exponents
+from keras_fastgrnn.export.scales import assign_exponents, may_have_any_scale, scale_of
 
 # What fewer operators may cost, as a factor of the root mean square error of the outputs.
 TOLERATED_LOSS = 1.1
 
 # Sequences of the calibration data on which the ways are tried.
-TRIAL_SEQUENCES = 64
+TRIAL_SEQUENCES = 256
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Candidate:
     """
 
     graph: Graph
-    lowest: dict[Tensor, int]
+    lowest: dict[Tensor, float]
     integers: Graph
     error: float
 
@@ -69,7 +69,7 @@ class Chooser:
 
     def _candidate(self, graph, lowest) -> Candidate:
         integers = quantize(graph, assign_exponents(graph, self.ranges, lowest))
-        x = reference.quantize_values(self.x, integers.inputs[0])
+        x = reference.quantize_input(self.x, integers.inputs[0])
         outputs = reference.dequantize_values(reference.run(integers, x), integers.outputs[0])
         error = math.sqrt(np.mean(np.square(outputs - self.expected)))
         return Candidate(graph, lowest, integers, error)
@@ -92,29 +92,28 @@ class Chooser:
         matrices = [product.inputs[1].data for product in products]
         exponents = assign_exponents(graph, self.ranges, self.best.lowest)
         movable = [value not in exponents.fixed | settled for value in values]
-        candidates = []
-        for raised in _raised_exponents([exponents[v] for v in values], matrices, movable):
-            joined = graph.copy()
-            units = [2.0 ** (exponent - raised[-1]) for exponent in raised]
-            scaled = [matrix * unit for matrix, unit in zip(matrices, units, strict=True)]
-            fuse_products(joined, joined.producer(total), scaled)
-            lowest = {**self.best.lowest, **dict(zip(values, raised, strict=True))}
-            candidates.append(self._candidate(joined, lowest))
-        self._take(min(candidates, key=lambda candidate: candidate.error))
+        free = [may_have_any_scale(graph, value) for value in values]
+        chosen = _balanced_exponents([exponents[v] for v in values], matrices, movable, free)
+        units = [scale_of(exponent) / scale_of(chosen[-1]) for exponent in chosen]
+        scaled = [matrix * unit for matrix, unit in zip(matrices, units, strict=True)]
+        joined = graph.copy()
+        fuse_products(joined, joined.producer(total), scaled)
+        lowest = {**self.best.lowest, **dict(zip(values, chosen, strict=True))}
+        self._take(self._candidate(joined, lowest))
         groups = exponents.groups
         settled.update(t for t in groups if groups[t] in {groups[value] for value in values})
 
 
-def _raised_exponents(exponents, matrices, movable) -> list[tuple[int, int]]:
-    """Exponents at which both matrices nearly fill int8, counted in one unit."""
-    first, second = (np.abs(matrix).max() for matrix in matrices)
-    raise_by = 0
-    if first > 0 and second > 0:
-        raise_by = round(math.log2(first / second)) - (exponents[1] - exponents[0])
-    choices = {(0, 0)}
-    for amount in (raise_by - 1, raise_by, raise_by + 1):
-        if amount > 0 and movable[1]:
-            choices.add((0, amount))
-        if amount < 0 and movable[0]:
-            choices.add((-amount, 0))
-    return [(exponents[0] + x, exponents[1] + g) for x, g in sorted(choices)]
+def _balanced_exponents(exponents, matrices, movable, free) -> tuple[float, float]:
+    """Exponents for two joined inputs at which both matrices fill int8 as well as may be."""
+    first, second = exponents
+    largest = [np.abs(matrix).max() for matrix in matrices]
+    if 0.0 in largest:
+        return first, second
+    wanted = math.log2(largest[0] / largest[1])
+    if movable[1]:
+        second = max(second, math.ceil(first + wanted - (0.0 if free[0] else 0.5)))
+    if movable[0]:
+        balanced = second - wanted
+        first = max(first, balanced if free[0] else round(balanced))
+    return first, second

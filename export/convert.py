@@ -173,7 +173,7 @@ class DeployedModel:
 
     def _to_input(self, x) -> np.ndarray:
         tensor = self.graph.inputs[0]
-        return x if tensor.scale is None else reference.quantize_values(x, tensor)
+        return x if tensor.scale is None else reference.quantize_input(x, tensor)
 
     def _from_output(self, outputs) -> np.ndarray:
         tensor = self.graph.outputs[0]

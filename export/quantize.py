@@ -7,13 +7,17 @@ import numpy as np
 
 from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
 from keras_fastgrnn.export.reference import quantize_values
-from keras_fastgrnn.export.scales import FIXED_KINDS, exponent_for, shared_exponent
+from keras_fastgrnn.export.scales import FIXED_KINDS, exponent_for, scale_of, shared_exponent
 
 INT8_MAX = 127
 
+# Weights this small, as a part of the output's unit for each unit of the input, add less than a
+# thousandth of that unit; a smaller scale would only leave no room for the bias.
+SMALLEST_MULTIPLIER = 2.0**-24
 
-def quantize(graph: Graph, exponents: dict[Tensor, int]) -> Graph:
-    """Quantizes a float graph whose tensors have their powers of two.
+
+def quantize(graph: Graph, exponents: dict[Tensor, float]) -> Graph:
+    """Quantizes a float graph whose tensors have their scales.
 
     Args:
         graph: Float graph.
@@ -26,7 +30,7 @@ def quantize(graph: Graph, exponents: dict[Tensor, int]) -> Graph:
         ValueError: If values are too large for the arithmetic.
     """
     integers = {
-        tensor: Tensor(tensor.name, tensor.shape, "int16", scale=2.0 ** exponents[tensor])
+        tensor: Tensor(tensor.name, tensor.shape, "int16", scale=scale_of(exponents[tensor]))
         for tensor in graph.tensors()
         if not tensor.is_constant
     }
@@ -43,7 +47,7 @@ def quantize(graph: Graph, exponents: dict[Tensor, int]) -> Graph:
 def _integer_op(op: Op, integers, used) -> Op:
     output = integers[op.output]
     if op.kind == "FULLY_CONNECTED":
-        inputs = _integer_matrix(op, integers[op.inputs[0]])
+        inputs = _integer_matrix(op, integers[op.inputs[0]], output)
     else:
         inputs = [integers[t] if t in integers else _int16_constant(t, used) for t in op.inputs]
     integer = Op(op.kind, inputs, output, op.low, op.high)
@@ -51,10 +55,10 @@ def _integer_op(op: Op, integers, used) -> Op:
     return integer
 
 
-def _integer_matrix(op, x: Tensor) -> list[Tensor]:
+def _integer_matrix(op, x: Tensor, output: Tensor) -> list[Tensor]:
     matrix = op.inputs[1].data
-    largest = np.abs(matrix).max()
-    scale = float(np.float32(largest / INT8_MAX)) if largest > 0 else 1.0
+    smallest = SMALLEST_MULTIPLIER * output.scale / x.scale
+    scale = float(np.float32(max(np.abs(matrix).max() / INT8_MAX, smallest)))
     weights = Tensor(f"{op.output.name}/weights", matrix.shape, "int8", scale=scale)
     weights.data = np.clip(quantize_values(matrix, weights), -INT8_MAX, INT8_MAX)
     tensors = [x, weights]
@@ -85,6 +89,8 @@ def _check_rescaling(op: Op) -> None:
         fits = 2.0 * max(scales) / (2**15 * op.output.scale) < 1.0
     elif op.kind == "MUL":
         fits = scales[0] * scales[1] / op.output.scale <= 1.0
+    elif op.kind in ("LOGISTIC", "TANH"):
+        fits = 3.0 * 4096.0 * scales[0] * 2**15 < 2**31
     else:
         fits = op.kind in (*FIXED_KINDS, "CONCATENATION")
     if not fits:

@@ -68,6 +68,21 @@ def quantize_values(values: np.ndarray, tensor: Tensor) -> np.ndarray:
     return np.clip(rounded, limits.min, limits.max).astype(tensor.dtype)
 
 
+def quantize_input(x: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """Turns sensor values into integers as C's `lroundf(x / scale)` does, then clips.
+
+    Args:
+        x: Array of real values.
+        tensor: The model's input tensor.
+
+    Returns:
+        Array of int16.
+    """
+    quotient = np.asarray(x, np.float32) / np.float32(tensor.scale)
+    rounded = np.trunc(quotient.astype(np.float64) + np.copysign(0.5, quotient))
+    return np.clip(rounded, INT16_MIN, INT16_MAX).astype(np.int16)
+
+
 def dequantize_values(integers: np.ndarray, tensor: Tensor) -> np.ndarray:
     """Turns the integers of a tensor into float32 real values."""
     return ((integers - float(tensor.zero_point)) * tensor.scale).astype(np.float32)

@@ -48,7 +48,9 @@ def _is_private(graph, tensor) -> bool:
 
 
 def _constant(data) -> Tensor:
+    """A constant; a single number has the shape `(1,)`."""
     data = np.asarray(data, np.float64)
+    data = data.ravel() if data.size == 1 and data.ndim == 0 else data
     return Tensor("", data.shape, data=data)
 
 

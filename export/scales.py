@@ -12,7 +12,7 @@ HEADROOM = 1.25
 
 # Bits of 16 that an output or a constant may give up to share a scale with another tensor, which
 # saves 20 bytes.
-SHARING_BITS = 1
+SHARING_BITS = 2
 
 # TFLite Micro's int16 LOGISTIC, TANH and SOFTMAX answer in units of 2^-15.
 FIXED_KINDS = ("LOGISTIC", "TANH", "SOFTMAX")
@@ -25,7 +25,10 @@ TABLE_LIMIT = 8.0
 
 
 class Exponents(dict):
-    """Dictionary from tensor to exponent, with how it came about.
+    """Dictionary from tensor to the base-2 logarithm of its scale, with how it came about.
+
+    The logarithms are integers, except where `may_have_any_scale` and one matrix over two inputs
+    wants another.
 
     Attributes:
         fixed: Set of the tensors whose exponent the operator dictates.
@@ -51,8 +54,27 @@ def exponent_for(magnitude: float) -> int:
     return exponent - 15 - (mantissa == 0.5)
 
 
+def scale_of(exponent: float) -> float:
+    """Returns the scale `2^exponent` as the file stores it, in float32."""
+    return float(np.float32(2.0**exponent))
+
+
+def may_have_any_scale(graph: Graph, tensor: Tensor) -> bool:
+    """Returns whether a tensor's scale meets none but the free scales of matrices.
+
+    Args:
+        graph: Float graph.
+        tensor: Tensor of it.
+    """
+    before = graph.producer(tensor)
+    made_by_matrix = before is None or before.kind == "FULLY_CONNECTED"
+    read_by_matrices = all(op.kind == "FULLY_CONNECTED" for op in graph.consumers(tensor))
+    is_state = any(tensor is state.before for state in graph.states)
+    return made_by_matrix and read_by_matrices and not is_state and not graph.is_kept(tensor)
+
+
 def assign_exponents(
-    graph: Graph, ranges: dict[Tensor, Range], lowest: dict[Tensor, int]
+    graph: Graph, ranges: dict[Tensor, Range], lowest: dict[Tensor, float]
 ) -> Exponents:
     """Chooses the exponent of every computed tensor.
 
@@ -70,7 +92,7 @@ def assign_exponents(
     """
     fixed = {op.output for op in graph.ops if op.kind in FIXED_KINDS or math.isfinite(op.high)}
     groups = _groups(graph, fixed)
-    needed: dict[Tensor, int] = {}
+    needed: dict[Tensor, float] = {}
     for tensor, group in groups.items():
         exponent = max(_needed_exponent(graph, tensor, ranges), lowest.get(tensor, -99))
         needed[group] = max(needed.get(group, exponent), exponent)
@@ -87,14 +109,14 @@ def assign_exponents(
     return exponents
 
 
-def shared_exponent(needed: int, others) -> int:
+def shared_exponent(needed: float, others) -> float:
     """Returns an exponent in use that is as small as `needed`, or little larger; else `needed`.
 
     Args:
         needed: Integer, the smallest exponent that will do.
         others: Exponents in use.
     """
-    close = [other for other in others if needed <= other <= needed + SHARING_BITS]
+    close = [e for e in others if e == int(e) and needed <= e <= needed + SHARING_BITS]
     return min(close, default=needed)
 
 

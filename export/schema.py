@@ -36,8 +36,8 @@ class Field:
     Attributes:
         slot: Integer, its place in the table.
         kind: String, a struct format character for a scalar; "string"; "table:NAME";
-            "vector:FORMAT" of scalars; "tables:NAME" for a vector of tables; "options" for the
-            union of operator options.
+            "vector:FORMAT" of scalars, where "vector:B" is written from an array of any type;
+            "tables:NAME" for a vector of tables; "options" for the union of operator options.
         default: The value that stands for an absent scalar.
     """
 
@@ -102,8 +102,10 @@ OPTIONS = {
 }
 OPTIONS_TYPES = {name: number for number, name in OPTIONS.items()}
 
-# The schema wants the bytes of a constant at a multiple of 16.
-DATA_ALIGNMENT = 16
+# Matrices begin at a multiple of 16, for kernels that load vectors; other constants at a multiple
+# of their element's size, at least 4.
+MATRIX_ALIGNMENT = 16
+SMALLEST_ALIGNMENT = 4
 
 
 class MalformedModelError(ValueError):
@@ -154,9 +156,18 @@ class TableWriter:
         if kind == "tables":
             offsets = [self._table(name, child) for child in value]
             return self._once((field.kind, tuple(offsets)), lambda: self._offsets(offsets))
+        if name == "B":
+            return self._bytes(value)
         data = np.ascontiguousarray(value, np.dtype(name)).tobytes()
-        alignment = DATA_ALIGNMENT if name == "B" else np.dtype(name).itemsize
-        return self._once((field.kind, data), lambda: self._scalars(name, data, alignment))
+        size = np.dtype(name).itemsize
+        return self._once((field.kind, data), lambda: self._scalars(size, data, size))
+
+    def _bytes(self, constant):
+        is_matrix = constant.ndim == 2 and len(constant) > 1
+        alignment = max(SMALLEST_ALIGNMENT, constant.itemsize)
+        alignment = MATRIX_ALIGNMENT if is_matrix else alignment
+        data = constant.tobytes()
+        return self._once((alignment, data), lambda: self._scalars(1, data, alignment))
 
     def _offsets(self, offsets):
         self.builder.StartVector(4, len(offsets), 4)
@@ -164,8 +175,7 @@ class TableWriter:
             self.builder.PrependUOffsetTRelative(offset)
         return self.builder.EndVector()
 
-    def _scalars(self, name, data, alignment):
-        size = np.dtype(name).itemsize
+    def _scalars(self, size, data, alignment):
         self.builder.StartVector(size, len(data) // size, alignment)
         self.builder.head = self.builder.Head() - len(data)
         self.builder.Bytes[self.builder.Head() : self.builder.Head() + len(data)] = data

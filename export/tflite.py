@@ -82,7 +82,7 @@ def with_float_clips(graph: Graph) -> Graph:
     for op in graph.ops:
         if (op.low, op.high) == (0.0, 1.0):
             ramp = Tensor(f"{op.output.name}/ramp", op.output.shape)
-            one = Tensor("", (), data=np.ones(()))
+            one = Tensor("", (1,), data=np.ones(1))
             ops.append(Op(op.kind, op.inputs, ramp, low=0.0))
             ops.append(Op("MINIMUM", [ramp, one], op.output))
         else:
@@ -105,9 +105,8 @@ def _tensor_table(tensor: Tensor, buffers: list, is_variable: bool) -> dict:
     buffer = None
     if tensor.is_constant:
         data = tensor.data.astype(np.dtype(tensor.dtype).newbyteorder("<"))
-        contents = {"data": np.frombuffer(data.tobytes(), np.uint8)}
         buffer = len(buffers)
-        buffers.append(contents)
+        buffers.append({"data": data})
     quantization = None
     if tensor.scale is not None:
         quantization = {"scale": [tensor.scale], "zero_point": [tensor.zero_point]}
@@ -178,5 +177,11 @@ def _compare(read, meant, path) -> None:
             raise AssertionError(f"{path} has {len(read)} entries, expected {len(meant)}.")
         for number, (one, other) in enumerate(zip(read, meant, strict=True)):
             _compare(one, other, f"{path}[{number}]")
-    elif not np.array_equal(read, np.asarray(meant, np.asarray(read).dtype)):
+    elif not _is_equal(read, meant):
         raise AssertionError(f"{path} is {read}, expected {meant}.")
+
+
+def _is_equal(read, meant) -> bool:
+    if isinstance(meant, np.ndarray):
+        return read.tobytes() == meant.tobytes()
+    return np.array_equal(read, np.asarray(meant, np.asarray(read).dtype))

@@ -105,7 +105,7 @@ class Symbol:
 def _constant(kind, value) -> Tensor:
     data = np.asarray(value, np.float64)
     if kind != "FULLY_CONNECTED":
-        data = data.reshape(1, -1)
+        data = data.ravel() if data.size == 1 else data.reshape(1, -1)
     return Tensor("", data.shape, data=data)
 
 
