@@ -74,6 +74,7 @@ def convert(
         )
     graph = trace(model)
     simplify(graph)
+    name_tensors(graph)
     x = calibration_data
     if x is not None or quantization is not None:
         _, steps, input_dim = model.inputs[0].shape
@@ -83,7 +84,6 @@ def convert(
         graph = with_float_clips(graph)
     else:
         graph = Chooser(graph, calibrate(graph, x), x).choose()
-    name_tensors(graph)
     return DeployedModel(model, graph, quantization, name, x)
 
 
