@@ -36,6 +36,14 @@ def pytest_make_collect_report():
     return _fail_if_skipped((yield))
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same random state, whichever ran before it."""
+    from keras_fastgrnn import keras
+
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's root folder."""
