@@ -108,8 +108,8 @@ class FastCell(keras.layers.SimpleRNNCell):
 
     def build(self, input_shape):
         input_dim = input_shape[-1]
-        if self.kernel_rank is not None:
-            _checked_rank("kernel_rank", self.kernel_rank, min(input_dim, self.units))
+        # Above `units` it was refused when the cell was made.
+        _checked_rank("kernel_rank", self.kernel_rank, input_dim)
         self.kernel_factors = self._add_matrix("kernel", "kernel", input_dim)
         self.recurrent_factors = self._add_matrix("recurrent_kernel", "recurrent", self.units)
         for name in self.bias_names:
