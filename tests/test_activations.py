@@ -61,7 +61,7 @@ def test_gradient_is_the_slope_inside_and_zero_outside(name, slope, end):
 @pytest.mark.parametrize("name", activations.PIECEWISE_LINEAR)
 def test_table_of_lines_describes_the_functions(name):
     line = activations.PIECEWISE_LINEAR[name]
-    x = np.linspace(-5.0, 5.0, 1281)
+    x = np.linspace(-10.0, 10.0, 2561)
     expected = paper.ACTIVATIONS[name](x)
     np.testing.assert_array_equal(
         np.clip(line.slope * (x + line.shift), line.low, line.high), expected

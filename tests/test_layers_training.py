@@ -260,5 +260,5 @@ def test_constraints_hold_after_a_training_step(layer):
 def test_frozen_layer_has_nothing_to_train(layer):
     made = layer(H, trainable=False)
     made.build((B, T, D))
-    assert made.trainable_weights == []
+    assert made.trainable_weights == made.cell.trainable_weights == []
     assert len(made.non_trainable_weights) == (6 if layer is FastGRNN else 5)
