@@ -55,19 +55,25 @@ def test_wheel_holds_both_packages(installed):
     assert not (installed / "export").exists()
 
 
-def test_wheel_runs_from_another_folder(installed, run_python):
+def test_wheel_trains_and_exports_from_another_folder(installed, run_python):
     code = """
 import numpy as np
 import keras_fastgrnn, keras_fastgrnn.export
-y = keras_fastgrnn.FastGRNN(16, recurrent_rank=4)(np.zeros((2, 8, 9), "float32"))
-print(keras_fastgrnn.__file__, keras_fastgrnn.export.__file__, tuple(y.shape), sep="\\n")
+from keras_fastgrnn import FastGRNN, keras
+
+model = keras.Sequential([keras.layers.Input((8, 9)), FastGRNN(16, recurrent_rank=4)])
+model.compile("adam", "mse")
+x = np.random.default_rng(0).normal(size=(32, 8, 9))
+model.fit(x, np.zeros((32, 16)), verbose=0)
+deployed = keras_fastgrnn.export.convert(model, x)
+print(keras_fastgrnn.__file__, keras_fastgrnn.export.__file__, deployed.tflite[4:8], sep="\\n")
 """
     output = run_python("-c", code, PYTHONPATH=str(installed))
     package = installed / "keras_fastgrnn"
     assert output.splitlines() == [
         str(package / "__init__.py"),
         str(package / "export" / "__init__.py"),
-        "(2, 16)",
+        "b'TFL3'",
     ]
 
 
