@@ -96,5 +96,6 @@ def _check_rescaling(op: Op) -> None:
     if not fits:
         raise ValueError(
             f"The values around {op.output.name!r} differ too much in size for 16-bit integers. "
-            "Scale the inputs or the weights of the model to the order of 1."
+            "Scale the inputs or the weights of the model to the order of 1, and leave out input "
+            "channels that never change: a Normalization multiplies them by 1e7."
         )
