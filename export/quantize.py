@@ -7,7 +7,13 @@ import numpy as np
 
 from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
 from keras_fastgrnn.export.reference import quantize_values
-from keras_fastgrnn.export.scales import FIXED_KINDS, exponent_for, scale_of, shared_exponent
+from keras_fastgrnn.export.scales import (
+    CONSTANT_SHARING_BITS,
+    FIXED_KINDS,
+    exponent_for,
+    scale_of,
+    shared_exponent,
+)
 
 INT8_MAX = 127
 
@@ -71,7 +77,7 @@ def _integer_matrix(op, x: Tensor, output: Tensor) -> list[Tensor]:
 
 
 def _int16_constant(tensor: Tensor, used) -> Tensor:
-    exponent = shared_exponent(exponent_for(np.abs(tensor.data).max()), used)
+    exponent = shared_exponent(exponent_for(np.abs(tensor.data).max()), used, CONSTANT_SHARING_BITS)
     constant = Tensor(tensor.name, tensor.shape, "int16", scale=2.0**exponent)
     constant.data = quantize_values(tensor.data, constant)
     return constant

@@ -12,7 +12,8 @@ HEADROOM = 1.25
 
 # Bits of 16 that an output or a constant may give up to share a scale with another tensor, which
 # saves 20 bytes.
-SHARING_BITS = 2
+OUTPUT_SHARING_BITS = 2
+CONSTANT_SHARING_BITS = 1
 
 # TFLite Micro's int16 LOGISTIC, TANH and SOFTMAX answer in units of 2^-15.
 FIXED_KINDS = ("LOGISTIC", "TANH", "SOFTMAX")
@@ -102,21 +103,22 @@ def assign_exponents(
     for tensor in set(graph.outputs) - fixed:
         if list(groups.values()).count(groups[tensor]) == 1:
             others = [exponents[t] for t in groups if t is not tensor]
-            exponents[tensor] = shared_exponent(exponents[tensor], others)
+            exponents[tensor] = shared_exponent(exponents[tensor], others, OUTPUT_SHARING_BITS)
     for op in graph.ops:
         if op.kind == "CONCATENATION":
             exponents[op.output] = exponents[op.inputs[-1]]
     return exponents
 
 
-def shared_exponent(needed: float, others) -> float:
+def shared_exponent(needed: float, others, bits: int) -> float:
     """Returns an exponent in use that is as small as `needed`, or little larger; else `needed`.
 
     Args:
         needed: Integer, the smallest exponent that will do.
         others: Exponents in use.
+        bits: Integer, how much larger it may be.
     """
-    close = [e for e in others if e == int(e) and needed <= e <= needed + SHARING_BITS]
+    close = [e for e in others if e == int(e) and needed <= e <= needed + bits]
     return min(close, default=needed)
 
 
