@@ -191,4 +191,4 @@ def saturates_by_design(graph: Graph, tensor: Tensor) -> bool:
     ends = (*FIXED_KINDS, "CONCATENATION")
     if op is not None and (op.kind in ends or math.isfinite(op.high)):
         return True
-    return useful_limit(graph, tensor) <= 2.0**15 * tensor.scale
+    return bool(useful_limit(graph, tensor) <= 2.0**15 * tensor.scale)
