@@ -118,18 +118,22 @@ class Report:
                 f"  with Keras  {classes}largest difference "
                 f"{self.agreement.largest_difference:.2g}, {self.agreement.sequences} sequences"
             )
-        if self.tensors:
-            lines.append("  tensor                              seen            limit  saturated")
-        return "\n".join(lines + [_tensor_line(tensor) for tensor in self.tensors])
+        return "\n".join([*lines, *_tensor_table(self.tensors)])
 
 
-def _tensor_line(tensor: TensorReport) -> str:
-    seen = f"{tensor.low:9.3g} {tensor.high:9.3g}"
-    limit = "" if tensor.limit is None else f"{tensor.limit:9.3g}"
-    saturated = "" if tensor.limit is None else f"{tensor.saturated:9,}"
-    note = " by design" if tensor.saturated and tensor.by_design else ""
-    state = " (state)" if tensor.is_state else ""
-    return f"  {tensor.name + state:30} {seen} {limit} {saturated}{note}"
+def _tensor_table(tensors: list[TensorReport]) -> list[str]:
+    titles = [f"{t.name} (state)" if t.is_state else t.name for t in tensors]
+    width = max(map(len, titles), default=0)
+    lines = [f"  {'tensor':{width}}      from        to"] if tensors else []
+    if any(t.limit is not None for t in tensors):
+        lines[0] += "     limit saturated"
+    for title, tensor in zip(titles, tensors, strict=True):
+        line = f"  {title:{width}} {tensor.low:9.3g} {tensor.high:9.3g}"
+        if tensor.limit is not None:
+            note = " by design" if tensor.saturated and tensor.by_design else ""
+            line += f" {tensor.limit:9.3g} {tensor.saturated:9,}{note}"
+        lines.append(line)
+    return lines
 
 
 def describe(graph: Graph, name, quantization, tflite, arena_bytes, tensors, agreement) -> Report:

@@ -27,13 +27,15 @@ class Interpreter:
     Args:
         model: Bytes of a `.tflite` file that has been checked; TFLite Micro itself checks nothing.
         arena_size: Integer, bytes of the arena. Defaults to one that is large enough.
+        output_count: Integer, outputs that the model has. Defaults to 1.
 
     Raises:
         MissingRuntimeError: If the wheel is not installed.
         RuntimeError: If TFLite Micro refuses the model; the message is its own.
     """
 
-    def __init__(self, model: bytes, arena_size: int = 1 << 20):
+    def __init__(self, model: bytes, arena_size: int = 1 << 20, output_count: int = 1):
+        self.output_count = output_count
         if not is_available():
             raise MissingRuntimeError(
                 "TFLite Micro is not installed. Install it with `pip install "
@@ -64,10 +66,7 @@ class Interpreter:
         interpreter = self._interpreter
         interpreter.set_input(x, 0)
         interpreter.invoke()
-        outputs = [interpreter.get_output(0)]
-        return outputs + [interpreter.get_output(i) for i in range(1, self.output_count)]
-
-    output_count = 1
+        return [interpreter.get_output(index) for index in range(self.output_count)]
 
     def run(self, sequence: np.ndarray) -> np.ndarray:
         """Runs one sequence from a zero state.
