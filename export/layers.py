@@ -90,8 +90,9 @@ def unsupported_layers(model) -> list[str]:
     """Returns one line for every layer that cannot be exported: its name, why, what to use."""
     layers_of(model)
     chain = keras.Model(model.inputs, model.outputs)
-    # In Keras 3 an operation such as `x * 2` is not a layer.
-    layers = getattr(chain, "operations", chain.layers)
+    # In Keras 3 an operation such as `x * 2` is not a layer. One of booleans belongs to a mask.
+    steps = getattr(chain, "operations", chain.layers)
+    layers = [s for s in steps if s in chain.layers or getattr(s.output, "dtype", None) != "bool"]
     problems = [f"{_title(layer)}: {why}." for layer in layers for why in _problems(layer)]
     if not problems:
         problems = [f"{_title(layer)}: {why}." for layer, why in _call_problems(chain)]
@@ -151,7 +152,8 @@ def _recurrent_problems(layer):
         )
     if getattr(layer, "time_major", False):
         yield "time_major=True takes the steps first; use time_major=False"
-    if not hasattr(layer.input, "shape"):
+    others = layer.input[1:] if isinstance(layer.input, list) else []
+    if any(tensor.dtype != "bool" for tensor in others):
         yield _INITIAL_STATE
 
 
