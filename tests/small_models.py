@@ -1,0 +1,55 @@
+"""Small Keras models with drawn weights, and what the tests of the exporter need."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from keras_fastgrnn import keras
+from keras_fastgrnn.export import tflm
+
+STEPS, CHANNELS = 12, 3
+
+needs_tflm = pytest.mark.skipif(
+    not tflm.is_available(),
+    reason="The TFLite Micro wheel is absent; install keras-fastgrnn[tflm].",
+)
+needs_compilers = pytest.mark.skipif(
+    not (shutil.which("gcc") and shutil.which("g++")), reason="gcc or g++ is absent."
+)
+
+
+def sequential(*layers, steps=STEPS, channels=CHANNELS, seed=0, spread=0.4):
+    """A Sequential model of these layers, every weight drawn from N(0, spread)."""
+    model = keras.Sequential([keras.layers.Input((steps, channels)), *layers])
+    return drawn(model, seed, spread)
+
+
+def drawn(model, seed=0, spread=0.4):
+    rng = np.random.default_rng(seed)
+    for weight in model.trainable_weights:
+        weight.assign(rng.normal(0.0, spread, tuple(weight.shape)))
+    return model
+
+
+def sequences(count=16, steps=STEPS, channels=CHANNELS, seed=1):
+    """Sequences of N(0, 1)."""
+    return np.random.default_rng(seed).normal(size=(count, steps, channels)).astype("float32")
+
+
+def with_int8_weights(model, seed=0):
+    """Gives every matrix multiples of 1/256 that reach 127/256, and every unit the size 1.
+
+    Such weights are int8 exactly, also in a joined matrix, so that only activations are rounded.
+    """
+    rng = np.random.default_rng(seed)
+    for weight in model.trainable_weights:
+        values = rng.normal(0.0, 0.4, tuple(weight.shape))
+        if values.ndim == 2:
+            values = rng.integers(-127, 128, values.shape)
+            values.flat[rng.integers(values.size)] = 127
+            values = values / 256.0
+        elif any(name in weight.name for name in ("zeta", "alpha")):
+            values = np.array(30.0)  # the sigmoid of it is 1 in float32
+        weight.assign(np.reshape(values, tuple(weight.shape)))
+    return model

@@ -1,0 +1,208 @@
+"""Keras models traced into one time step, run in plain loops against Keras."""
+
+import numpy as np
+import pytest
+from graphs import evaluate, kinds
+from small_models import CHANNELS, sequences, sequential
+
+from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, activations, keras
+from keras_fastgrnn.export.trace import trace
+
+LAYERS = keras.layers
+NONLINEARITIES = ["tanh", "sigmoid", "relu", "quant_tanh", "quant_sigmoid", "quant_sigmoid4"]
+NEXT = dict(zip(NONLINEARITIES, NONLINEARITIES[1:] + NONLINEARITIES[:1], strict=True))
+
+# Keras computes in float32, the traced graph in float64: 12 steps of sums of ten numbers.
+FLOAT32 = 1e-5
+
+
+def adapted(**arguments):
+    layer = LAYERS.Normalization(**arguments)
+    layer.adapt(sequences(64) * [1e-3, 1.0, 1e3] + [0.0, -5.0, 2e3])
+    return layer
+
+
+MODELS = {
+    "FastGRNN": lambda: [FastGRNN(5)],
+    "FastRNN": lambda: [FastRNN(5)],
+    "kernel of low rank": lambda: [FastGRNN(5, kernel_rank=2)],
+    "recurrent kernel of low rank": lambda: [FastRNN(5, recurrent_rank=2)],
+    "both of low rank": lambda: [FastGRNN(5, kernel_rank=1, recurrent_rank=5)],
+    "without bias": lambda: [FastGRNN(5, use_bias=False)],
+    "FastRNN without bias": lambda: [FastRNN(5, use_bias=False)],
+    "linear and softmax in a cell": lambda: [FastGRNN(5, "linear", "softmax")],
+    "every step": lambda: [FastGRNN(5, return_sequences=True)],
+    "unrolled": lambda: [FastGRNN(5, unroll=True)],
+    "RNN of a cell": lambda: [LAYERS.RNN(FastRNNCell(5))],
+    "RNN of cells": lambda: [LAYERS.RNN([FastGRNNCell(5), FastRNNCell(2), FastGRNNCell(3)])],
+    "stacked": lambda: [FastGRNN(5, return_sequences=True), FastRNN(3)],
+    "Dense before": lambda: [LAYERS.Dense(4, activation="relu"), FastGRNN(5)],
+    "Dropout": lambda: [LAYERS.Dropout(0.9), FastGRNN(5, dropout=0.5, recurrent_dropout=0.5)],
+    "Rescaling": lambda: [LAYERS.Rescaling(1 / 3, offset=-0.5), FastGRNN(5)],
+    "Rescaling by channel": lambda: [
+        LAYERS.Rescaling([0.5, -2.0, 0.0], [0.0, 1.0, 3.0]),
+        FastRNN(5),
+    ],
+    "Normalization given": lambda: [
+        LAYERS.Normalization(mean=[0.1, -2.0, 3.0], variance=[4.0, 0.25, 1e-4]),
+        FastGRNN(5),
+    ],
+    "Normalization by one number": lambda: [
+        LAYERS.Normalization(axis=None, mean=0.5, variance=4.0),
+        FastGRNN(5),
+    ],
+    "Normalization inverted": lambda: [
+        LAYERS.Normalization(mean=[0.1, -2.0, 3.0], variance=[4.0, 0.25, 0.0], invert=True),
+        FastGRNN(5),
+    ],
+    "Normalization after": lambda: [
+        FastGRNN(3),
+        LAYERS.Normalization(mean=[0.1, -0.2, 0.3], variance=[0.1, 0.2, 0.3]),
+    ],
+}
+for _name in NONLINEARITIES:
+    MODELS[f"FastGRNN of {_name}, {NEXT[_name]}"] = lambda n=_name: [FastGRNN(5, n, NEXT[n])]
+    MODELS[f"FastRNN of {_name}"] = lambda n=_name: [FastRNN(5, n)]
+for _name in ["linear", "relu", "sigmoid", "softmax", "tanh", activations.quant_tanh]:
+    MODELS[f"head {getattr(_name, '__name__', _name)}"] = lambda n=_name: [
+        FastGRNN(5),
+        LAYERS.Dense(4, activation="relu"),
+        LAYERS.Dense(3, activation=n, use_bias=n != "relu"),
+    ]
+
+
+@pytest.mark.parametrize("layers", MODELS.values(), ids=MODELS)
+def test_one_step_after_the_other_is_what_keras_computes(layers):
+    model = sequential(*layers(), spread=0.25)  # more, and a state behind a relu gate explodes
+    x = sequences(1)
+    expected = model.predict(x, verbose=0)[0]
+    outputs = evaluate(trace(model), x[0])
+    every_step = expected.ndim == 2
+    np.testing.assert_allclose(outputs if every_step else outputs[-1], expected, atol=FLOAT32)
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_adapted_normalization_of_very_different_channels(invert):
+    model = sequential(adapted(invert=invert), FastRNN(3, "tanh"))
+    x = sequences(1)
+    if not invert:
+        x = (x * [1e-3, 1.0, 1e3] + [0.0, -5.0, 2e3]).astype("float32")
+    expected = model.predict(x, verbose=0)[0]
+    np.testing.assert_allclose(evaluate(trace(model), x[0])[-1], expected, atol=FLOAT32)
+
+
+def test_functional_and_loaded_models_are_traced_like_sequential_ones(tmp_path):
+    model = sequential(FastGRNN(4), LAYERS.Dense(2))
+    inputs = LAYERS.Input((None, CHANNELS))
+    functional = keras.Model(
+        inputs, model.layers[-1](LAYERS.Dropout(0.5)(model.layers[-2](inputs)))
+    )
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    x = sequences(1)[0]
+    expected = evaluate(trace(model), x)
+    np.testing.assert_array_equal(evaluate(trace(functional), x), expected)
+    np.testing.assert_array_equal(evaluate(trace(loaded), x), expected)
+
+
+PRODUCTS = ["MUL", "FULLY_CONNECTED", "FULLY_CONNECTED", "ADD", "ADD"]
+GRNN_STEP = [*PRODUCTS, "LOGISTIC", "ADD", "TANH", "SUB", "MUL", "MUL", "ADD", "MUL"]
+RNN_STEP = [*PRODUCTS, "TANH", "MUL", "ADD", "MUL"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "operators"),
+    [(FastGRNN, GRNN_STEP), (FastRNN, RNN_STEP)],
+    ids=["FastGRNN", "FastRNN"],
+)
+def test_operators_are_those_of_the_step(layer, operators):
+    assert kinds(trace(sequential(layer(5)))) == operators
+
+
+def test_additions_of_0_and_multiplications_by_1_are_not_traced():
+    layer = FastRNN(5, use_bias=False, alpha_initializer=30.0, beta_initializer=30.0)
+    model = keras.Sequential([LAYERS.Input((12, 3)), layer])
+    assert kinds(trace(model)) == ["FULLY_CONNECTED", "FULLY_CONNECTED", "ADD", "TANH", "ADD"]
+
+
+def test_matrices_are_stored_by_row_of_the_output_in_float64():
+    model = sequential(LAYERS.Dense(4), FastRNN(5))
+    weights = trace(model).ops[0].inputs[1]
+    assert (weights.shape, weights.data.dtype) == ((4, 3), np.float64)
+    np.testing.assert_array_equal(weights.data, np.asarray(model.layers[0].kernel).T)
+
+
+def test_every_cell_has_one_state_of_its_own():
+    cells = [FastGRNNCell(5), FastRNNCell(2)]
+    layers = [LAYERS.RNN(cells, return_sequences=True, name="two"), FastGRNN(3, name="one")]
+    graph = trace(sequential(*layers))
+    assert [s.before.shape for s in graph.states] == [(1, 5), (1, 2), (1, 3)]
+    names = ["two/0/state", "two/1/state", "one/state"]
+    assert [state.after.name for state in graph.states] == names
+    tensors = [t for s in graph.states for t in (s.before, s.after)]
+    assert len(set(tensors)) == 6
+    assert {graph.producer(state.after).kind for state in graph.states} == {"ADD"}
+
+
+def test_tensors_have_the_names_of_their_layer_and_of_the_step():
+    graph = trace(sequential(FastGRNN(5, name="gru"), LAYERS.Dense(2, name="head")))
+    names = {tensor.name for tensor in graph.tensors() if tensor.name}
+    step = [
+        "gate_pre",
+        "gate",
+        "candidate_pre",
+        "candidate",
+        "difference",
+        "kept",
+        "added",
+        "state",
+    ]
+    assert names == {"input", "head", *(f"gru/{name}" for name in step)}
+
+
+def test_tracing_leaves_the_model_as_it_was():
+    model = sequential(adapted(), FastGRNN(4, dropout=0.5), LAYERS.Dense(2))
+    x = sequences(2)
+    before = [np.copy(w) for w in model.get_weights()]
+    expected = model.predict(x, verbose=0)
+    trace(model)
+    for weight, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "mixed_float16"])
+def test_weights_of_another_policy_are_traced(dtype):
+    model = sequential(FastGRNN(4, dtype=dtype), LAYERS.Dense(2, dtype=dtype))
+    x = sequences(1)
+    # float16 has 11 bits, and Keras sums in it; the traced graph does not.
+    tolerance = 2e-2 if dtype == "mixed_float16" else 1e-6
+    expected = model.predict(x, verbose=0)[0]
+    np.testing.assert_allclose(evaluate(trace(model), x[0])[-1], expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("layer", ["rnn", "head"])
+def test_weights_that_are_not_finite_are_refused_by_the_name_of_their_layer(layer, value):
+    model = sequential(FastGRNN(4, name="rnn"), LAYERS.Dense(2, name="head"))
+    weight = model.get_layer(layer).trainable_weights[0]
+    poisoned = np.copy(weight.numpy())
+    poisoned[0, 0] = value
+    weight.assign(poisoned)
+    with pytest.raises(ValueError, match=rf"^The layer {layer} has weights that are NaN or infin"):
+        trace(model)
+
+
+def test_a_unit_of_0_is_refused():
+    model = sequential(FastGRNN(4, name="rnn"))
+    model.layers[-1].cell.zeta_logit.assign(-200.0)  # float32's sigmoid of it is 0
+    with pytest.raises(ValueError, match=r"^The layer rnn has weights .* Check its weights\.$"):
+        trace(model)
+
+
+def test_a_negative_variance_is_refused():
+    model = sequential(
+        LAYERS.Normalization(mean=0.0, variance=-1.0, axis=None, name="n"), FastRNN(2)
+    )
+    with pytest.raises(ValueError, match=r"^The layer n has weights that are NaN"):
+        trace(model)
