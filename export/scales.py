@@ -174,7 +174,9 @@ def _reader_limit(graph, op: Op) -> float:
         return math.inf
     constant = np.abs(op.inputs[1].data * (op.inputs[1].scale or 1.0))
     limit = max(abs(op.low), abs(op.high)) if op.is_clipped else useful_limit(graph, op.output)
-    return limit + constant.max() if op.kind == "ADD" else limit / constant.min()
+    if op.kind == "ADD":
+        return limit + constant.max()
+    return limit / constant.min() if constant.min() > 0.0 else math.inf
 
 
 def saturates_by_design(graph: Graph, tensor: Tensor) -> bool:
