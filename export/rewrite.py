@@ -99,7 +99,7 @@ def _fold_bias(graph) -> bool:
     for op in graph.ops:
         shift = constant_operand(op, "ADD")
         sources = linear_sources(graph, op.inputs[0])
-        if shift is None or not sources or graph.is_kept(op.inputs[0]):
+        if shift is None or not np.any(shift.data) or not sources or graph.is_kept(op.inputs[0]):
             continue
         readers = graph.consumers(op.inputs[0])
         if not all(constant_operand(reader, "ADD") for reader in readers):
