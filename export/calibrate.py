@@ -92,12 +92,14 @@ def calibrate(graph: Graph, x: np.ndarray) -> dict[Tensor, Range]:
     for values in _without_warnings(reference.steps(graph, x)):
         for tensor, value in values.items():
             seen = ranges.setdefault(tensor, Range(np.inf, -np.inf))
-            seen.low = min(seen.low, float(value.min()))
-            seen.high = max(seen.high, float(value.max()))
-    broken = [t.name for t, seen in ranges.items() if not np.isfinite([seen.low, seen.high]).all()]
+            seen.low = float(np.minimum(seen.low, value.min()))
+            seen.high = float(np.maximum(seen.high, value.max()))
+    with np.errstate(over="ignore"):
+        extremes = {t: np.array([seen.low, seen.high], np.float32) for t, seen in ranges.items()}
+    broken = [tensor.name for tensor, ends in extremes.items() if not np.isfinite(ends).all()]
     if broken:
         raise ValueError(
-            f"The model computes NaN or infinite values (first in {broken[0]!r}) on the "
-            "calibration data. Check its weights."
+            f"The model computes NaN or infinite values on the calibration data, first in "
+            f"{broken[0]!r}. Check its weights."
         )
     return ranges

@@ -75,16 +75,26 @@ def convert(
     graph = trace(model)
     simplify(graph)
     name_tensors(graph)
-    x = calibration_data
+    x, expected = calibration_data, None
     if x is not None or quantization is not None:
         _, steps, input_dim = model.inputs[0].shape
         x = check_sequences(x, input_dim, "calibration_data", steps)
+        expected = _keras_outputs(model, x)
     if quantization is None:
         fold_all(graph)
         graph = with_float_clips(graph)
     else:
         graph = Chooser(graph, calibrate(graph, x), x).choose()
-    return DeployedModel(model, graph, quantization, name, x)
+    return DeployedModel(model, graph, quantization, name, x, expected)
+
+
+def _keras_outputs(model, x) -> np.ndarray:
+    outputs = model.predict(x, verbose=0)
+    if not np.isfinite(outputs).all():
+        raise ValueError(
+            "The model computes NaN or infinite values on the calibration data. Check its weights."
+        )
+    return outputs
 
 
 class DeployedModel:
@@ -97,7 +107,7 @@ class DeployedModel:
         report: `Report`.
     """
 
-    def __init__(self, model, graph: Graph, quantization, name, calibration_data):
+    def __init__(self, model, graph: Graph, quantization, name, calibration_data, expected):
         self.name = name
         self.graph = graph
         self.tflite = write(graph)
@@ -106,7 +116,6 @@ class DeployedModel:
         tensors, agreement = [], None
         if calibration_data is not None:
             outputs, tensors = observe(graph, self._to_input(calibration_data))
-            expected = model.predict(calibration_data, verbose=0)
             agreement = compare(self._from_output(outputs), expected)
         arena = tflm.find_arena_size(self.tflite) if tflm.is_available() else None
         self.report: Report = describe(
