@@ -1,0 +1,155 @@
+"""Float graphs turned into integers, against numbers worked out by hand."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from graphs import chain, fastrnn_step, kinds
+
+from keras_fastgrnn.export import reference
+from keras_fastgrnn.export.quantize import quantize
+
+FULL = "FULLY_CONNECTED"
+
+
+def quantized(steps, exponents, width=2):
+    """Quantizes a chain; `exponents` are those of the input and of each result."""
+    graph = chain(width, *steps)
+    tensors = [graph.inputs[0], *(op.output for op in graph.ops)]
+    return quantize(graph, dict(zip(tensors, exponents, strict=True)))
+
+
+def test_types_and_scales():
+    graph = quantized([(FULL, [np.eye(2), [1.0, 2.0]], {}), ("TANH", [], {})], [-11, -12, -15])
+    product, tanh = graph.ops
+    x, weights, bias = product.inputs
+    assert [t.dtype for t in (x, weights, bias, product.output)] == [
+        "int16",
+        "int8",
+        "int64",
+        "int16",
+    ]
+    assert [t.scale for t in (x, product.output, tanh.output)] == [2.0**-11, 2.0**-12, 2.0**-15]
+    assert {tensor.zero_point for tensor in graph.tensors()} == {0}
+    assert (graph.inputs, graph.outputs) == ([x], [tanh.output])
+
+
+def nearest(value, scale):
+    """The integer nearest to `value / scale`, half away from zero, in exact arithmetic."""
+    quotient = Fraction(float(value)) / Fraction(float(scale))
+    rounded = int(abs(quotient) + Fraction(1, 2))
+    return rounded if quotient >= 0 else -rounded
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_weights_and_bias_are_the_nearest_integers(seed):
+    rng = np.random.default_rng(seed)
+    matrix, bias = rng.normal(size=(7, 5)) * 10.0 ** rng.integers(-6, 4), rng.normal(size=7)
+    graph = quantized([(FULL, [matrix, bias], {})], [-12, -11], width=5)
+    _, weights, offset = graph.ops[0].inputs
+    assert weights.scale == float(np.float32(np.abs(matrix).max() / 127))
+    expected = [[nearest(v, weights.scale) for v in row] for row in matrix]
+    assert weights.data.tolist() == expected
+    assert np.abs(weights.data).max() == 127
+    assert offset.scale == float(np.float32(2.0**-12) * np.float32(weights.scale))
+    assert offset.data.tolist() == [nearest(v, offset.scale) for v in bias]
+
+
+def test_largest_weight_is_127_on_both_sides():
+    graph = quantized([(FULL, [[[-3.0, 3.0], [1.5, 0.0118]]], {})], [-15, -15])
+    assert graph.ops[0].inputs[1].data.tolist() == [[-127, 127], [64, 0]]
+
+
+def test_matrix_of_zeros_leaves_the_bias_exact():
+    """Its scale could be any; it must be small enough for the bias, which alone is the answer."""
+    graph = quantized([(FULL, [np.zeros((2, 2)), [0.3, -0.70001]], {})], [-2, -15])
+    assert not graph.ops[0].inputs[1].data.any()
+    answers = reference.run(graph, np.full((1, 1, 2), 32767, np.int16))[0, 0]
+    assert answers.tolist() == [round(0.3 * 2**15), round(-0.70001 * 2**15)]
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e-7, 1e-9, 1e-15, 1e-30])
+def test_matrix_far_smaller_than_its_bias_leaves_the_bias(size):
+    graph = quantized([(FULL, [np.full((2, 2), size), [0.3, -0.7]], {})], [-12, -15])
+    answers = reference.run(graph, np.full((1, 1, 2), 4096, np.int16))[0, 0]
+    # The 16-bit multiplier is exact to 2^-16, half a unit of 0.7.
+    expected = (np.array([0.3, -0.7]) + 2 * size) * 2**15
+    np.testing.assert_allclose(answers, expected, atol=1.0)
+
+
+@pytest.mark.parametrize(
+    ("constant", "scale", "integers"),
+    [
+        ([[0.75]], 2.0**-15, [24576]),
+        ([[1.0]], 2.0**-15, [32767]),
+        ([[1.2, -0.1]], 2.0**-14, [19661, -1638]),
+        ([[0.0]], 2.0**-15, [0]),
+        ([[-100.0]], 2.0**-8, [-25600]),
+    ],
+)
+def test_constants_of_additions_and_multiplications(constant, scale, integers):
+    graph = quantized([("MUL", [constant], {})], [-3, -3])
+    tensor = graph.ops[0].inputs[1]
+    assert (tensor.dtype, tensor.scale) == ("int16", scale)
+    assert np.ravel(tensor.data).tolist() == integers
+
+
+def test_constant_shares_a_scale_that_is_one_bit_larger():
+    for exponent, expected in ((-15, -15), (-14, -14), (-13, -15)):
+        graph = quantized([("MUL", [[0.75]], {})], [exponent, exponent])
+        assert graph.ops[0].inputs[1].scale == 2.0**expected
+
+
+def test_states_and_limits_are_kept_and_the_float_graph_is_left_alone():
+    floats = fastrnn_step()
+    floats.ops[-1].low = 0.0
+    exponents = dict.fromkeys((t for t in floats.tensors() if not t.is_constant), -12)
+    exponents[floats.ops[4].output] = -15
+    before = [(op.kind, list(op.inputs), op.output) for op in floats.ops]
+    graph = quantize(floats, exponents)
+    assert kinds(graph) == kinds(floats)
+    (state,) = graph.states
+    assert state.before is graph.ops[1].inputs[0] is graph.ops[5].inputs[0]
+    assert state.after is graph.ops[6].output
+    assert (graph.ops[-1].low, graph.ops[-1].high) == (0.0, np.inf)
+    assert [(op.kind, op.inputs, op.output) for op in floats.ops] == before
+    assert {t.dtype for t in floats.tensors()} == {"float32"}
+
+
+def test_integer_graph_is_near_the_float_graph():
+    floats = fastrnn_step(seed=3)
+    exponents = dict.fromkeys((t for t in floats.tensors() if not t.is_constant), -12)
+    exponents[floats.ops[4].output] = -15
+    graph = quantize(floats, exponents)
+    x = np.random.default_rng(0).normal(size=(4, 30, 3))
+    expected = reference.run(floats, x)
+    integers = reference.run(graph, reference.quantize_values(x, graph.inputs[0]))
+    # int8 weights of size 2 are wrong by 0.008 each; a state of size 3 lives for 1 / (1 - 0.7).
+    np.testing.assert_allclose(integers * 2.0**-12, expected, atol=0.15)
+
+
+REFUSED = {
+    "a product beyond 31 bits": ([(FULL, [np.full((2, 2), 1e6)], {})], [0, -15]),
+    "a bias beyond 31 bits": ([(FULL, [np.eye(2), [1e9, 0.0]], {})], [-15, -15]),
+    "a sum counted far finer than its parts": ([("ADD", [[1.0]], {})], [0, -16]),
+    "a multiplication that shifts to the left": ([("MUL", [[1e3]], {})], [-5, -12]),
+    "a tanh of values beyond its table": ([("TANH", [], {})], [3, -15]),
+    "a sigmoid of values beyond its table": ([("LOGISTIC", [], {})], [3, -15]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_scales_that_the_kernels_cannot_rescale_are_refused(case):
+    steps, exponents = REFUSED[case]
+    name = f"{steps[0][0].lower()}_0"
+    message = (
+        rf"^The values around '{name}' differ too much in size for 16-bit integers\. Scale the"
+    )
+    with pytest.raises(ValueError, match=message):
+        quantized(steps, exponents)
+
+
+def test_values_at_the_border_are_not_refused():
+    assert quantized([("TANH", [], {})], [2, -15])
+    assert quantized([("ADD", [[1.0]], {})], [0, -13])
+    assert quantized([("MUL", [[1.0]], {})], [0, -15])

@@ -1,0 +1,269 @@
+"""The power of two that each tensor gets, from ranges written down by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from graphs import chain, constant, value
+
+from keras_fastgrnn.export.calibrate import Range
+from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
+from keras_fastgrnn.export.scales import (
+    assign_exponents,
+    exponent_for,
+    may_have_any_scale,
+    saturates_by_design,
+    scale_of,
+    shared_exponent,
+    useful_limit,
+)
+
+FULL = "FULLY_CONNECTED"
+W = np.eye(2)
+
+
+@pytest.mark.parametrize(
+    ("magnitude", "exponent"),
+    [
+        (0.0, -15),
+        (1.0, -15),
+        (np.nextafter(1.0, 2.0), -14),
+        (0.5, -16),
+        (0.75, -15),
+        (7.9, -12),
+        (8.0, -12),
+        (8.1, -11),
+        (61.9, -9),
+        (1e-6, -34),
+        (1e6, 5),
+    ],
+)
+def test_exponent_is_the_smallest_whose_16_bits_hold_the_magnitude(magnitude, exponent):
+    assert exponent_for(magnitude) == exponent
+    if magnitude:
+        assert magnitude <= 2.0**15 * 2.0**exponent < 2 * magnitude
+
+
+@pytest.mark.parametrize(
+    ("needed", "others", "bits", "expected"),
+    [
+        (-12, [], 2, -12),
+        (-12, [-15, -13], 2, -12),
+        (-12, [-15, -11], 2, -11),
+        (-12, [-10, -11], 2, -11),
+        (-12, [-10], 2, -10),
+        (-12, [-10], 1, -12),
+        (-12, [-9], 2, -12),
+        (-12, [-12, -11], 2, -12),
+        (-12, [-11.5], 2, -12),
+    ],
+)
+def test_scale_in_use_is_shared_where_it_costs_few_bits(needed, others, bits, expected):
+    assert shared_exponent(needed, others, bits) == expected
+
+
+@pytest.mark.parametrize("exponent", [-12, -15.0, -12.3, 3])
+def test_scale_is_a_float32(exponent):
+    scale = scale_of(exponent)
+    assert scale == float(np.float32(scale)) == pytest.approx(2.0**exponent, rel=2.0**-24)
+
+
+def ranges_of(graph, **magnitudes):
+    """Ranges by the name of the tensor, from minus to plus the number; 1 where none is given."""
+    tensors = [t for t in graph.tensors() if not t.is_constant]
+    assert magnitudes.keys() <= {tensor.name for tensor in tensors}
+    numbers = {tensor: magnitudes.get(tensor.name, 1.0) for tensor in tensors}
+    return {t: Range(-number, 0.5 * number) for t, number in numbers.items()}
+
+
+def exponents_of(graph, lowest=None, **magnitudes):
+    ranges = ranges_of(graph, **magnitudes)
+    by_name = {t.name: t for t in graph.tensors() if not t.is_constant}
+    lowest = {by_name[name]: exponent for name, exponent in (lowest or {}).items()}
+    exponents = assign_exponents(graph, ranges, lowest)
+    return {name: exponents[tensor] for name, tensor in by_name.items()}
+
+
+def fastgrnn_step(gate="LOGISTIC", **clip):
+    """The step as docs/numerics.md states it, with two products."""
+    names = [
+        "x",
+        "before",
+        "wx",
+        "ug",
+        "sum",
+        "gate",
+        "cpre",
+        "c",
+        "diff",
+        "kept",
+        "added",
+        "after",
+        "out",
+    ]
+    t = {name: value(2, name) for name in names}
+    ops = [
+        Op(FULL, [t["x"], constant(W)], t["wx"]),
+        Op(FULL, [t["before"], constant(W), constant(np.ones(2))], t["ug"]),
+        Op("ADD", [t["wx"], t["ug"]], t["sum"]),
+        Op(gate, [t["sum"], *([constant([0.5])] if gate == "MUL" else [])], t["gate"], **clip),
+        Op("ADD", [t["sum"], constant([[0.25, -3.0]])], t["cpre"]),
+        Op("TANH", [t["cpre"]], t["c"]),
+        Op("SUB", [t["before"], t["c"]], t["diff"]),
+        Op("MUL", [t["gate"], t["diff"]], t["kept"]),
+        Op("MUL", [t["c"], constant([1.2])], t["added"]),
+        Op("ADD", [t["kept"], t["added"]], t["after"]),
+        Op(FULL, [t["after"], constant(W)], t["out"]),
+    ]
+    return Graph([t["x"]], [t["out"]], ops, [State(t["before"], t["after"])])
+
+
+def test_state_difference_and_both_parts_of_the_sum_share_the_largest_exponent():
+    found = exponents_of(fastgrnn_step(), after=3.0, diff=2.9, kept=2.0, added=1.1)
+    # 1.25 * 3.0 needs 4, that is 2^-13.
+    assert [found[name] for name in ("before", "after", "diff", "kept", "added")] == [-13] * 5
+    found = exponents_of(fastgrnn_step(), after=3.0, diff=50.0)
+    assert [found[name] for name in ("before", "after", "diff", "kept", "added")] == [-9] * 5
+
+
+def test_sigmoid_and_tanh_read_units_of_2_to_the_minus_12_and_answer_in_2_to_the_minus_15():
+    found = exponents_of(fastgrnn_step(), sum=0.1, cpre=0.1, c=0.1, gate=0.1)
+    assert (found["sum"], found["cpre"], found["gate"], found["c"]) == (-12, -12, -15, -15)
+
+
+def test_sum_before_a_sigmoid_is_held_up_to_where_it_makes_no_difference():
+    """The tanh reads the sum plus at most 3: beyond 8 + 3 nothing changes."""
+    graph = fastgrnn_step()
+    # 16 needs 2^-11; parts of the sum are rescaled exactly.
+    found = exponents_of(graph, sum=1000.0, cpre=1000.0)
+    assert [found[name] for name in ("sum", "wx", "ug", "cpre")] == [-11] * 4
+    by_name = {tensor.name: tensor for tensor in graph.tensors()}
+    assert useful_limit(graph, by_name["cpre"]) == 8.0
+    assert useful_limit(graph, by_name["sum"]) == 11.0
+    for name in ("wx", "x", "diff", "gate", "after", "out"):
+        assert useful_limit(graph, by_name[name]) == math.inf
+
+
+def test_part_of_a_sum_that_is_larger_than_the_sum_decides():
+    found = exponents_of(fastgrnn_step(), wx=20.0, ug=20.0, sum=0.5)
+    assert [found[name] for name in ("sum", "wx", "ug", "cpre")] == [-10] * 4
+
+
+def test_hard_sigmoid_ends_at_1_and_is_read_only_as_far_as_it_rises():
+    graph = fastgrnn_step("MUL", low=0.0, high=1.0)
+    by_name = {tensor.name: tensor for tensor in graph.tensors()}
+    assert exponents_of(graph, gate=1.0)["gate"] == -15
+    graph.ops = [op for op in graph.ops if op.output.name != "cpre"]
+    graph.ops[4].inputs[0] = by_name["x"]
+    assert useful_limit(graph, by_name["sum"]) == 2.0
+
+
+def test_relu_has_no_limit_of_its_own():
+    graph = chain(2, (FULL, [W], {"low": 0.0}), (FULL, [W], {}))
+    assert exponents_of(graph, fully_connected_0=100.0)["fully_connected_0"] == -8
+
+
+def test_output_takes_a_scale_in_use_within_two_bits():
+    graph = chain(2, (FULL, [W], {}), ("TANH", [], {}), (FULL, [W], {}))
+    # 1.25 * 5 needs 2^-12, which the tanh's input has; 1.25 * 1.5 would need 2^-14.
+    assert exponents_of(graph, fully_connected_2=5.0, input=1.0)["fully_connected_2"] == -12
+    assert exponents_of(graph, fully_connected_2=1.5, input=1.0)["fully_connected_2"] == -14
+    found = exponents_of(graph, fully_connected_2=1.5, input=2.5)
+    assert found["fully_connected_2"] == found["input"] == -13
+
+
+def test_output_that_is_a_state_keeps_the_state_s_scale():
+    graph = fastgrnn_step()
+    graph.ops.pop()
+    graph.outputs = [graph.states[0].after]
+    found = exponents_of(graph, after=1.5, x=3.0, diff=1.0)
+    assert found["before"] == found["after"] == -14
+
+
+def test_concatenation_is_counted_as_its_last_input():
+    x, g, joined, output = (value(2, name) for name in ("x", "g", "joined", "output"))
+    ops = [Op("CONCATENATION", [x, g], joined), Op(FULL, [joined, constant(W)], output)]
+    graph = Graph([x], [output], ops, [State(g, output)])
+    found = exponents_of(graph, x=100.0, output=3.0, g=3.0)
+    assert (found["x"], found["g"], found["joined"], found["output"]) == (-8, -13, -13, -13)
+
+
+def test_exponents_may_be_raised_from_outside():
+    found = exponents_of(fastgrnn_step(), lowest={"after": -7, "x": -8.5})
+    assert [found[name] for name in ("before", "diff", "kept", "after")] == [-7] * 4
+    assert found["x"] == -8.5
+    assert exponents_of(fastgrnn_step(), lowest={"after": -20}) == exponents_of(fastgrnn_step())
+
+
+def test_constant_zero_gets_the_scale_of_values_up_to_1():
+    zeros = dict.fromkeys(("x", "before", "after", "diff", "kept", "added"), 0.0)
+    found = exponents_of(fastgrnn_step(), **zeros)
+    assert (found["x"], found["after"]) == (-15, -15)
+
+
+@pytest.mark.parametrize(
+    ("name", "any_scale"),
+    [("x", True), ("before", False), ("wx", False), ("sum", False), ("c", False), ("out", False)],
+)
+def test_only_what_matrices_alone_read_may_have_any_scale(name, any_scale):
+    graph = fastgrnn_step()
+    by_name = {tensor.name: tensor for tensor in graph.tensors()}
+    assert may_have_any_scale(graph, by_name[name]) is any_scale
+
+
+# What a value at the end of 16 bits means
+
+
+def integer_graph(exponent, *ops):
+    """`h = W x` counted in a power of two, then operators: `(kind, constants, options)`."""
+    graph = chain(2, (FULL, [W], {}), *ops)
+    for tensor in graph.tensors():
+        tensor.scale = None if tensor.is_constant else 2.0**-15
+    graph.ops[0].output.scale = 2.0**exponent
+    return graph
+
+
+SATURATION = {
+    "read by a matrix": (-12, [(FULL, [W], {})], False),
+    "read by nothing but the outside": (-12, [], False),
+    "read by tanh from -8 to 8": (-12, [("TANH", [], {})], True),
+    "read by tanh from -4 to 4": (-13, [("TANH", [], {})], False),
+    "read by tanh after an addition": (-12, [("ADD", [[0.5]], {}), ("TANH", [], {})], False),
+    "and held so far": (-11, [("ADD", [[0.5]], {}), ("TANH", [], {})], True),
+    "read by a hard sigmoid": (-14, [("MUL", [[0.5]], {"low": 0.0, "high": 1.0})], True),
+    "read by a relu": (-14, [("MUL", [[0.5]], {"low": 0.0})], False),
+}
+
+
+@pytest.mark.parametrize("case", SATURATION)
+def test_end_of_the_range_is_harmless_only_where_no_reader_can_tell(case):
+    exponent, ops, harmless = SATURATION[case]
+    graph = integer_graph(exponent, *ops)
+    assert saturates_by_design(graph, graph.ops[0].output) is harmless
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "harmless"),
+    [
+        ("LOGISTIC", {}, True),
+        ("TANH", {}, True),
+        ("SOFTMAX", {}, True),
+        ("MUL", {"low": 0.0, "high": 1.0}, True),
+        ("MUL", {"low": -1.0, "high": 1.0}, True),
+        ("MUL", {"low": 0.0}, False),
+        ("MUL", {}, False),
+    ],
+)
+def test_end_of_a_function_that_ends_there_is_harmless(kind, options, harmless):
+    constants = [[1.0]] if kind == "MUL" else []
+    graph = integer_graph(-12, (kind, constants, options))
+    assert saturates_by_design(graph, graph.outputs[0]) is harmless
+
+
+def test_saturated_input_and_state_are_never_harmless():
+    graph = fastgrnn_step()
+    for tensor in graph.tensors():
+        tensor.scale = 2.0**-12
+    for tensor in (graph.inputs[0], graph.states[0].after, graph.outputs[0]):
+        assert isinstance(tensor, Tensor)
+        assert saturates_by_design(graph, tensor) is False
