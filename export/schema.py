@@ -228,6 +228,8 @@ class _TableReader:
     def table(self, name, position) -> dict:
         vtable = position - _unpack("i", self.data, position)
         slots = (_unpack("H", self.data, vtable) - 4) // 2
+        if slots < 0:
+            raise IndexError(vtable)
         values = {}
         for key, field in TABLES[name].items():
             inside = field.slot < slots
