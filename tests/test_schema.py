@@ -16,7 +16,6 @@ from keras_fastgrnn.export.schema import (
     read_model,
 )
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 
 
