@@ -7,6 +7,7 @@
 from keras_fastgrnn.export.convert import DeployedModel, convert
 from keras_fastgrnn.export.errors import (
     MissingRuntimeError,
+    PrecisionWarning,
     SaturationWarning,
     UnsupportedLayerError,
 )
@@ -15,6 +16,7 @@ from keras_fastgrnn.export.report import Report
 __all__ = [
     "DeployedModel",
     "MissingRuntimeError",
+    "PrecisionWarning",
     "Report",
     "SaturationWarning",
     "UnsupportedLayerError",

@@ -51,9 +51,15 @@ def header(
         outputs: The model's output tensor.
     """
     upper = name.upper()
-    arena = f"#define {upper}_ARENA_SIZE {arena_bytes}"
+    arena = (
+        "/* Bytes of tensor arena: the smallest that runs on 64-bit Linux; 32-bit devices need "
+        f"less. */\n#define {upper}_ARENA_SIZE {arena_bytes}"
+    )
     if arena_bytes is None:
-        arena = "/* Not measured: TFLite Micro was not installed when this file was written. */"
+        arena = (
+            "/* The arena is not measured: TFLite Micro was not installed when this file was "
+            "written. */"
+        )
     return f"""{_banner(name)}
 #ifndef {upper}_MODEL_H_
 #define {upper}_MODEL_H_
@@ -66,7 +72,6 @@ extern "C" {{
 extern const unsigned char {name}_model[];
 #define {upper}_MODEL_LENGTH {len(tflite)}
 
-/* Bytes of tensor arena, found by bisection on 64-bit Linux; 32-bit devices need less. */
 {arena}
 
 {_tensor_constants(upper, "INPUT", inputs)}

@@ -11,3 +11,7 @@ class MissingRuntimeError(ImportError):
 
 class SaturationWarning(UserWarning):
     """Values left the range their tensor was given, and were clipped."""
+
+
+class PrecisionWarning(UserWarning):
+    """The integers are too coarse for this model or data."""

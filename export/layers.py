@@ -9,17 +9,8 @@ import numpy as np
 from keras_fastgrnn import activations
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
 from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS, keras, mixed_flavors_message
-from keras_fastgrnn.layers import FastGRNN, FastRNN
 
 _CELLS = (FastRNNCell, FastGRNNCell)
-_RECURRENT = (keras.layers.RNN, FastRNN, FastGRNN)
-_PLAIN = (
-    keras.layers.InputLayer,
-    keras.layers.Dropout,
-    keras.layers.Normalization,
-    keras.layers.Rescaling,
-    keras.layers.Dense,
-)
 _HINTS = {
     "Masking": "a streaming model sees no padded steps; remove it and feed only real steps",
     "Bidirectional": "it reads the sequence from its end; use the forward layer alone",
@@ -30,27 +21,26 @@ _HINTS = {
     "Sequential": "add its layers to the model directly",
     "Functional": "add its layers to the model directly",
 }
-_INITIAL_STATE = "it is given an initial_state; an exported model starts from zero"
 _CALL_HINTS = {
-    "initial_state": _INITIAL_STATE,
+    "initial_state": "it is given an initial_state; an exported model starts from zero",
     "mask": "it is given a mask; a streaming model sees no padded steps",
     "training": "training=True leaves its dropout on; call it without",
 }
 
 
-def layers_of(model) -> list:
-    """Returns the layers of a model in the order they run.
+def chain_of(model):
+    """Returns a model that holds nothing but the layers on the way from input to output.
 
     Args:
         model: Built Keras model with one input of shape `(batch, steps, input_dim)`.
 
     Returns:
-        List of layers.
+        Keras model of the same layers, in the order they run.
 
     Raises:
         TypeError: If `model` is not a model of this process's Keras.
-        ValueError: If it is not built, has several inputs or outputs, or its input is not a
-            sequence of vectors.
+        ValueError: If it is not built, has several inputs or outputs, computes something of its
+            own in `call`, or its input is not a sequence of vectors.
     """
     if not isinstance(model, keras.Model):
         if any(base.__name__ == "Model" for base in type(model).__mro__):
@@ -78,7 +68,14 @@ def layers_of(model) -> list:
             "Received an invalid value for argument model, expected an input of shape (batch, "
             f"steps, input_dim), got {shape}."
         )
-    return list(model.layers)
+    chain = keras.Model(model.inputs[0], model.outputs[0])
+    if type(model).call not in (type(chain).call, keras.Sequential.call):
+        raise ValueError(
+            "Received an invalid value for argument model, expected a Sequential or Functional "
+            f"model, got a {type(model).__name__} with a call of its own, which would be missing "
+            "from the export. Convert keras.Model(model.inputs, model.outputs) if that is enough."
+        )
+    return chain
 
 
 def cells_of(layer) -> list:
@@ -86,17 +83,25 @@ def cells_of(layer) -> list:
     return list(getattr(layer.cell, "cells", [layer.cell]))
 
 
-def unsupported_layers(model) -> list[str]:
-    """Returns one line for every layer that cannot be exported: its name, why, what to use."""
-    layers_of(model)
-    chain = keras.Model(model.inputs, model.outputs)
+def unsupported_layers(chain, supported) -> list[str]:
+    """Finds what of a model cannot be exported.
+
+    Args:
+        chain: Model as `chain_of` returns it.
+        supported: The layer classes that can be traced.
+
+    Returns:
+        List of one line for every such layer: its name, why, and what to use.
+    """
     # In Keras 3 an operation such as `x * 2` is not a layer. One of booleans belongs to a mask.
     steps = getattr(chain, "operations", chain.layers)
     layers = [s for s in steps if s in chain.layers or getattr(s.output, "dtype", None) != "bool"]
-    problems = [f"{_title(layer)}: {why}." for layer in layers for why in _problems(layer)]
+    problems = [
+        f"{_title(layer)}: {why}." for layer in layers for why in _problems(layer, supported)
+    ]
     if not problems:
         problems = [f"{_title(layer)}: {why}." for layer, why in _call_problems(chain)]
-    if not problems and not any(type(layer) in _RECURRENT for layer in layers):
+    if not problems and not any(isinstance(layer, keras.layers.RNN) for layer in layers):
         problems.append("the whole model: it has no recurrent layer; use TensorFlow's converter.")
     return problems
 
@@ -105,16 +110,13 @@ def _title(layer) -> str:
     return f"{layer.name} ({type(layer).__name__})"
 
 
-def _problems(layer):
+def _problems(layer, supported):
     kind = type(layer)
-    if kind in _RECURRENT:
+    if kind not in supported:
+        names = ", ".join(sorted(layer_class.__name__ for layer_class in supported))
+        yield _HINTS.get(kind.__name__, f"there is no exporter for this layer; use {names}")
+    elif issubclass(kind, keras.layers.RNN):
         yield from _recurrent_problems(layer)
-    elif kind not in _PLAIN:
-        yield _HINTS.get(
-            kind.__name__,
-            "there is no exporter for this layer; use RNN with our cells, FastRNN, FastGRNN, "
-            "Dense, Dropout, Normalization and Rescaling",
-        )
     elif kind is keras.layers.Dense:
         yield from _activation_problems(layer, ("activation",))
     elif kind is keras.layers.Normalization:
@@ -152,16 +154,14 @@ def _recurrent_problems(layer):
         )
     if getattr(layer, "time_major", False):
         yield "time_major=True takes the steps first; use time_major=False"
-    others = layer.input[1:] if isinstance(layer.input, list) else []
-    if any(tensor.dtype != "bool" for tensor in others):
-        yield _INITIAL_STATE
 
 
 def _activation_problems(layer, arguments):
     for argument in arguments:
         function = getattr(layer, argument, None)
         if activations.name_of(function) is None:
-            yield f"its {argument} {getattr(function, '__name__', function)!r} has no operator"
+            name = getattr(function, "__name__", function)
+            yield f"its {argument} {name!r} has no operator; use {', '.join(activations.known())}"
 
 
 def _call_problems(chain):
@@ -181,7 +181,8 @@ def _call_problems(chain):
 def _call(layer, node) -> tuple[list[str], dict]:
     """Reads one call in a model's configuration: the names of its sources, its arguments."""
     if IS_TF_KERAS:
-        return [source[0] for source in node], node[0][3]
+        initial_state = {"initial_state": True} if len(node) > 1 else {}
+        return [source[0] for source in node], {**node[0][3], **initial_state}
     names = inspect.signature(layer.call).parameters
     arguments = {**dict(zip(names, node["args"], strict=False)), **node["kwargs"]}
     tensors = [v["config"] for v in arguments.values() if isinstance(v, dict)]

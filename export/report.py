@@ -51,12 +51,15 @@ class Agreement:
 
     Attributes:
         sequences: Integer, sequences compared.
+        relative_error: Float, root mean square difference over the standard deviation of the
+            Keras model's outputs.
         largest_difference: Float, of any output.
         same_class: Float in [0, 1], sequences (or steps) whose largest output is the same;
             `None` for one output.
     """
 
     sequences: int
+    relative_error: float
     largest_difference: float
     same_class: float | None
 
@@ -114,10 +117,8 @@ class Report:
         if self.agreement is not None:
             same = self.agreement.same_class
             classes = "" if same is None else f"same class {100 * same:.2f} %, "
-            lines.append(
-                f"  with Keras  {classes}largest difference "
-                f"{self.agreement.largest_difference:.2g}, {self.agreement.sequences} sequences"
-            )
+            error = f"error {100 * self.agreement.relative_error:.2g} % of the outputs' deviation"
+            lines.append(f"  with Keras  {classes}{error}, {self.agreement.sequences} sequences")
         return "\n".join([*lines, *_tensor_table(self.tensors)])
 
 
@@ -230,4 +231,11 @@ def compare(outputs: np.ndarray, expected: np.ndarray) -> Agreement:
     same = None
     if outputs.shape[-1] > 1:
         same = float(np.mean(outputs.argmax(axis=-1) == expected.argmax(axis=-1)))
-    return Agreement(len(outputs), float(np.abs(outputs - expected).max()), same)
+    difference = outputs - expected.astype(np.float64)
+    deviation = max(expected.std(dtype=np.float64), np.finfo(np.float32).tiny)
+    return Agreement(
+        sequences=len(outputs),
+        relative_error=float(np.sqrt(np.mean(np.square(difference))) / deviation),
+        largest_difference=float(np.abs(difference).max()),
+        same_class=same,
+    )

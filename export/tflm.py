@@ -38,9 +38,9 @@ class Interpreter:
         self.output_count = output_count
         if not is_available():
             raise MissingRuntimeError(
-                "TFLite Micro is not installed. Install it with `pip install "
-                'keras-fastgrnn[tflm]` (Linux x86-64), or use predict(x, on="reference"), which '
-                "computes the same integers."
+                "TFLite Micro is not installed. Install the extra tflm, `pip install -e '.[tflm]'` "
+                'in the project (Linux x86-64), or use predict(x, on="reference"), which computes '
+                "the same integers."
             )
         from tflite_micro import runtime
 

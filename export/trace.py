@@ -12,8 +12,9 @@ from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.export.errors import UnsupportedLayerError
 from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
-from keras_fastgrnn.export.layers import cells_of, layers_of, unsupported_layers
+from keras_fastgrnn.export.layers import cells_of, chain_of, unsupported_layers
 from keras_fastgrnn.keras_api import keras
+from keras_fastgrnn.layers import FastGRNN, FastRNN
 
 
 def trace(model) -> Graph:
@@ -31,17 +32,18 @@ def trace(model) -> Graph:
         ValueError: If the model is not built, its input is not a sequence of vectors, or a weight
             is not finite.
     """
-    problems = unsupported_layers(model)
+    chain = chain_of(model)
+    problems = unsupported_layers(chain, _TRACERS)
     if problems:
         lines = "\n".join(f"- {problem}" for problem in problems)
         raise UnsupportedLayerError(f"The model has layers that cannot be exported:\n{lines}")
     graph = Graph(inputs=[], outputs=[])
     value = Symbol(graph, Tensor("input", (1, model.inputs[0].shape[-1])))
     graph.inputs = [value.tensor]
-    for layer in layers_of(model):
+    for layer in chain.layers:
         first = len(graph.ops)
         with np.errstate(all="ignore"):
-            value = _TRACERS[_base_class(layer)](layer, value)
+            value = _TRACERS[type(layer)](layer, value)
         _check_constants(graph.ops[first:], layer)
     graph.outputs = [value.tensor]
     return graph
@@ -118,10 +120,6 @@ def _activated(function) -> Callable[[Symbol], Symbol]:
     return lambda symbol: symbol.activate(name)
 
 
-def _base_class(layer):
-    return next(base for base in _TRACERS if isinstance(layer, base))
-
-
 def _trace_nothing(layer, value: Symbol) -> Symbol:
     return value
 
@@ -192,4 +190,6 @@ _TRACERS = {
     keras.layers.Rescaling: _trace_rescaling,
     keras.layers.Dense: _trace_dense,
     keras.layers.RNN: _trace_recurrent,
+    FastRNN: _trace_recurrent,
+    FastGRNN: _trace_recurrent,
 }

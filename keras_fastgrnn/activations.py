@@ -130,6 +130,12 @@ def get(identifier, argument: str = "activation") -> Callable:
         raise invalid_argument(argument, expected, identifier) from error
 
 
+def known() -> dict[str, Callable]:
+    """Returns the activations that the exporter has operators for, by name."""
+    from_keras = ("linear", "relu", "sigmoid", "softmax", "tanh")
+    return {**{name: getattr(keras.activations, name) for name in from_keras}, **_OURS}
+
+
 def name_of(activation: Callable | None) -> str | None:
     """Returns the short name of a known activation, or `None` for any other function.
 
@@ -137,11 +143,8 @@ def name_of(activation: Callable | None) -> str | None:
         activation: Function as `get` returns it, or `None` for the linear function.
 
     Returns:
-        One of "linear", "relu", "sigmoid", "softmax", "tanh", "quant_tanh", "quant_sigmoid",
-        "quant_sigmoid4", or `None`.
+        A name of `known`, or `None`.
     """
     if activation is None:
         return "linear"
-    known = {n: getattr(keras.activations, n) for n in ("linear", "relu", "sigmoid", "softmax")}
-    known.update(_OURS, tanh=keras.activations.tanh)
-    return next((name for name, function in known.items() if function is activation), None)
+    return next((name for name, function in known().items() if function is activation), None)

@@ -39,7 +39,7 @@ UNSUPPORTED = {
         "a streaming model sees no padded",
     ),
     "Bidirectional": (lambda n: [bidirectional(n)], "it reads the sequence from its end"),
-    "GRU": (lambda n: [LAYERS.GRU(2, name=n)], "there is no exporter for this layer; use RNN"),
+    "GRU": (lambda n: [LAYERS.GRU(2, name=n)], "there is no exporter for this layer; use Dense,"),
     "LSTM": (lambda n: [LAYERS.LSTM(2, name=n)], "there is no exporter for this layer"),
     "SimpleRNN": (lambda n: [LAYERS.SimpleRNN(2, name=n)], "there is no exporter for this layer"),
     "Conv1D": (lambda n: [LAYERS.Conv1D(2, 3, name=n), FastGRNN(2)], "there is no exporter"),
@@ -71,11 +71,11 @@ UNSUPPORTED = {
     ),
     "Dense": (
         lambda n: [FastGRNN(2), LAYERS.Dense(2, activation="gelu", name=n)],
-        "its activation 'gelu' has no operator.",
+        "its activation 'gelu' has no operator; use linear, relu,",
     ),
     "FastGRNN": (
         lambda n: [FastGRNN(2, recurrent_activation=other, name=n)],
-        "its recurrent_activation 'other' has no operator.",
+        "its recurrent_activation 'other' has no operator; use linear, relu,",
     ),
     "FastRNN": (lambda n: [FastRNN(2, "softplus", name=n)], "its activation 'softplus' has no"),
     "Normalization": (
