@@ -33,6 +33,17 @@ class Tensor:
         return self.data is not None
 
 
+def constant(data) -> Tensor:
+    """Returns a float constant; a single number has the shape `(1,)`.
+
+    Args:
+        data: Array or number.
+    """
+    data = np.asarray(data, np.float64)
+    data = data.reshape(1) if data.ndim == 0 else data
+    return Tensor("", data.shape, data=data)
+
+
 @dataclass(eq=False)
 class Op:
     """One operator, named as in TFLite's schema; `CLIP` alone is ours, until it is fused.

@@ -7,7 +7,7 @@ where to apply them.
 
 import numpy as np
 
-from keras_fastgrnn.export.graph import Graph, Op, Tensor
+from keras_fastgrnn.export.graph import Graph, Op, Tensor, constant
 
 _CAN_CLIP = ("FULLY_CONNECTED", "ADD", "SUB", "MUL")
 
@@ -51,13 +51,6 @@ def _is_private(graph, tensor) -> bool:
     return len(graph.consumers(tensor)) == 1 and not graph.is_kept(tensor)
 
 
-def _constant(data) -> Tensor:
-    """A constant; a single number has the shape `(1,)`."""
-    data = np.asarray(data, np.float64)
-    data = data.ravel() if data.size == 1 and data.ndim == 0 else data
-    return Tensor("", data.shape, data=data)
-
-
 def _remove(graph, op) -> None:
     graph.ops.remove(op)
     graph.replace(op.output, op.inputs[0])
@@ -73,7 +66,7 @@ def _merge_constants(graph) -> bool:
                 continue
             first = constant_operand(before, kind)
             if first is not None and not before.is_clipped:
-                op.inputs[1] = _constant(merge(first.data, second.data))
+                op.inputs[1] = constant(merge(first.data, second.data))
                 _remove(graph, before)
                 return True
     return False
@@ -88,7 +81,7 @@ def _scale_weights(graph) -> bool:
             continue
         if not op.is_clipped and all(r.kind == "FULLY_CONNECTED" for r in readers):
             for reader in readers:
-                reader.inputs[1] = _constant(reader.inputs[1].data * factor.data.item())
+                reader.inputs[1] = constant(reader.inputs[1].data * factor.data.item())
             _remove(graph, op)
             return True
     return False
@@ -106,7 +99,7 @@ def _fold_bias(graph) -> bool:
             continue
         _add_bias(sources[-1], shift.data)
         for reader in readers:
-            reader.inputs[1] = _constant(reader.inputs[1].data - shift.data)
+            reader.inputs[1] = constant(reader.inputs[1].data - shift.data)
         while _drop_identities(graph):
             pass
         return True
@@ -116,7 +109,7 @@ def _fold_bias(graph) -> bool:
 def _add_bias(op, shift) -> None:
     units = op.output.shape[-1]
     bias = op.inputs[2].data if len(op.inputs) == 3 else np.zeros(units)
-    op.inputs[2:] = [_constant(bias + np.broadcast_to(shift.ravel(), (units,)))]
+    op.inputs[2:] = [constant(bias + np.broadcast_to(shift.ravel(), (units,)))]
 
 
 def _scale_products(graph) -> bool:
@@ -129,7 +122,7 @@ def _scale_products(graph) -> bool:
         if not sources or op.is_clipped:
             continue
         for source in sources:
-            source.inputs[1:] = [_constant(t.data * factor.data.item()) for t in source.inputs[1:]]
+            source.inputs[1:] = [constant(t.data * factor.data.item()) for t in source.inputs[1:]]
         _remove(graph, op)
         return True
     return False
@@ -158,7 +151,7 @@ def _fuse_clips(graph) -> None:
         if can_clip and _is_private(graph, source):
             before.output = clip.output
         else:
-            before = Op("MUL", [source, _constant(1.0)], clip.output)
+            before = Op("MUL", [source, constant(1.0)], clip.output)
             graph.ops.insert(graph.ops.index(clip), before)
         before.low, before.high = clip.low, clip.high
         graph.ops.remove(clip)
@@ -182,7 +175,7 @@ def fold_input_affine(graph: Graph, op: Op) -> bool:
     if shift is not None:
         _add_bias(op, np.broadcast_to(shift.data, before.output.shape) @ weights.T)
     elif factor is not None:
-        op.inputs[1] = _constant(weights * factor.data)
+        op.inputs[1] = constant(weights * factor.data)
     else:
         return False
     _remove(graph, before)
@@ -239,7 +232,7 @@ def fuse_products(graph: Graph, add: Op, weights: list[np.ndarray]) -> None:
     biases = [product.inputs[2].data for product in products if len(product.inputs) == 3]
     width = sum(value.shape[-1] for value in values)
     joined = Tensor(f"{add.output.name}/inputs", (1, width))
-    matrix = _constant(np.concatenate(weights, axis=1))
+    matrix = constant(np.concatenate(weights, axis=1))
     index = graph.ops.index(add)
     graph.ops[index : index + 1] = [
         Op("CONCATENATION", values, joined),
@@ -249,4 +242,4 @@ def fuse_products(graph: Graph, add: Op, weights: list[np.ndarray]) -> None:
 
 
 def _sum_of(biases) -> list[Tensor]:
-    return [_constant(np.sum(biases, axis=0))] if biases else []
+    return [constant(np.sum(biases, axis=0))] if biases else []

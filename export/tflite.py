@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_fastgrnn.export.graph import Graph, Op, Tensor
+from keras_fastgrnn.export.graph import Graph, Op, Tensor, constant
 from keras_fastgrnn.export.reference import clip_limits
 from keras_fastgrnn.export.schema import (
     ACTIVATIONS,
@@ -82,9 +82,8 @@ def with_float_clips(graph: Graph) -> Graph:
     for op in graph.ops:
         if (op.low, op.high) == (0.0, 1.0):
             ramp = Tensor(f"{op.output.name}/ramp", op.output.shape)
-            one = Tensor("", (1,), data=np.ones(1))
             ops.append(Op(op.kind, op.inputs, ramp, low=0.0))
-            ops.append(Op("MINIMUM", [ramp, one], op.output))
+            ops.append(Op("MINIMUM", [ramp, constant(1.0)], op.output))
         else:
             ops.append(op)
     return Graph(graph.inputs, graph.outputs, ops, graph.states)

@@ -11,7 +11,7 @@ import numpy as np
 from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.export.errors import UnsupportedLayerError
-from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
+from keras_fastgrnn.export.graph import Graph, Op, State, Tensor, constant
 from keras_fastgrnn.export.layers import cells_of, chain_of, unsupported_layers
 from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.layers import FastGRNN, FastRNN
@@ -68,7 +68,7 @@ class Symbol:
         self.tensor = tensor
 
     def _emit(self, kind, *operands, shape=None, **options):
-        inputs = [o.tensor if isinstance(o, Symbol) else _constant(kind, o) for o in operands]
+        inputs = [_operand(kind, operand) for operand in operands]
         output = Tensor("", shape or self.tensor.shape)
         self.graph.ops.append(Op(kind, inputs, output, **options))
         return Symbol(self.graph, output)
@@ -104,11 +104,12 @@ class Symbol:
         return ramp._emit("CLIP", ramp, low=line.low, high=line.high)
 
 
-def _constant(kind, value) -> Tensor:
-    data = np.asarray(value, np.float64)
-    if kind != "FULLY_CONNECTED":
-        data = data.ravel() if data.size == 1 else data.reshape(1, -1)
-    return Tensor("", data.shape, data=data)
+def _operand(kind, value) -> Tensor:
+    if isinstance(value, Symbol):
+        return value.tensor
+    if kind == "FULLY_CONNECTED":
+        return constant(value)
+    return constant(np.ravel(value) if np.size(value) == 1 else np.reshape(value, (1, -1)))
 
 
 def _is_all(value, number) -> bool:
