@@ -1,0 +1,134 @@
+"""What `save` leaves in a folder: all files, each whole, or what was there before."""
+
+import json
+import os
+import stat
+
+import pytest
+from small_models import sequential
+
+from keras_fastgrnn import FastRNN, export
+from keras_fastgrnn.export.files import write_all
+
+NAMES = ["gesture.tflite", "gesture_model.h", "gesture_model.cc", "gesture_report.json"]
+CONTENTS = {"a.txt": b"new a", "b.txt": b"new b", "c.txt": b"new c"}
+
+
+@pytest.fixture(scope="module")
+def deployed():
+    return export.convert(sequential(FastRNN(2)), quantization=None, name="gesture")
+
+
+def tree(folder):
+    """Every file and folder below, with the bytes of the files."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def test_four_files_are_written_and_their_paths_returned(deployed, tmp_path):
+    folder = tmp_path / "build" / "models"  # neither is there
+    paths = deployed.save(folder)
+    assert paths == [folder / name for name in NAMES]
+    assert sorted(tree(folder)) == sorted(NAMES)
+    assert (folder / NAMES[0]).read_bytes() == deployed.tflite
+    assert json.loads((folder / NAMES[3]).read_text()) == deployed.report.to_dict()
+    for path in paths:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~_umask()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_folder_may_be_a_string_and_the_current_one(deployed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    deployed.save("out")
+    deployed.save("")
+    assert (tmp_path / NAMES[0]).read_bytes() == (tmp_path / "out" / NAMES[0]).read_bytes()
+
+
+@pytest.mark.parametrize("existing", NAMES)
+def test_file_that_is_there_is_replaced_on_request_only(deployed, tmp_path, existing):
+    (tmp_path / existing).write_bytes(b"mine")
+    (tmp_path / "notes.txt").write_bytes(b"notes")
+    before = tree(tmp_path)
+    with pytest.raises(FileExistsError) as error:
+        deployed.save(tmp_path)
+    assert str(error.value) == (
+        "Received an invalid value for argument folder, expected one without "
+        f"{tmp_path / existing}. Give overwrite=True to replace them."
+    )
+    assert tree(tmp_path) == before
+
+    deployed.save(tmp_path, overwrite=True)
+    after = tree(tmp_path)
+    assert after.keys() == {*NAMES, "notes.txt"}
+    assert after["notes.txt"] == b"notes"
+    assert after["gesture.tflite"] == deployed.tflite
+    assert b"mine" not in after.values()
+
+
+def test_every_file_that_is_there_is_named(deployed, tmp_path):
+    deployed.save(tmp_path)
+    with pytest.raises(FileExistsError) as error:
+        deployed.save(tmp_path)
+    assert all(str(tmp_path / name) in str(error.value) for name in NAMES)
+
+
+def test_link_to_nowhere_is_there_too(tmp_path):
+    (tmp_path / "b.txt").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError, match=r"b\.txt"):
+        write_all(tmp_path, CONTENTS, overwrite=False)
+    assert (tmp_path / "b.txt").is_symlink()
+    write_all(tmp_path, CONTENTS, overwrite=True)
+    assert (tmp_path / "b.txt").read_bytes() == b"new b"
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("place", ["folder", "parent"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_file_in_place_of_the_folder_is_left_alone(deployed, tmp_path, place, overwrite):
+    (tmp_path / "taken").write_bytes(b"mine")
+    folder = tmp_path / "taken" if place == "folder" else tmp_path / "taken" / "models"
+    with pytest.raises(NotADirectoryError, match="taken"):
+        deployed.save(folder, overwrite=overwrite)
+    assert tree(tmp_path) == {"taken": b"mine"}
+
+
+def test_file_in_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "taken").write_bytes(b"mine")
+    with pytest.raises(NotADirectoryError) as error:
+        write_all(tmp_path / "taken", CONTENTS, overwrite=False)
+    assert str(error.value) == (
+        "Received an invalid value for argument folder, expected a folder, got the file "
+        f"{tmp_path / 'taken'}."
+    )
+
+
+@pytest.mark.parametrize("blocked", CONTENTS)
+@pytest.mark.parametrize("there", [[], ["a.txt"], ["a.txt", "b.txt", "c.txt"]], ids=len)
+def test_everything_is_as_before_where_one_file_cannot_be_replaced(tmp_path, blocked, there):
+    """A folder in place of a file lets `os.replace` fail after others have succeeded."""
+    for name in there:
+        (tmp_path / name).write_bytes(b"old " + name.encode())
+    (tmp_path / blocked).unlink(missing_ok=True)
+    (tmp_path / blocked / "inside").mkdir(parents=True)
+    (tmp_path / "notes.txt").write_bytes(b"notes")
+    before = tree(tmp_path)
+    with pytest.raises(OSError, match=blocked):
+        write_all(tmp_path, CONTENTS, overwrite=True)
+    assert tree(tmp_path) == before
+    with pytest.raises(FileExistsError):
+        write_all(tmp_path, CONTENTS, overwrite=False)
+    assert tree(tmp_path) == before
+
+
+def test_nothing_is_left_where_a_file_cannot_be_written(tmp_path):
+    contents = {"a.txt": b"new a", "b" * 300: b"a name too long for any file system"}
+    with pytest.raises(OSError, match="name too long"):
+        write_all(tmp_path, contents, overwrite=False)
+    assert tree(tmp_path) == {}
