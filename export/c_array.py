@@ -49,6 +49,9 @@ def header(
         arena_bytes: Integer, or `None` where it was not measured.
         inputs: The model's input tensor.
         outputs: The model's output tensor.
+
+    Returns:
+        String.
     """
     upper = name.upper()
     arena = (
@@ -90,6 +93,9 @@ def source(name: str, tflite: bytes) -> str:
     Args:
         name: String, a C identifier.
         tflite: Bytes of the `.tflite` file.
+
+    Returns:
+        String.
     """
     numbers = [f"0x{byte:02x}" for byte in tflite]
     rows = [numbers[i : i + _BYTES_A_LINE] for i in range(0, len(numbers), _BYTES_A_LINE)]

@@ -106,11 +106,11 @@ class Graph:
         )
 
     def producer(self, tensor: Tensor) -> Op | None:
-        """Returns the operator that computes `tensor`, or `None`."""
+        """Returns the operator that computes a tensor, or `None` for inputs and states."""
         return next((op for op in self.ops if op.output is tensor), None)
 
     def consumers(self, tensor: Tensor) -> list[Op]:
-        """Returns the operators that read `tensor`."""
+        """Returns the operators that read a tensor, in the order they run."""
         return [op for op in self.ops if any(value is tensor for value in op.inputs)]
 
     def is_kept(self, tensor: Tensor) -> bool:

@@ -79,7 +79,14 @@ def chain_of(model):
 
 
 def cells_of(layer) -> list:
-    """Returns the cells of a recurrent layer, from its input on."""
+    """Returns the cells of a recurrent layer, from its input on.
+
+    Args:
+        layer: RNN, FastRNN or FastGRNN layer.
+
+    Returns:
+        List of cells; more than one where the layer stacks them.
+    """
     return list(getattr(layer.cell, "cells", [layer.cell]))
 
 

@@ -84,7 +84,15 @@ def quantize_input(x: np.ndarray, tensor: Tensor) -> np.ndarray:
 
 
 def dequantize_values(integers: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """Turns the integers of a tensor into float32 real values."""
+    """Turns the integers of a tensor into real values.
+
+    Args:
+        integers: Array of integers.
+        tensor: Tensor they belong to.
+
+    Returns:
+        float32 array of the same shape.
+    """
     return ((integers - float(tensor.zero_point)) * tensor.scale).astype(np.float32)
 
 
@@ -118,7 +126,14 @@ def _compile(op: Op) -> Callable:
 
 
 def clip_limits(op: Op) -> tuple[int, int]:
-    """Returns the integers to which an int16 operator clips its result."""
+    """Returns the integers to which an int16 operator clips its result.
+
+    Args:
+        op: Operator of an integer graph.
+
+    Returns:
+        The lowest and the highest integer.
+    """
     low, high = INT16_MIN, INT16_MAX
     if op.low != -math.inf:
         low = max(low, int(quantize_values(op.low, op.output)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +53,7 @@ class Agreement:
     Attributes:
         sequences: Integer, sequences compared.
         relative_error: Float, root mean square difference over the standard deviation of the
-            Keras model's outputs.
+            Keras model's outputs (over their root mean square where they do not vary).
         largest_difference: Float, of any output.
         same_class: Float in [0, 1], sequences (or steps) whose largest output is the same;
             `None` for one output.
@@ -158,7 +159,7 @@ def describe(graph: Graph, name, quantization, tflite, arena_bytes, tensors, agr
         name=name,
         quantization=quantization,
         file_bytes=len(tflite),
-        weight_bytes=sum(t.data.size * np.dtype(t.dtype).itemsize for t in constants),
+        weight_bytes=sum(map(len, {t.data.astype(t.dtype).tobytes() for t in constants})),
         arena_bytes=arena_bytes,
         operators=dict(collections.Counter(op.kind for op in graph.ops)),
         multiply_accumulates=sum(matrix.data.size for matrix in matrices),
@@ -232,10 +233,13 @@ def compare(outputs: np.ndarray, expected: np.ndarray) -> Agreement:
     if outputs.shape[-1] > 1:
         same = float(np.mean(outputs.argmax(axis=-1) == expected.argmax(axis=-1)))
     difference = outputs - expected.astype(np.float64)
-    deviation = max(expected.std(dtype=np.float64), np.finfo(np.float32).tiny)
+    deviation = expected.std(dtype=np.float64)
+    size = math.sqrt(np.mean(np.square(expected, dtype=np.float64)))
+    if deviation <= 1e-6 * size:  # one number, or the same for every sequence
+        deviation = size
     return Agreement(
         sequences=len(outputs),
-        relative_error=float(np.sqrt(np.mean(np.square(difference))) / deviation),
+        relative_error=math.sqrt(np.mean(np.square(difference))) / max(deviation, 1e-30),
         largest_difference=float(np.abs(difference).max()),
         same_class=same,
     )

@@ -48,6 +48,9 @@ def exponent_for(magnitude: float) -> int:
 
     Args:
         magnitude: Float, the largest absolute value.
+
+    Returns:
+        Integer `e` with `magnitude <= 2^(e + 15)`.
     """
     if magnitude == 0.0:
         return FIXED_EXPONENT
@@ -56,7 +59,14 @@ def exponent_for(magnitude: float) -> int:
 
 
 def scale_of(exponent: float) -> float:
-    """Returns the scale `2^exponent` as the file stores it, in float32."""
+    """Returns the scale of an exponent as the file stores it.
+
+    Args:
+        exponent: Float, base-2 logarithm of the scale.
+
+    Returns:
+        Float that float32 holds exactly.
+    """
     return float(np.float32(2.0**exponent))
 
 

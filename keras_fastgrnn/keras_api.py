@@ -23,6 +23,9 @@ def mixed_flavors_message(what: str) -> str:
 
     Args:
         what: String, the object that belongs to the other Keras.
+
+    Returns:
+        String.
     """
     return (
         f"{what} belongs to {_OTHER_FLAVOR}, but keras_fastgrnn runs on {FLAVOR} in this process. "
@@ -58,5 +61,12 @@ def invalid_argument(argument: str, expected: str, value) -> ValueError:
 
 
 def register(function_or_class):
-    """Registers a class or function with Keras, so that saved models load without help."""
+    """Registers a class or function with Keras, so that saved models load without help.
+
+    Args:
+        function_or_class: What a saved model may name.
+
+    Returns:
+        The same function or class.
+    """
     return keras.utils.register_keras_serializable(package="keras_fastgrnn")(function_or_class)

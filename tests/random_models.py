@@ -28,12 +28,12 @@ def cell_arguments(draw, input_dim):
 
 
 @st.composite
-def descriptions(draw):
-    """Description of a model: a dictionary for `build`."""
+def descriptions(draw, cell_count):
+    """Description of a model with that many cells: a dictionary for `build`."""
     input_dim = draw(st.integers(1, 9))
     cells = [draw(cell_arguments(input_dim))]
-    if draw(st.booleans()):
-        cells.append(draw(cell_arguments(cells[0]["units"])))
+    while len(cells) < cell_count:
+        cells.append(draw(cell_arguments(cells[-1]["units"])))
     unbounded_gate = any(cell.get("recurrent_activation") == "relu" for cell in cells)
     return {
         "seed": draw(st.integers(0, 2**16)),

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ import pickle, sys
 import numpy as np
 import tflite_micro
 from tflite_micro import runtime
-print(tflite_micro.__file__, file=sys.stderr, flush=True)
+pickle.dump(tflite_micro.__file__, sys.stdout.buffer)
+sys.stdout.buffer.flush()
 while True:
     try:
         model, inputs, outputs = pickle.load(sys.stdin.buffer)
@@ -48,14 +50,15 @@ class OldestWheel:
 
     def __init__(self, folder: str):
         environment = {**os.environ, "PYTHONPATH": folder}
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115, open as long as the process
         self.process = subprocess.Popen(
             [sys.executable, "-c", _WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.errors,
             env=environment,
         )
-        imported = Path(self.process.stderr.readline().decode().strip())
+        imported = Path(pickle.load(self.process.stdout))
         assert Path(folder).resolve() in imported.resolve().parents
 
     def run(self, model: bytes, inputs: np.ndarray, outputs: int) -> list[np.ndarray]:
@@ -63,7 +66,12 @@ class OldestWheel:
         request = (model, inputs[:, np.newaxis], outputs)
         pickle.dump(request, self.process.stdin)
         self.process.stdin.flush()
-        return pickle.load(self.process.stdout)
+        try:
+            return pickle.load(self.process.stdout)
+        except EOFError as error:
+            self.errors.seek(0)
+            raise RuntimeError(self.errors.read().decode(errors="replace")) from error
 
     def close(self):
         self.process.communicate()
+        self.errors.close()
