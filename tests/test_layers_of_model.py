@@ -33,6 +33,8 @@ def bidirectional(name):
     return LAYERS.Bidirectional(LAYERS.RNN(FastGRNNCell(2)), name=name)
 
 
+MEANS = np.zeros((STEPS, CHANNELS), "float32")
+
 UNSUPPORTED = {
     "Masking": (
         lambda n: [LAYERS.Masking(name=n), FastGRNN(2)],
@@ -79,9 +81,7 @@ UNSUPPORTED = {
     ),
     "FastRNN": (lambda n: [FastRNN(2, "softplus", name=n)], "its activation 'softplus' has no"),
     "Normalization": (
-        lambda n: [
-            LAYERS.Normalization(axis=1, mean=[0.0] * STEPS, variance=[1.0] * STEPS, name=n)
-        ],
+        lambda n: [LAYERS.Normalization(axis=(1, 2), mean=MEANS, variance=1.0 + MEANS, name=n)],
         "it normalizes over steps; use axis=-1.",
     ),
     "Rescaling": (
