@@ -31,13 +31,14 @@ class Candidate:
     Attributes:
         graph: Float graph.
         lowest: Dictionary from tensor to the smallest exponent allowed for it.
-        integers: Integer graph.
-        error: Float, root mean square difference of its outputs from the float graph's.
+        integers: Integer graph, or the `ValueError` that tells why there is none.
+        error: Float, root mean square difference of its outputs from the float graph's; infinite
+            where there is no integer graph.
     """
 
     graph: Graph
     lowest: dict[Tensor, float]
-    integers: Graph
+    integers: Graph | ValueError
     error: float
 
 
@@ -57,7 +58,11 @@ class Chooser:
         self.best = self._candidate(graph, {})
 
     def choose(self) -> Graph:
-        """Returns the integer graph of the chosen way."""
+        """Returns the integer graph of the chosen way.
+
+        Raises:
+            ValueError: If values are too large for the arithmetic in every way.
+        """
         for op in self.best.graph.ops:
             if op.kind == "FULLY_CONNECTED":
                 while self._try_folding(op.output):
@@ -65,10 +70,15 @@ class Chooser:
         settled: set[Tensor] = set()
         for total in [op.output for op in fusible_products(self.best.graph)]:
             self._try_joining(total, settled)
+        if isinstance(self.best.integers, ValueError):
+            raise self.best.integers
         return self.best.integers
 
     def _candidate(self, graph, lowest) -> Candidate:
-        integers = quantize(graph, assign_exponents(graph, self.ranges, lowest))
+        try:
+            integers = quantize(graph, assign_exponents(graph, self.ranges, lowest))
+        except ValueError as problem:
+            return Candidate(graph, lowest, problem, math.inf)
         x = reference.quantize_input(self.x, integers.inputs[0])
         outputs = reference.dequantize_values(reference.run(integers, x), integers.outputs[0])
         error = math.sqrt(np.mean(np.square(outputs - self.expected)))
