@@ -233,7 +233,7 @@ def compare(outputs: np.ndarray, expected: np.ndarray) -> Agreement:
     if outputs.shape[-1] > 1:
         same = float(np.mean(outputs.argmax(axis=-1) == expected.argmax(axis=-1)))
     difference = outputs - expected.astype(np.float64)
-    deviation = expected.std(dtype=np.float64)
+    deviation = float(expected.std(dtype=np.float64))
     size = math.sqrt(np.mean(np.square(expected, dtype=np.float64)))
     if deviation <= 1e-6 * size:  # one number, or the same for every sequence
         deviation = size

@@ -129,6 +129,7 @@ def test_what_only_this_keras_has_is_refused():
         assert "Keras has quantized it; export the float model." in lines_of(model)[0]
 
 
+@pytest.mark.filterwarnings("ignore:.*destroy the mask information")
 def test_every_culprit_is_named_at_once():
     layers = [
         LAYERS.Masking(name="mask"),

@@ -209,6 +209,7 @@ def test_agreement_compares_classes_and_sizes():
     deviation = (sum((v - mean) ** 2 for v in values) / 8) ** 0.5
     error = ((0.25**2 + 0.5**2) / 8) ** 0.5
     assert agreement.relative_error == pytest.approx(error / deviation)
+    assert {type(value) for value in dataclasses.astuple(agreement)} == {int, float}
 
 
 def test_agreement_of_every_step_counts_steps():
