@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from keras_fastgrnn.export.fixed_point import multiply, quantize_multiplier, wrap_int32
 from keras_fastgrnn.export.graph import Graph, Op, Tensor
 from keras_fastgrnn.export.tables import INT16_MAX, INT16_MIN, SIGMOID_TABLE, softmax_tables
 
@@ -96,26 +97,6 @@ def dequantize_values(integers: np.ndarray, tensor: Tensor) -> np.ndarray:
     return ((integers - float(tensor.zero_point)) * tensor.scale).astype(np.float32)
 
 
-def quantize_multiplier(real: float) -> tuple[int, int]:
-    """Splits a positive factor into `m / 2^31 * 2^shift` with `m` in [2^30, 2^31).
-
-    TFLite's `QuantizeMultiplier`.
-
-    Args:
-        real: Positive float.
-
-    Returns:
-        The integer multiplier `m` and the shift.
-    """
-    fraction, shift = math.frexp(real)
-    multiplier = math.floor(fraction * 2**31 + 0.5)
-    if multiplier == 2**31:
-        multiplier, shift = 2**30, shift + 1
-    if shift < -31:
-        multiplier, shift = 0, 0
-    return multiplier, shift
-
-
 def _compile(op: Op) -> Callable:
     functions = _FLOAT if op.output.dtype == "float32" else _INTEGER
     function = functions[op.kind](op)
@@ -194,34 +175,9 @@ def _fully_connected(op):
     def function(values):
         sums = (values.astype(np.float64) @ matrix).astype(np.int64) + offset
         scaled = (sums * reduced + (1 << (total_shift - 1))) >> total_shift
-        return _wrap_int32(scaled)
+        return wrap_int32(scaled)
 
     return function
-
-
-def _wrap_int32(values):
-    return values.astype(np.int32).astype(np.int64)
-
-
-def _doubling_high_multiply(values, multiplier):
-    """Rounded high half of `2 * values * multiplier`, half away from zero."""
-    products = values * multiplier
-    nudge = np.where(products >= 0, 1 << 30, 1 - (1 << 30))
-    total = products + nudge
-    return np.where(total >= 0, total >> 31, -(-total >> 31))
-
-
-def _rounding_shift(values, exponent):
-    """Division by a power of two, half away from zero."""
-    mask = (1 << exponent) - 1
-    threshold = (mask >> 1) + (values < 0)
-    return (values >> exponent) + ((values & mask) > threshold)
-
-
-def _multiply(values, multiplier, shift):
-    """TFLite's `MultiplyByQuantizedMultiplier` for int32, which rounds twice."""
-    left, right = max(shift, 0), max(-shift, 0)
-    return _rounding_shift(_doubling_high_multiply(_wrap_int32(values << left), multiplier), right)
 
 
 def _sum(sign):
@@ -233,9 +189,9 @@ def _sum(sign):
         output_factor = quantize_multiplier(largest / (2**15 * op.output.scale))
 
         def function(a, b):
-            a = _multiply(np.asarray(a, np.int64) << 15, *first_factor)
-            b = _multiply(np.asarray(b, np.int64) << 15, *second_factor)
-            return _multiply(a + sign * b, *output_factor)
+            a = multiply(np.asarray(a, np.int64) << 15, *first_factor)
+            b = multiply(np.asarray(b, np.int64) << 15, *second_factor)
+            return multiply(a + sign * b, *output_factor)
 
         return _binary(op, function)
 
@@ -245,7 +201,7 @@ def _sum(sign):
 def _mul(op):
     first, second = (tensor.scale for tensor in op.inputs)
     factor = quantize_multiplier(first * second / op.output.scale)
-    return _binary(op, lambda a, b: _multiply(np.asarray(a, np.int64) * b, *factor))
+    return _binary(op, lambda a, b: multiply(np.asarray(a, np.int64) * b, *factor))
 
 
 def _table_input(op, shifts_without_multiply):
@@ -304,7 +260,7 @@ def _integer_softmax(op):
 
     def function(values):
         difference = values - values.max(axis=-1, keepdims=True)
-        scaled = np.clip(_multiply(difference, *factor) + INT16_MAX, INT16_MIN, INT16_MAX)
+        scaled = np.clip(multiply(difference, *factor) + INT16_MAX, INT16_MIN, INT16_MAX)
         exponentials = _look_up(scaled, exponential)
         total = exponentials.sum(axis=-1, keepdims=True)
         leading_zeros = 32 - np.frexp(total.astype(np.float64))[1]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from random_models import build, descriptions, randomize
 
 from keras_fastgrnn import FastGRNN, FastRNN, keras
-from keras_fastgrnn.export import reference, tflite
+from keras_fastgrnn.export import fixed_point, reference, tflite
 from keras_fastgrnn.export.calibrate import calibrate
 from keras_fastgrnn.export.choose import Chooser
 from keras_fastgrnn.export.graph import Graph, Op, Tensor
@@ -130,15 +130,15 @@ def test_softmax_gives_the_same_integers(wheels, wheel, units, exponent):
     )
 
 
-@pytest.mark.parametrize("name", ["_rounding_shift", "_doubling_high_multiply"])
+@pytest.mark.parametrize("name", ["rounding_shift", "doubling_high_multiply"])
 def test_another_rounding_is_found(wheels, monkeypatch, streaming_data, name):
     truncating = {
-        "_rounding_shift": lambda values, exponent: values >> exponent,
-        "_doubling_high_multiply": lambda values, multiplier: (values * multiplier) >> 31,
+        "rounding_shift": lambda values, exponent: values >> exponent,
+        "doubling_high_multiply": lambda values, multiplier: (values * multiplier) >> 31,
     }
     x = streaming_data[:200].reshape(-1, STEPS, 9).astype("float32")
     model = streaming_model(FastGRNN(16))
-    monkeypatch.setattr(reference, name, truncating[name])
+    monkeypatch.setattr(fixed_point, name, truncating[name])
     graph = trace(model)
     simplify(graph)
     graph = quantize(graph, assign_exponents(graph, calibrate(graph, x), {}))
@@ -150,10 +150,3 @@ def test_quantize_values_rounds_half_away_from_zero_and_clips():
     tensor = Tensor("x", (1, 6), "int16", scale=0.5)
     values = np.array([0.25, -0.25, 0.75, 0.2, 1e9, -1e9])
     assert reference.quantize_values(values, tensor).tolist() == [1, -1, 2, 0, 32767, -32768]
-
-
-@pytest.mark.parametrize("real", [1.0, 0.5, 2.0**-31, 0.3, 1.7e-4, 123.456])
-def test_quantize_multiplier_is_the_nearest_of_31_bits(real):
-    multiplier, shift = reference.quantize_multiplier(real)
-    assert 2**30 <= multiplier < 2**31
-    assert multiplier * 2.0 ** (shift - 31) == pytest.approx(real, rel=2.0**-31)
