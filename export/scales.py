@@ -32,7 +32,8 @@ class Exponents(dict):
     wants another.
 
     Attributes:
-        fixed: Set of the tensors whose exponent the operator dictates.
+        fixed: Set of the tensors whose exponent an operator dictates: its results, and the state
+            before a step whose state after it is such a result.
         groups: Dictionary from tensor to the tensor that stands for its group; the members of a
             group share one exponent.
     """
@@ -102,6 +103,7 @@ def assign_exponents(
         `Exponents`.
     """
     fixed = {op.output for op in graph.ops if op.kind in FIXED_KINDS or math.isfinite(op.high)}
+    fixed |= {state.before for state in graph.states if state.after in fixed}
     groups = _groups(graph, fixed)
     needed: dict[Tensor, float] = {}
     for tensor, group in groups.items():

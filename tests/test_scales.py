@@ -180,6 +180,29 @@ def test_output_that_is_a_state_keeps_the_state_s_scale():
     assert found["before"] == found["after"] == -14
 
 
+@pytest.mark.parametrize(
+    ("kind", "constants", "options"),
+    [("TANH", [], {}), ("MUL", [1.0], {"low": 0.0, "high": 1.0}), ("SOFTMAX", [], {})],
+)
+def test_state_that_a_table_or_a_clip_answers_is_read_in_the_scale_it_is_written_in(
+    kind, constants, options
+):
+    x, before, product, after, output = (
+        value(2, name) for name in ("x", "before", "pre", "after", "out")
+    )
+    ops = [
+        Op("ADD", [x, before], product),
+        Op(kind, [product, *map(constant, constants)], after, **options),
+        Op(FULL, [after, constant(W)], output),
+    ]
+    graph = Graph([x], [output], ops, [State(before, after)])
+    found = exponents_of(graph, x=100.0, pre=101.0)
+    assert found["before"] == found["after"] == -15
+    exponents = assign_exponents(graph, ranges_of(graph), {before: -9})
+    assert exponents[before] == exponents[after] == -15
+    assert {before, after} <= exponents.fixed
+
+
 def test_concatenation_is_counted_as_its_last_input():
     x, g, joined, output = (value(2, name) for name in ("x", "g", "joined", "output"))
     ops = [Op("CONCATENATION", [x, g], joined), Op(FULL, [joined, constant(W)], output)]
