@@ -15,3 +15,7 @@ class SaturationWarning(UserWarning):
 
 class PrecisionWarning(UserWarning):
     """The integers are too coarse for this model or data."""
+
+
+class MalformedModelError(ValueError):
+    """The bytes are not a TFLite model that can be read, or run, safely."""

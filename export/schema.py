@@ -1,32 +1,74 @@
-"""The part of TFLite's flatbuffer schema that is used here, and tables written and read by it.
+"""TFLite's flatbuffer schema: its numbers and the tables that are read or written here.
 
-Source: TensorFlow Lite's `schema.fbs`, version 3. A table is a dictionary from field name to
-value; what is absent or `None` is not written, and reads as its default. Identical tables and
-vectors are written once, which is a fifth of a small model's bytes.
+Source: TensorFlow Lite's `schema.fbs`, version 3, of tflite-micro 0.dev20261023182759. A table
+is a dictionary from field name to value. Fields that nothing here needs are not listed.
 """
 
-import struct
 from dataclasses import dataclass
-
-import flatbuffers
-import numpy as np
 
 FILE_IDENTIFIER = b"TFL3"
 VERSION = 3
 
-TENSOR_TYPES = {"float32": 0, "int32": 2, "int64": 4, "int16": 7, "int8": 9}
-OPERATORS = {
-    "ADD": 0,
-    "CONCATENATION": 2,
-    "FULLY_CONNECTED": 9,
-    "LOGISTIC": 14,
-    "MUL": 18,
-    "SOFTMAX": 25,
-    "TANH": 28,
-    "SUB": 41,
-    "MINIMUM": 57,
-}
-ACTIVATIONS = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2}
+_TYPE_NAMES = """
+    float32 float16 int32 uint8 int64 string bool int16 complex64 int8 float64 complex128 uint64
+    resource variant uint32 uint16 int4 bfloat16 int2 uint4 float8_e4m3fn float8_e5m2
+"""
+_OPERATOR_NAMES = """
+    ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE
+    EMBEDDING_LOOKUP FLOOR FULLY_CONNECTED HASHTABLE_LOOKUP L2_NORMALIZATION L2_POOL_2D
+    LOCAL_RESPONSE_NORMALIZATION LOGISTIC LSH_PROJECTION LSTM MAX_POOL_2D MUL RELU RELU_N1_TO_1
+    RELU6 RESHAPE RESIZE_BILINEAR RNN SOFTMAX SPACE_TO_DEPTH SVDF TANH CONCAT_EMBEDDINGS
+    SKIP_GRAM CALL CUSTOM EMBEDDING_LOOKUP_SPARSE PAD UNIDIRECTIONAL_SEQUENCE_RNN GATHER
+    BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND TRANSPOSE MEAN SUB DIV SQUEEZE
+    UNIDIRECTIONAL_SEQUENCE_LSTM STRIDED_SLICE BIDIRECTIONAL_SEQUENCE_RNN EXP TOPK_V2 SPLIT
+    LOG_SOFTMAX DELEGATE BIDIRECTIONAL_SEQUENCE_LSTM CAST PRELU MAXIMUM ARG_MAX MINIMUM LESS NEG
+    PADV2 GREATER GREATER_EQUAL LESS_EQUAL SELECT SLICE SIN TRANSPOSE_CONV SPARSE_TO_DENSE TILE
+    EXPAND_DIMS EQUAL NOT_EQUAL LOG SUM SQRT RSQRT SHAPE POW ARG_MIN FAKE_QUANT REDUCE_PROD
+    REDUCE_MAX PACK LOGICAL_OR ONE_HOT LOGICAL_AND LOGICAL_NOT UNPACK REDUCE_MIN FLOOR_DIV
+    REDUCE_ANY SQUARE ZEROS_LIKE FILL FLOOR_MOD RANGE RESIZE_NEAREST_NEIGHBOR LEAKY_RELU
+    SQUARED_DIFFERENCE MIRROR_PAD ABS SPLIT_V UNIQUE CEIL REVERSE_V2 ADD_N GATHER_ND COS WHERE
+    RANK ELU REVERSE_SEQUENCE MATRIX_DIAG QUANTIZE MATRIX_SET_DIAG ROUND HARD_SWISH IF WHILE
+    NON_MAX_SUPPRESSION_V4 NON_MAX_SUPPRESSION_V5 SCATTER_ND SELECT_V2 DENSIFY SEGMENT_SUM
+    BATCH_MATMUL PLACEHOLDER_FOR_GREATER_OP_CODES CUMSUM CALL_ONCE BROADCAST_TO RFFT2D CONV_3D
+    IMAG REAL COMPLEX_ABS HASHTABLE HASHTABLE_FIND HASHTABLE_IMPORT HASHTABLE_SIZE REDUCE_ALL
+    CONV_3D_TRANSPOSE VAR_HANDLE READ_VARIABLE ASSIGN_VARIABLE BROADCAST_ARGS
+    RANDOM_STANDARD_NORMAL BUCKETIZE RANDOM_UNIFORM MULTINOMIAL GELU DYNAMIC_UPDATE_SLICE
+    RELU_0_TO_1 UNSORTED_SEGMENT_PROD UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_SUM ATAN2
+    UNSORTED_SEGMENT_MIN SIGN BITCAST BITWISE_XOR RIGHT_SHIFT STABLEHLO_LOGISTIC STABLEHLO_ADD
+    STABLEHLO_DIVIDE STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_RESHAPE STABLEHLO_CLAMP
+    STABLEHLO_CONCATENATE STABLEHLO_BROADCAST_IN_DIM STABLEHLO_CONVOLUTION STABLEHLO_SLICE
+    STABLEHLO_CUSTOM_CALL STABLEHLO_REDUCE STABLEHLO_ABS STABLEHLO_AND STABLEHLO_COSINE
+    STABLEHLO_EXPONENTIAL STABLEHLO_FLOOR STABLEHLO_LOG STABLEHLO_MINIMUM STABLEHLO_NEGATE
+    STABLEHLO_OR STABLEHLO_POWER STABLEHLO_REMAINDER STABLEHLO_RSQRT STABLEHLO_SELECT
+    STABLEHLO_SUBTRACT STABLEHLO_TANH STABLEHLO_SCATTER STABLEHLO_COMPARE STABLEHLO_CONVERT
+    STABLEHLO_DYNAMIC_SLICE STABLEHLO_DYNAMIC_UPDATE_SLICE STABLEHLO_PAD STABLEHLO_IOTA
+    STABLEHLO_DOT_GENERAL STABLEHLO_REDUCE_WINDOW STABLEHLO_SORT STABLEHLO_WHILE
+    STABLEHLO_GATHER STABLEHLO_TRANSPOSE DILATE STABLEHLO_RNG_BIT_GENERATOR REDUCE_WINDOW
+    STABLEHLO_COMPOSITE STABLEHLO_SHIFT_LEFT STABLEHLO_CBRT STABLEHLO_CASE
+"""
+_OPTIONS_NAMES = """
+    Conv2D DepthwiseConv2D ConcatEmbeddings LSHProjection Pool2D SVDF RNN FullyConnected
+    Softmax Concatenation Add L2Norm LocalResponseNormalization LSTM ResizeBilinear Call Reshape
+    SkipGram SpaceToDepth EmbeddingLookupSparse Mul Pad Gather BatchToSpaceND SpaceToBatchND
+    Transpose Reducer Sub Div Squeeze SequenceRNN StridedSlice Exp TopKV2 Split LogSoftmax Cast
+    Dequantize MaximumMinimum ArgMax Less Neg PadV2 Greater GreaterEqual LessEqual Select Slice
+    TransposeConv SparseToDense Tile ExpandDims Equal NotEqual Shape Pow ArgMin FakeQuant Pack
+    LogicalOr OneHot LogicalAnd LogicalNot Unpack FloorDiv Square ZerosLike Fill
+    BidirectionalSequenceLSTM BidirectionalSequenceRNN UnidirectionalSequenceLSTM FloorMod Range
+    ResizeNearestNeighbor LeakyRelu SquaredDifference MirrorPad Abs SplitV Unique ReverseV2 AddN
+    GatherNd Cos Where Rank ReverseSequence MatrixDiag Quantize MatrixSetDiag HardSwish If While
+    DepthToSpace NonMaxSuppressionV4 NonMaxSuppressionV5 ScatterNd SelectV2 Densify SegmentSum
+    BatchMatMul Cumsum CallOnce BroadcastTo Rfft2d Conv3D Hashtable HashtableFind
+    HashtableImport HashtableSize VarHandle ReadVariable AssignVariable Random Bucketize Gelu
+    DynamicUpdateSlice UnsortedSegmentProd UnsortedSegmentMax UnsortedSegmentMin
+    UnsortedSegmentSum ATan2 Sign Bitcast BitwiseXor RightShift
+"""
+
+TENSOR_TYPES = {name: code for code, name in enumerate(_TYPE_NAMES.split())}
+OPERATORS = {name: code for code, name in enumerate(_OPERATOR_NAMES.split())}
+OPTIONS = {number: f"{name}Options" for number, name in enumerate(_OPTIONS_NAMES.split(), 1)}
+OPTIONS_TYPES = {name: number for number, name in OPTIONS.items()}
+ACTIVATIONS = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3, "TANH": 4, "SIGN_BIT": 5}
 
 
 @dataclass(frozen=True)
@@ -53,8 +95,15 @@ TABLES = {
         "subgraphs": Field(2, "tables:SubGraph"),
         "description": Field(3, "string"),
         "buffers": Field(4, "tables:Buffer"),
+        "metadata": Field(6, "tables:Metadata"),
+    },
+    "Metadata": {
+        "name": Field(0, "string"),
+        "buffer": Field(1, "I"),
     },
     "OperatorCode": {
+        "deprecated_builtin_code": Field(0, "b"),
+        "custom_code": Field(1, "string"),
         "version": Field(2, "i", 1),
         "builtin_code": Field(3, "i"),
     },
@@ -72,10 +121,13 @@ TABLES = {
         "name": Field(3, "string"),
         "quantization": Field(4, "table:QuantizationParameters"),
         "is_variable": Field(5, "?"),
+        "sparsity": Field(6, "table:SparsityParameters"),
     },
     "QuantizationParameters": {
         "scale": Field(2, "vector:f"),
         "zero_point": Field(3, "vector:q"),
+        "details_type": Field(4, "B"),
+        "quantized_dimension": Field(6, "i"),
     },
     "Operator": {
         "opcode_index": Field(0, "I"),
@@ -83,187 +135,49 @@ TABLES = {
         "outputs": Field(2, "vector:i"),
         "builtin_options_type": Field(3, "B"),
         "builtin_options": Field(4, "options"),
+        "custom_options": Field(5, "vector:B"),
+        "intermediates": Field(8, "vector:i"),
     },
-    "Buffer": {"data": Field(0, "vector:B")},
-    "FullyConnectedOptions": {"fused_activation_function": Field(0, "b")},
+    "Buffer": {
+        "data": Field(0, "vector:B"),
+        "offset": Field(1, "Q"),
+        "size": Field(2, "Q"),
+    },
+    "SparsityParameters": {},
+    "FullyConnectedOptions": {
+        "fused_activation_function": Field(0, "b"),
+        "weights_format": Field(1, "b"),
+        "keep_num_dims": Field(2, "?"),
+        "asymmetric_quantize_inputs": Field(3, "?"),
+        "quantized_bias_type": Field(4, "b"),
+    },
     "SoftmaxOptions": {"beta": Field(0, "f")},
     "ConcatenationOptions": {"axis": Field(0, "i")},
-    "AddOptions": {"fused_activation_function": Field(0, "b")},
+    "AddOptions": {
+        "fused_activation_function": Field(0, "b"),
+        "pot_scale_int16": Field(1, "?", True),
+    },
     "MulOptions": {"fused_activation_function": Field(0, "b")},
-    "SubOptions": {"fused_activation_function": Field(0, "b")},
+    "SubOptions": {
+        "fused_activation_function": Field(0, "b"),
+        "pot_scale_int16": Field(1, "?", True),
+    },
+    "DequantizeOptions": {},
+    "QuantizeOptions": {},
+    "LessOptions": {},
+    "SliceOptions": {},
+    "MaximumMinimumOptions": {},
+    "ReshapeOptions": {"new_shape": Field(0, "vector:i")},
+    "SqueezeOptions": {"squeeze_dims": Field(0, "vector:i")},
+    "GatherOptions": {"axis": Field(0, "i"), "batch_dims": Field(1, "i")},
+    "WhileOptions": {
+        "cond_subgraph_index": Field(0, "i"),
+        "body_subgraph_index": Field(1, "i"),
+    },
+    "IfOptions": {
+        "then_subgraph_index": Field(0, "i"),
+        "else_subgraph_index": Field(1, "i"),
+    },
+    "CallOnceOptions": {"init_subgraph_index": Field(0, "i")},
+    "VarHandleOptions": {"container": Field(0, "string"), "shared_name": Field(1, "string")},
 }
-OPTIONS = {
-    8: "FullyConnectedOptions",
-    9: "SoftmaxOptions",
-    10: "ConcatenationOptions",
-    11: "AddOptions",
-    21: "MulOptions",
-    28: "SubOptions",
-}
-OPTIONS_TYPES = {name: number for number, name in OPTIONS.items()}
-
-# Matrices begin at a multiple of 16, for kernels that load vectors; other constants at a multiple
-# of their element's size, at least 4.
-MATRIX_ALIGNMENT = 16
-SMALLEST_ALIGNMENT = 4
-
-
-class MalformedModelError(ValueError):
-    """The bytes are not a TFLite model that can be read safely."""
-
-
-class TableWriter:
-    """Writes tables into one flatbuffer, each distinct one once."""
-
-    def __init__(self):
-        self.builder = flatbuffers.Builder(1024)
-        self.builder.ForceDefaults(True)
-        self.written = {}
-
-    def finish(self, model: dict) -> bytes:
-        """Returns the file whose root is the given `Model` table."""
-        self.builder.Finish(self._table("Model", model), FILE_IDENTIFIER)
-        return bytes(self.builder.Output())
-
-    def _table(self, name, values):
-        content = []
-        for key, value in values.items():
-            field = TABLES[name][key]
-            if value is not None:
-                is_scalar = len(field.kind) == 1
-                content.append((field, value if is_scalar else self._child(field, value, values)))
-        key = (name, tuple((field.slot, value) for field, value in content))
-        return self._once(key, lambda: self._start_table(name, content))
-
-    def _start_table(self, name, content):
-        self.builder.StartObject(1 + max(field.slot for field in TABLES[name].values()))
-        for field, value in sorted(content, key=lambda item: _size(item[0]), reverse=True):
-            if len(field.kind) > 1:
-                self.builder.PrependUOffsetTRelativeSlot(field.slot, value, 0)
-            else:
-                prepend = getattr(self.builder, f"Prepend{_SCALARS[field.kind]}Slot")
-                prepend(field.slot, value, field.default)
-        return self.builder.EndObject()
-
-    def _child(self, field, value, siblings):
-        kind, _, name = field.kind.partition(":")
-        if kind == "string":
-            return self._once((kind, value), lambda: self.builder.CreateString(value))
-        if kind == "table":
-            return self._table(name, value)
-        if kind == "options":
-            return self._table(OPTIONS[siblings["builtin_options_type"]], value)
-        if kind == "tables":
-            offsets = [self._table(name, child) for child in value]
-            return self._once((field.kind, tuple(offsets)), lambda: self._offsets(offsets))
-        if name == "B":
-            return self._bytes(value)
-        data = np.ascontiguousarray(value, np.dtype(name)).tobytes()
-        size = np.dtype(name).itemsize
-        return self._once((field.kind, data), lambda: self._scalars(size, data, size))
-
-    def _bytes(self, constant):
-        is_matrix = constant.ndim == 2 and len(constant) > 1
-        alignment = max(SMALLEST_ALIGNMENT, constant.itemsize)
-        alignment = MATRIX_ALIGNMENT if is_matrix else alignment
-        data = constant.tobytes()
-        return self._once((alignment, data), lambda: self._scalars(1, data, alignment))
-
-    def _offsets(self, offsets):
-        self.builder.StartVector(4, len(offsets), 4)
-        for offset in reversed(offsets):
-            self.builder.PrependUOffsetTRelative(offset)
-        return self.builder.EndVector()
-
-    def _scalars(self, size, data, alignment):
-        self.builder.StartVector(size, len(data) // size, alignment)
-        self.builder.head = self.builder.Head() - len(data)
-        self.builder.Bytes[self.builder.Head() : self.builder.Head() + len(data)] = data
-        return self.builder.EndVector()
-
-    def _once(self, key, write):
-        if key not in self.written:
-            self.written[key] = write()
-        return self.written[key]
-
-
-_SCALARS = {"b": "Int8", "B": "Uint8", "?": "Bool", "i": "Int32", "I": "Uint32", "f": "Float32"}
-
-
-def _size(field) -> int:
-    return struct.calcsize(field.kind) if len(field.kind) == 1 else 4
-
-
-def read_model(data: bytes) -> dict:
-    """Reads a TFLite file into nested dictionaries.
-
-    Args:
-        data: Bytes of the file.
-
-    Returns:
-        The `Model` table. Vectors of numbers are arrays, vectors of tables are lists, absent
-        scalars have their default, other absent fields are `None`.
-
-    Raises:
-        MalformedModelError: If the bytes are not such a file, or an offset leads out of it.
-    """
-    if len(data) < 8 or data[4:8] != FILE_IDENTIFIER:
-        raise MalformedModelError("Expected a TFLite model, got bytes without its identifier TFL3.")
-    try:
-        return _TableReader(data).table("Model", _unpack("I", data, 0))
-    except (struct.error, IndexError, RecursionError, UnicodeDecodeError) as error:
-        raise MalformedModelError("Expected a TFLite model, got one cut off or damaged.") from error
-
-
-def _unpack(kind, data, position):
-    if position < 0:
-        raise IndexError(position)
-    return struct.unpack_from(f"<{kind}", data, position)[0]
-
-
-class _TableReader:
-    def __init__(self, data):
-        self.data = data
-
-    def table(self, name, position) -> dict:
-        vtable = position - _unpack("i", self.data, position)
-        slots = (_unpack("H", self.data, vtable) - 4) // 2
-        if slots < 0:
-            raise IndexError(vtable)
-        values = {}
-        for key, field in TABLES[name].items():
-            inside = field.slot < slots
-            offset = _unpack("H", self.data, vtable + 4 + 2 * field.slot) if inside else 0
-            place = position + offset if offset else None
-            values[key] = self._value(field, place, values)
-        return values
-
-    def _value(self, field, place, siblings):
-        kind, _, name = field.kind.partition(":")
-        if len(kind) == 1:
-            return field.default if place is None else _unpack(kind, self.data, place)
-        if place is None:
-            return None
-        target = place + _unpack("I", self.data, place)
-        if kind == "table":
-            return self.table(name, target)
-        if kind == "options":
-            options = OPTIONS.get(siblings["builtin_options_type"])
-            return self.table(options, target) if options else None
-        length = _unpack("I", self.data, target)
-        start = target + 4
-        if kind == "string":
-            return self._slice(start, length).decode()
-        if kind == "tables":
-            places = [start + 4 * i for i in range(self._checked(start, length, 4))]
-            return [self.table(name, p + _unpack("I", self.data, p)) for p in places]
-        return np.frombuffer(self._slice(start, length * np.dtype(name).itemsize), f"<{name}")
-
-    def _checked(self, start, length, size):
-        self._slice(start, length * size)
-        return length
-
-    def _slice(self, start, size):
-        if start + size > len(self.data):
-            raise IndexError(start)
-        return self.data[start : start + size]

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from keras_fastgrnn.export.flatbuffer_reader import read_model
+from keras_fastgrnn.export.flatbuffer_writer import TableWriter
 from keras_fastgrnn.export.graph import Graph, Op, Tensor, constant
 from keras_fastgrnn.export.reference import clip_limits
 from keras_fastgrnn.export.schema import (
@@ -12,8 +14,6 @@ from keras_fastgrnn.export.schema import (
     OPTIONS_TYPES,
     TENSOR_TYPES,
     VERSION,
-    TableWriter,
-    read_model,
 )
 
 _OPTIONS = {

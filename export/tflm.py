@@ -7,9 +7,13 @@ import tempfile
 import numpy as np
 
 from keras_fastgrnn.export.errors import MissingRuntimeError
-from keras_fastgrnn.export.schema import TENSOR_TYPES, read_model
+from keras_fastgrnn.export.flatbuffer_reader import read_model
+from keras_fastgrnn.export.schema import TENSOR_TYPES
 
-_ITEM_BYTES = {code: np.dtype(name).itemsize for name, code in TENSOR_TYPES.items()}
+_ITEM_BYTES = {
+    TENSOR_TYPES[name]: np.dtype(name).itemsize
+    for name in ("float32", "int32", "int64", "int16", "int8")
+}
 
 
 def is_available() -> bool:

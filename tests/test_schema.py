@@ -8,13 +8,10 @@ import tensorflow as tf
 from small_models import sequences, sequential
 
 from keras_fastgrnn import FastGRNN, export, keras
-from keras_fastgrnn.export.schema import (
-    OPERATORS,
-    TENSOR_TYPES,
-    MalformedModelError,
-    TableWriter,
-    read_model,
-)
+from keras_fastgrnn.export.errors import MalformedModelError
+from keras_fastgrnn.export.flatbuffer_reader import read_model
+from keras_fastgrnn.export.flatbuffer_writer import TableWriter
+from keras_fastgrnn.export.schema import OPERATORS, TENSOR_TYPES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 
