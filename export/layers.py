@@ -7,10 +7,8 @@ import math
 import numpy as np
 
 from keras_fastgrnn import activations
-from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
 from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS, keras, mixed_flavors_message
 
-_CELLS = (FastRNNCell, FastGRNNCell)
 _HINTS = {
     "Masking": "a streaming model sees no padded steps; remove it and feed only real steps",
     "Bidirectional": "it reads the sequence from its end; use the forward layer alone",
@@ -82,7 +80,7 @@ def cells_of(layer) -> list:
     """Returns the cells of a recurrent layer, from its input on.
 
     Args:
-        layer: RNN, FastRNN or FastGRNN layer.
+        layer: Recurrent layer.
 
     Returns:
         List of cells; more than one where the layer stacks them.
@@ -90,12 +88,13 @@ def cells_of(layer) -> list:
     return list(getattr(layer.cell, "cells", [layer.cell]))
 
 
-def unsupported_layers(chain, supported) -> list[str]:
+def unsupported_layers(chain, layer_classes, cell_classes) -> list[str]:
     """Finds what of a model cannot be exported.
 
     Args:
         chain: Model as `chain_of` returns it.
-        supported: The layer classes that can be traced.
+        layer_classes: The classes of layers that can be traced.
+        cell_classes: The classes of cells that can be traced.
 
     Returns:
         List of one line for every such layer: its name, why, and what to use.
@@ -104,7 +103,9 @@ def unsupported_layers(chain, supported) -> list[str]:
     steps = getattr(chain, "operations", chain.layers)
     layers = [s for s in steps if s in chain.layers or getattr(s.output, "dtype", None) != "bool"]
     problems = [
-        f"{_title(layer)}: {why}." for layer in layers for why in _problems(layer, supported)
+        f"{_title(layer)}: {why}."
+        for layer in layers
+        for why in _problems(layer, layer_classes, cell_classes)
     ]
     if not problems:
         problems = [f"{_title(layer)}: {why}." for layer, why in _call_problems(chain)]
@@ -117,13 +118,17 @@ def _title(layer) -> str:
     return f"{layer.name} ({type(layer).__name__})"
 
 
-def _problems(layer, supported):
+def _names(classes) -> str:
+    return ", ".join(sorted(one.__name__ for one in classes))
+
+
+def _problems(layer, layer_classes, cell_classes):
     kind = type(layer)
-    if kind not in supported:
-        names = ", ".join(sorted(layer_class.__name__ for layer_class in supported))
-        yield _HINTS.get(kind.__name__, f"there is no exporter for this layer; use {names}")
+    if kind not in layer_classes:
+        other = f"there is no exporter for this layer; use {_names(layer_classes)}"
+        yield _HINTS.get(kind.__name__, other)
     elif issubclass(kind, keras.layers.RNN):
-        yield from _recurrent_problems(layer)
+        yield from _recurrent_problems(layer, cell_classes)
     elif kind is keras.layers.Dense:
         yield from _activation_problems(layer, ("activation",))
     elif kind is keras.layers.Normalization:
@@ -144,10 +149,10 @@ def _is_per_channel(value, layer) -> bool:
     return math.prod(shape[:-1]) == 1 and shape[-1:] in ((), (1,), (layer.input.shape[-1],))
 
 
-def _recurrent_problems(layer):
+def _recurrent_problems(layer, cell_classes):
     for cell in cells_of(layer):
-        if type(cell) not in _CELLS:
-            yield f"its cell is a {type(cell).__name__}; use FastRNNCell or FastGRNNCell"
+        if type(cell) not in cell_classes:
+            yield f"its cell is a {type(cell).__name__}; use {_names(cell_classes)}"
         else:
             yield from _activation_problems(cell, ("activation", "recurrent_activation"))
     if layer.go_backwards:

@@ -222,6 +222,8 @@ def _adds_two_products(graph, op) -> bool:
 def fuse_products(graph: Graph, add: Op, weights: list[np.ndarray]) -> None:
     """A x + B g + b -> [A, B] [x, g] + b: one CONCATENATION and one FULLY_CONNECTED.
 
+    A CONCATENATION of the same two values that runs before serves here too.
+
     Args:
         graph: Float graph, changed in place.
         add: An operator of `fusible_products`.
@@ -230,15 +232,21 @@ def fuse_products(graph: Graph, add: Op, weights: list[np.ndarray]) -> None:
     products = [graph.producer(value) for value in add.inputs]
     values = [product.inputs[0] for product in products]
     biases = [product.inputs[2].data for product in products if len(product.inputs) == 3]
-    width = sum(value.shape[-1] for value in values)
-    joined = Tensor(f"{add.output.name}/inputs", (1, width))
     matrix = constant(np.concatenate(weights, axis=1))
     index = graph.ops.index(add)
-    graph.ops[index : index + 1] = [
-        Op("CONCATENATION", values, joined),
-        Op("FULLY_CONNECTED", [joined, matrix, *_sum_of(biases)], add.output, add.low, add.high),
-    ]
+    join = _concatenation_of(graph.ops[:index], values)
+    if join is None:
+        width = sum(value.shape[-1] for value in values)
+        join = Op("CONCATENATION", values, Tensor(f"{add.output.name}/inputs", (1, width)))
+        graph.ops.insert(index, join)
+    inputs = [join.output, matrix, *_sum_of(biases)]
+    product = Op("FULLY_CONNECTED", inputs, add.output, add.low, add.high)
+    graph.ops[graph.ops.index(add)] = product
     graph.ops = [op for op in graph.ops if op not in products]
+
+
+def _concatenation_of(ops, values) -> Op | None:
+    return next((op for op in ops if op.kind == "CONCATENATION" and op.inputs == values), None)
 
 
 def _sum_of(biases) -> list[Tensor]:

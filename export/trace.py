@@ -10,8 +10,10 @@ import numpy as np
 
 from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
+from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
 from keras_fastgrnn.export.errors import UnsupportedLayerError
 from keras_fastgrnn.export.graph import Graph, Op, State, Tensor, constant
+from keras_fastgrnn.export.keras_cells import KERAS_CELLS
 from keras_fastgrnn.export.layers import cells_of, chain_of, unsupported_layers
 from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.layers import FastGRNN, FastRNN
@@ -33,7 +35,7 @@ def trace(model) -> Graph:
             is not finite.
     """
     chain = chain_of(model)
-    problems = unsupported_layers(chain, _TRACERS)
+    problems = unsupported_layers(chain, _TRACERS, _CELLS)
     if problems:
         lines = "\n".join(f"- {problem}" for problem in problems)
         raise UnsupportedLayerError(f"The model has layers that cannot be exported:\n{lines}")
@@ -163,27 +165,37 @@ def _trace_cell(cell, prefix: str, x: Symbol) -> Symbol:
         symbol.tensor.name = f"{prefix}/{name}"
         return symbol
 
-    weights = _constant_weights(cell)
-    before = Tensor(f"{prefix}/state", (1, cell.units))
-    after = cell.step(x, Symbol(graph, before), weights, tap)
-    graph.states.append(State(before, after.tensor))
-    return weights.unit * after
+    step, weights = _CELLS[type(cell)](cell)
+    before = [Tensor("", (1, units)) for units in np.ravel(cell.state_size).tolist()]
+    after = step(x, *(Symbol(graph, state) for state in before), _constants(weights), tap)
+    after = after if isinstance(after, tuple) else (after,)
+    for old, new in zip(before, after, strict=True):
+        old.name = new.tensor.name
+        graph.states.append(State(old, new.tensor))
+    return weights.unit * after[0]
 
 
-def _constant_weights(cell):
-    weights = cell.step_weights()
-    values = {}
-    for field in dataclasses.fields(weights):
-        value = getattr(weights, field.name)
-        if callable(value):
-            values[field.name] = _activated(value)
-        elif isinstance(value, tuple):
-            values[field.name] = tuple(np.asarray(factor, np.float64) for factor in value)
-        elif value is not None:
-            values[field.name] = np.asarray(value, np.float64)
-    return dataclasses.replace(weights, **values)
+def _constants(weights):
+    """Returns what a step reads with arrays for its tensors and operators for its functions."""
+    if dataclasses.is_dataclass(weights):
+        names = [field.name for field in dataclasses.fields(weights)]
+        values = {name: _constants(getattr(weights, name)) for name in names}
+        return dataclasses.replace(weights, **values)
+    if isinstance(weights, tuple):
+        return tuple(map(_constants, weights))
+    if callable(weights):
+        return _activated(weights)
+    if weights is None or isinstance(weights, bool):
+        return weights
+    return np.asarray(weights, np.float64)
 
 
+def _step_of_ours(cell):
+    return cell.step, cell.step_weights()
+
+
+# From the class of a cell to a function that returns the cell's step and the weights it reads.
+_CELLS = {FastRNNCell: _step_of_ours, FastGRNNCell: _step_of_ours, **KERAS_CELLS}
 _TRACERS = {
     keras.layers.InputLayer: _trace_nothing,
     keras.layers.Dropout: _trace_nothing,
@@ -191,6 +203,9 @@ _TRACERS = {
     keras.layers.Rescaling: _trace_rescaling,
     keras.layers.Dense: _trace_dense,
     keras.layers.RNN: _trace_recurrent,
+    keras.layers.SimpleRNN: _trace_recurrent,
+    keras.layers.GRU: _trace_recurrent,
+    keras.layers.LSTM: _trace_recurrent,
     FastRNN: _trace_recurrent,
     FastGRNN: _trace_recurrent,
 }

@@ -28,6 +28,17 @@ CHAINS = {
     "unrolled": lambda: [FastGRNN(5, unroll=True)],
     "RNN of a cell": lambda: [LAYERS.RNN(FastRNNCell(5))],
     "RNN of cells": lambda: [LAYERS.RNN([FastGRNNCell(5), FastRNNCell(2), FastGRNNCell(3)])],
+    "RNN of Keras's cells": lambda: [
+        LAYERS.RNN([LAYERS.LSTMCell(4), LAYERS.GRUCell(3), LAYERS.SimpleRNNCell(5)])
+    ],
+    "RNN of cells of both": lambda: [
+        LAYERS.RNN([FastGRNNCell(4), LAYERS.LSTMCell(3), FastRNNCell(2), LAYERS.GRUCell(4)])
+    ],
+    "layers of both, every step": lambda: [
+        LAYERS.LSTM(4, return_sequences=True),
+        FastGRNN(3, return_sequences=True),
+        LAYERS.SimpleRNN(4, return_sequences=True),
+    ],
     "stacked": lambda: [FastGRNN(5, return_sequences=True), FastRNN(3)],
     "Dense before": lambda: [LAYERS.Dense(4, activation="relu"), FastGRNN(5)],
     "Dropout": lambda: [LAYERS.Dropout(0.9), FastGRNN(5, dropout=0.5, recurrent_dropout=0.5)],
@@ -53,6 +64,26 @@ CHAINS = {
         LAYERS.Normalization(mean=[0.1, -0.2, 0.3], variance=[0.1, 0.2, 0.3]),
     ],
 }
+KERAS_LAYERS = {
+    "SimpleRNN": LAYERS.SimpleRNN,
+    "GRU": LAYERS.GRU,
+    "GRU that resets before": lambda *args, **kw: LAYERS.GRU(*args, reset_after=False, **kw),
+    "LSTM": LAYERS.LSTM,
+}
+for _name, _layer in KERAS_LAYERS.items():
+    CHAINS[_name] = lambda k=_layer: [k(5)]
+    CHAINS[f"{_name} and head"] = lambda k=_layer: [k(5), LAYERS.Dense(2)]
+    CHAINS[f"{_name} without bias"] = lambda k=_layer: [k(5, use_bias=False)]
+    CHAINS[f"{_name} unrolled"] = lambda k=_layer: [k(5, unroll=True)]
+    CHAINS[f"{_name} with dropout"] = lambda k=_layer: [k(5, dropout=0.5, recurrent_dropout=0.5)]
+    CHAINS[f"{_name} stacked"] = lambda k=_layer: [k(4, return_sequences=True), k(3)]
+    for _activation in ["linear", "relu", "sigmoid", "softmax", activations.quant_tanh]:
+        _title = getattr(_activation, "__name__", _activation)
+        CHAINS[f"{_name} of {_title}"] = lambda k=_layer, f=_activation: [k(5, f)]
+for _gate in ["tanh", "linear", activations.quant_sigmoid4]:
+    _title = getattr(_gate, "__name__", _gate)
+    CHAINS[f"GRU with gates of {_title}"] = lambda f=_gate: [LAYERS.GRU(5, "tanh", f)]
+    CHAINS[f"LSTM with gates of {_title}"] = lambda f=_gate: [LAYERS.LSTM(5, "tanh", f)]
 for _name in NONLINEARITIES:
     CHAINS[f"FastGRNN of {_name}, {NEXT[_name]}"] = lambda n=_name: [FastGRNN(5, n, NEXT[n])]
     CHAINS[f"FastRNN of {_name}"] = lambda n=_name: [FastRNN(5, n)]

@@ -29,6 +29,10 @@ def other(x):
     return x * 0.5
 
 
+class OwnCell(LAYERS.GRUCell):
+    """A cell that may compute anything."""
+
+
 def bidirectional(name):
     return LAYERS.Bidirectional(LAYERS.RNN(FastGRNNCell(2)), name=name)
 
@@ -41,10 +45,22 @@ UNSUPPORTED = {
         "a streaming model sees no padded",
     ),
     "Bidirectional": (lambda n: [bidirectional(n)], "it reads the sequence from its end"),
-    "GRU": (lambda n: [LAYERS.GRU(2, name=n)], "there is no exporter for this layer; use Dense,"),
-    "LSTM": (lambda n: [LAYERS.LSTM(2, name=n)], "there is no exporter for this layer"),
-    "SimpleRNN": (lambda n: [LAYERS.SimpleRNN(2, name=n)], "there is no exporter for this layer"),
-    "Conv1D": (lambda n: [LAYERS.Conv1D(2, 3, name=n), FastGRNN(2)], "there is no exporter"),
+    "GRU": (
+        lambda n: [LAYERS.GRU(2, recurrent_activation="hard_sigmoid", name=n)],
+        "its recurrent_activation 'hard_sigmoid' has no operator; use linear, relu,",
+    ),
+    "LSTM": (
+        lambda n: [LAYERS.LSTM(2, activation="softsign", name=n)],
+        "its activation 'softsign' has no operator; use linear, relu,",
+    ),
+    "SimpleRNN": (
+        lambda n: [LAYERS.SimpleRNN(2, activation="elu", name=n)],
+        "its activation 'elu' has no operator; use linear, relu,",
+    ),
+    "Conv1D": (
+        lambda n: [LAYERS.Conv1D(2, 3, name=n), FastGRNN(2)],
+        "there is no exporter for this layer; use Dense, Dropout, FastGRNN, FastRNN, GRU,",
+    ),
     "BatchNormalization": (
         lambda n: [LAYERS.BatchNormalization(name=n), FastGRNN(2)],
         "fold it into the next Dense layer, or use Normalization",
@@ -68,8 +84,8 @@ UNSUPPORTED = {
         "add its layers to the model directly",
     ),
     "RNN": (
-        lambda n: [LAYERS.RNN(LAYERS.GRUCell(2), name=n)],
-        "its cell is a GRUCell; use FastRNNCell or FastGRNNCell.",
+        lambda n: [LAYERS.RNN(OwnCell(2), name=n)],
+        "its cell is a OwnCell; use FastGRNNCell, FastRNNCell, GRUCell, LSTMCell, SimpleRNNCell.",
     ),
     "Dense": (
         lambda n: [FastGRNN(2), LAYERS.Dense(2, activation="gelu", name=n)],
@@ -107,7 +123,15 @@ FLAGS = {
 
 
 @pytest.mark.parametrize(
-    "layer", [FastGRNN, FastRNN, lambda u, **kw: LAYERS.RNN(FastRNNCell(u), **kw)]
+    "layer",
+    [
+        FastGRNN,
+        FastRNN,
+        LAYERS.SimpleRNN,
+        LAYERS.GRU,
+        LAYERS.LSTM,
+        lambda u, **kw: LAYERS.RNN(FastRNNCell(u), **kw),
+    ],
 )
 @pytest.mark.parametrize("flag", FLAGS)
 def test_flag_of_a_recurrent_layer_is_named(layer, flag):
@@ -134,7 +158,7 @@ def test_every_culprit_is_named_at_once():
     layers = [
         LAYERS.Masking(name="mask"),
         LAYERS.Conv1D(2, 3, name="conv"),
-        LAYERS.RNN([FastGRNNCell(2, other), LAYERS.LSTMCell(2)], go_backwards=True, name="rnn"),
+        LAYERS.RNN([FastGRNNCell(2, other), OwnCell(2)], go_backwards=True, name="rnn"),
         LAYERS.Dropout(0.5, name="fine"),
         LAYERS.Dense(2, activation=other, name="head"),
     ]
@@ -148,9 +172,9 @@ def test_every_culprit_is_named_at_once():
         "- head (Dense)",
     ]
     assert [
-        next(word for word in ("activation 'other'", "LSTMCell", "go_backwards") if word in line)
+        next(word for word in ("activation 'other'", "OwnCell", "go_backwards") if word in line)
         for line in lines[2:5]
-    ] == ["activation 'other'", "LSTMCell", "go_backwards"]
+    ] == ["activation 'other'", "OwnCell", "go_backwards"]
 
 
 def twice(layer, *between):
@@ -332,6 +356,6 @@ except TypeError as error:
 
 
 def test_refusal_comes_before_the_data_is_looked_at():
-    model = keras.Sequential([LAYERS.Input((STEPS, CHANNELS)), LAYERS.GRU(2)])
+    model = keras.Sequential([LAYERS.Input((STEPS, CHANNELS)), LAYERS.Conv1D(2, 3)])
     with pytest.raises(export.UnsupportedLayerError):
         export.convert(model, "no data")

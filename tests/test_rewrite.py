@@ -255,6 +255,27 @@ def test_two_products_become_one_over_a_concatenation(first, second, options):
     assert_same(before, graph)
 
 
+def test_products_of_the_same_two_values_share_a_concatenation():
+    x, hidden, output = value(3, "input"), value(3, "hidden"), value(4, "output")
+    sums = [value(4, name) for name in ("first", "second", "other way round")]
+    ops = [Op("TANH", [x], hidden)]
+    for total in sums:
+        values = [hidden, x] if total is sums[2] else [x, hidden]
+        products = [value(4), value(4)]
+        for one, product in zip(values, products, strict=True):
+            ops.append(Op(FULL, [one, constant(RNG.normal(size=(4, 3)))], product))
+        ops.append(Op("ADD", products, total))
+    half = value(4, "half")
+    ops += [Op("MUL", sums[:2], half), Op("ADD", [half, sums[2]], output)]
+    graph = Graph([x], [output], ops)
+    before = evaluate(graph, X)
+    fold_all(graph)
+    join = "CONCATENATION"
+    assert kinds(graph) == ["TANH", join, FULL, FULL, join, FULL, "MUL", "ADD"]
+    assert graph.ops[2].inputs[0] is graph.ops[3].inputs[0] is graph.ops[1].output
+    assert_same(before, graph)
+
+
 def test_products_are_not_joined_where_one_is_read_elsewhere_or_limited():
     for change in ("read", "limit", "constant"):
         graph = fastrnn_step()
@@ -312,6 +333,7 @@ def test_float_clip_to_0_and_1_is_a_relu_and_a_minimum():
 # Whole models: documented in docs/numerics.md, section 2
 
 GRU = ["LOGISTIC", "ADD", "TANH", "SUB", "MUL", "MUL", "ADD"]
+GATE = [FULL, FULL, "ADD", "LOGISTIC"]
 STEPS = {
     "FastGRNN": (lambda: [FastGRNN(4)], [FULL, FULL, "ADD", *GRU, "MUL"]),
     "FastGRNN, no bias": (
@@ -329,6 +351,22 @@ STEPS = {
     "low rank": (
         lambda: [FastRNN(4, kernel_rank=2, recurrent_rank=2), keras.layers.Dense(2, "relu")],
         [FULL, FULL, FULL, FULL, "ADD", "TANH", "MUL", "ADD", FULL],
+    ),
+    "SimpleRNN": (
+        lambda: [keras.layers.SimpleRNN(4)],
+        [FULL, FULL, "ADD", "TANH"],
+    ),
+    "GRU": (
+        lambda: [keras.layers.GRU(4)],
+        [*GATE, *GATE, FULL, FULL, "MUL", "ADD", "TANH", "SUB", "MUL", "ADD"],
+    ),
+    "GRU that resets before": (
+        lambda: [keras.layers.GRU(4, reset_after=False)],
+        [*GATE, *GATE, "MUL", FULL, FULL, "ADD", "TANH", "SUB", "MUL", "ADD"],
+    ),
+    "LSTM": (
+        lambda: [keras.layers.LSTM(4)],
+        [*GATE, "MUL", *GATE[:3], "TANH", *GATE, "MUL", "ADD", *GATE, "TANH", "MUL"],
     ),
     "piecewise linear": (
         lambda: [FastGRNN(4, "quant_tanh", "quant_sigmoid"), keras.layers.Dense(2)],
