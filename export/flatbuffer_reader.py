@@ -24,9 +24,8 @@ def read_model(data: bytes) -> dict:
     Returns:
         The `Model` table. Vectors of numbers are arrays, vectors of tables are lists, absent
         scalars have their default, other absent fields are `None`. The options of an operator
-        whose fields `schema.TABLES` does not list are an empty dictionary. `builtin_code` of an
-        operator code is the larger of itself and `deprecated_builtin_code`, as in TFLite. What
-        is shared in the file is shared in the result: treat it as read-only.
+        whose fields `schema.TABLES` does not list are an empty dictionary. What is shared
+        in the file is shared in the result: treat it as read-only.
 
     Raises:
         MalformedModelError: If the bytes are not such a file, or an offset leads out of it.
@@ -59,9 +58,6 @@ class _TableReader:
             offset = offsets[field.slot] if field.slot < len(offsets) else 0
             place = position + offset if offset else None
             values[key] = self._value(field, place, values)
-        if name == "OperatorCode":
-            codes = values["builtin_code"], values["deprecated_builtin_code"]
-            values["builtin_code"] = max(codes)
         return values
 
     def _offsets(self, position):
@@ -70,7 +66,7 @@ class _TableReader:
         size, table_size = self._scalar("H", start), self._scalar("H", start + 2)
         if size < 4 or size % 2:
             raise IndexError(start)
-        self._slice(position, table_size)
+        self._check(position, table_size)
         offsets = np.frombuffer(self._slice(start, size), "<u2")[2:].tolist()
         if offsets and max(offsets) >= table_size:
             raise IndexError(start)
@@ -100,7 +96,8 @@ class _TableReader:
             size = np.dtype(name).itemsize
             if start % size:
                 raise IndexError(start)
-            return np.frombuffer(self._slice(start, length * size), f"<{name}")
+            self._check(start, length * size)
+            return np.frombuffer(self.data, f"<{name}", length, start)
         content = self._slice(start, length * (1 if kind == "string" else 4))
         self.unread -= len(content)
         if self.unread < 0:
@@ -117,6 +114,9 @@ class _TableReader:
         return struct.unpack(f"<{kind}", self._slice(position, size))[0]
 
     def _slice(self, start, size):
+        self._check(start, size)
+        return self.data[start : start + size]
+
+    def _check(self, start, size):
         if start < 0 or start + size > len(self.data):
             raise IndexError(start)
-        return self.data[start : start + size]

@@ -4,16 +4,17 @@ Source: TensorFlow Lite's `schema.fbs`, version 3, of tflite-micro 0.dev20261023
 is a dictionary from field name to value. Fields that nothing here needs are not listed.
 """
 
+import math
 from dataclasses import dataclass
 
 FILE_IDENTIFIER = b"TFL3"
 VERSION = 3
 
-_TYPE_NAMES = """
+_TYPES_IN_ORDER = """
     float32 float16 int32 uint8 int64 string bool int16 complex64 int8 float64 complex128 uint64
     resource variant uint32 uint16 int4 bfloat16 int2 uint4 float8_e4m3fn float8_e5m2
 """
-_OPERATOR_NAMES = """
+_OPERATORS_IN_ORDER = """
     ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE
     EMBEDDING_LOOKUP FLOOR FULLY_CONNECTED HASHTABLE_LOOKUP L2_NORMALIZATION L2_POOL_2D
     LOCAL_RESPONSE_NORMALIZATION LOGISTIC LSH_PROJECTION LSTM MAX_POOL_2D MUL RELU RELU_N1_TO_1
@@ -46,7 +47,7 @@ _OPERATOR_NAMES = """
     STABLEHLO_GATHER STABLEHLO_TRANSPOSE DILATE STABLEHLO_RNG_BIT_GENERATOR REDUCE_WINDOW
     STABLEHLO_COMPOSITE STABLEHLO_SHIFT_LEFT STABLEHLO_CBRT STABLEHLO_CASE
 """
-_OPTIONS_NAMES = """
+_OPTIONS_IN_ORDER = """
     Conv2D DepthwiseConv2D ConcatEmbeddings LSHProjection Pool2D SVDF RNN FullyConnected
     Softmax Concatenation Add L2Norm LocalResponseNormalization LSTM ResizeBilinear Call Reshape
     SkipGram SpaceToDepth EmbeddingLookupSparse Mul Pad Gather BatchToSpaceND SpaceToBatchND
@@ -64,10 +65,20 @@ _OPTIONS_NAMES = """
     UnsortedSegmentSum ATan2 Sign Bitcast BitwiseXor RightShift
 """
 
-TENSOR_TYPES = {name: code for code, name in enumerate(_TYPE_NAMES.split())}
-OPERATORS = {name: code for code, name in enumerate(_OPERATOR_NAMES.split())}
-OPTIONS = {number: f"{name}Options" for number, name in enumerate(_OPTIONS_NAMES.split(), 1)}
+# Bits of one element; strings, and what has no fixed size, are not listed.
+TYPE_BITS = {
+    "float32": 32, "float16": 16, "int32": 32, "uint8": 8, "int64": 64, "bool": 8, "int16": 16,
+    "complex64": 64, "int8": 8, "float64": 64, "complex128": 128, "uint64": 64, "resource": 32,
+    "uint32": 32, "uint16": 16, "int4": 4, "bfloat16": 16, "int2": 2, "uint4": 4,
+    "float8_e4m3fn": 8, "float8_e5m2": 8,
+}  # fmt: skip
+
+TENSOR_TYPES = {name: code for code, name in enumerate(_TYPES_IN_ORDER.split())}
+OPERATORS = {name: code for code, name in enumerate(_OPERATORS_IN_ORDER.split())}
+OPTIONS = {number: f"{name}Options" for number, name in enumerate(_OPTIONS_IN_ORDER.split(), 1)}
 OPTIONS_TYPES = {name: number for number, name in OPTIONS.items()}
+TYPE_NAMES = {code: name for name, code in TENSOR_TYPES.items()}
+OPERATOR_NAMES = {code: name for name, code in OPERATORS.items()}
 ACTIVATIONS = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3, "TANH": 4, "SIGN_BIT": 5}
 
 
@@ -181,3 +192,24 @@ TABLES = {
     "CallOnceOptions": {"init_subgraph_index": Field(0, "i")},
     "VarHandleOptions": {"container": Field(0, "string"), "shared_name": Field(1, "string")},
 }
+
+
+def shape_of(tensor: dict) -> tuple[int, ...]:
+    """Returns the shape of a `Tensor` table; a scalar's may be absent."""
+    return () if tensor["shape"] is None else tuple(int(size) for size in tensor["shape"])
+
+
+def tensor_bytes(tensor: dict) -> int:
+    """Returns the bytes that the values of a `Tensor` table take, 0 where its type has no size."""
+    bits = TYPE_BITS.get(TYPE_NAMES.get(tensor["type"]), 0)
+    return -(-math.prod(shape_of(tensor)) * bits // 8)
+
+
+def operator_name(code: dict) -> str:
+    """Returns the name of an `OperatorCode` table's operator; of a custom one, its own.
+
+    Old files have `deprecated_builtin_code` alone, new ones both; the larger counts, as in TFLite.
+    """
+    number = max(code["builtin_code"], code["deprecated_builtin_code"])
+    name = OPERATOR_NAMES.get(number, f"operator {number}")
+    return code["custom_code"] or name if name == "CUSTOM" else name

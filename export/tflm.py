@@ -3,17 +3,13 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Callable
 
 import numpy as np
 
 from keras_fastgrnn.export.errors import MissingRuntimeError
 from keras_fastgrnn.export.flatbuffer_reader import read_model
-from keras_fastgrnn.export.schema import TENSOR_TYPES
-
-_ITEM_BYTES = {
-    TENSOR_TYPES[name]: np.dtype(name).itemsize
-    for name in ("float32", "int32", "int64", "int16", "int8")
-}
+from keras_fastgrnn.export.schema import tensor_bytes
 
 
 def is_available() -> bool:
@@ -104,32 +100,60 @@ def find_arena_size(model: bytes) -> int:
         MissingRuntimeError: If TFLite Micro is not installed.
         RuntimeError: If TFLite Micro refuses the model; the message is its own.
     """
-    high = _generous_arena_size(model)
-    Interpreter(model, high)
+    return smallest_arena(model, lambda model, size: Interpreter(model, size))
+
+
+def smallest_arena(model: bytes, load: Callable[[bytes, int], object]) -> int:
+    """Returns the smallest arena in which a model can be loaded, as `find_arena_size` does.
+
+    Args:
+        model: Bytes of a `.tflite` file.
+        load: Function of the model and an arena's bytes, which raises RuntimeError where that
+            arena is too small.
+
+    Returns:
+        Integer, bytes.
+
+    Raises:
+        RuntimeError: What `load` raises in the largest arena that is tried.
+    """
+    high = _large_arena(model, load)
     low = _a_little_less(high)
-    while _fits(model, low):
+    while _fits(model, low, load):
         low, high = _a_little_less(low), low
     while high - low > 16:
         middle = (low + high) // 32 * 16
-        low, high = (low, middle) if _fits(model, middle) else (middle, high)
+        low, high = (low, middle) if _fits(model, middle, load) else (middle, high)
     return high
 
 
+def _large_arena(model, load) -> int:
+    """About twice what a model needs, or more where its kernels need much themselves."""
+    size = _generous_arena_size(model)
+    for larger in (size, 4 * size, 16 * size):
+        if _fits(model, larger, load):
+            return larger
+    load(model, 64 * size)
+    return 64 * size
+
+
 def _generous_arena_size(model) -> int:
-    """About twice what a model needs: 160 bytes a tensor and operator, and the values."""
-    (subgraph,) = read_model(model)["subgraphs"]
-    values = [tensor for tensor in subgraph["tensors"] if not tensor["buffer"]]
-    data = sum(int(np.prod(t["shape"])) * _ITEM_BYTES[t["type"]] for t in values)
-    return 4096 + 256 * len(subgraph["tensors"]) + 2 * data // 16 * 16
+    """160 bytes a tensor and operator, and the values, about twice."""
+    tensors = [
+        tensor for subgraph in read_model(model)["subgraphs"] for tensor in subgraph["tensors"]
+    ]
+    values = [tensor for tensor in tensors if not tensor["buffer"]]
+    data = sum(tensor_bytes(tensor) for tensor in values)
+    return 4096 + 256 * len(tensors) + 2 * data // 16 * 16
 
 
 def _a_little_less(size) -> int:
     return size * 31 // 32 // 16 * 16
 
 
-def _fits(model, size) -> bool:
+def _fits(model, size, load) -> bool:
     try:
-        Interpreter(model, size)
+        load(model, size)
     except RuntimeError:
         return False
     return True
