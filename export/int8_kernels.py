@@ -2,8 +2,13 @@
 
 import numpy as np
 
-from keras_fastgrnn.export import fixed_point
-from keras_fastgrnn.export.fixed_point import multiply, quantize_multiplier
+from keras_fastgrnn.export.fixed_point import (
+    logistic_table_int8,
+    multiply,
+    quantize_multiplier,
+    softmax_int8,
+    tanh_table_int8,
+)
 from keras_fastgrnn.export.kernels import binary, concatenate
 
 # Bits by which ADD and SUB shift their operands to the left before they rescale them.
@@ -62,18 +67,17 @@ def _mul(op):
     return binary(op, function)
 
 
-def _logistic(op):
-    (x,) = op.inputs
-    return lambda values: fixed_point.logistic_int8(values, x.scale, x.zero_point)
+def _look_up(table):
+    def compile_look_up(op):
+        (x,) = op.inputs
+        outputs = table(x.scale, x.zero_point)
+        return lambda values: outputs[values + 128]
 
-
-def _tanh(op):
-    (x,) = op.inputs
-    return lambda values: fixed_point.tanh_int8(values, x.scale, x.zero_point)
+    return compile_look_up
 
 
 def _softmax(op):
-    return lambda values: fixed_point.softmax_int8(values, op.inputs[0].scale)
+    return lambda values: softmax_int8(values, op.inputs[0].scale)
 
 
 INT8_KERNELS = {
@@ -82,7 +86,7 @@ INT8_KERNELS = {
     "ADD": _sum(1),
     "SUB": _sum(-1),
     "MUL": _mul,
-    "LOGISTIC": _logistic,
-    "TANH": _tanh,
+    "LOGISTIC": _look_up(logistic_table_int8),
+    "TANH": _look_up(tanh_table_int8),
     "SOFTMAX": _softmax,
 }

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mutations import TRUNCATING
 from random_models import build, descriptions, randomize
 
 from keras_fastgrnn import FastGRNN, FastRNN, keras
@@ -130,15 +131,11 @@ def test_softmax_gives_the_same_integers(wheels, wheel, units, exponent):
     )
 
 
-@pytest.mark.parametrize("name", ["rounding_shift", "doubling_high_multiply"])
+@pytest.mark.parametrize("name", TRUNCATING)
 def test_another_rounding_is_found(wheels, monkeypatch, streaming_data, name):
-    truncating = {
-        "rounding_shift": lambda values, exponent: values >> exponent,
-        "doubling_high_multiply": lambda values, multiplier: (values * multiplier) >> 31,
-    }
     x = streaming_data[:200].reshape(-1, STEPS, 9).astype("float32")
     model = streaming_model(FastGRNN(16))
-    monkeypatch.setattr(fixed_point, name, truncating[name])
+    monkeypatch.setattr(fixed_point, name, TRUNCATING[name])
     graph = trace(model)
     simplify(graph)
     graph = quantize(graph, assign_exponents(graph, calibrate(graph, x), {}))
