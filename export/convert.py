@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_fastgrnn.export import c_array, reference, tflm
+from keras_fastgrnn.export import c_golden, c_model, c_operators, reference, report_files, tflm
+from keras_fastgrnn.export.c_text import check_name
 from keras_fastgrnn.export.calibrate import calibrate, check_sequences
 from keras_fastgrnn.export.choose import Chooser
 from keras_fastgrnn.export.errors import PrecisionWarning, SaturationWarning
@@ -76,7 +77,7 @@ def convert(
     >>> len(deployed.tflite) < 2100
     True
     """
-    c_array.check_name(name)
+    check_name(name)
     if quantization not in QUANTIZATIONS:
         raise ValueError(
             f"Received an invalid value for argument quantization, expected one of "
@@ -189,11 +190,11 @@ class DeployedModel:
         """
         graph, name = self.graph, self.name
         arena = self.report.arena_bytes
-        header = c_array.header(name, self.tflite, arena, graph.inputs[0], graph.outputs[0])
+        header = c_model.header(name, self.tflite, arena, graph.inputs, graph.outputs)
         contents = {
             f"{name}.tflite": self.tflite,
             f"{name}_model.h": header.encode(),
-            f"{name}_model.cc": c_array.source(name, self.tflite).encode(),
+            f"{name}_model.cc": c_model.source(name, self.tflite).encode(),
             f"{name}_report.json": json.dumps(self.report.to_dict(), indent=2).encode(),
         }
         return write_all(folder, contents, overwrite)

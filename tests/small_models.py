@@ -1,7 +1,5 @@
 """Small Keras models with drawn weights, and what the tests of the exporter need."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -13,9 +11,6 @@ STEPS, CHANNELS = 12, 3
 needs_tflm = pytest.mark.skipif(
     not tflm.is_available(),
     reason="The TFLite Micro wheel is absent; install keras-fastgrnn[tflm].",
-)
-needs_compilers = pytest.mark.skipif(
-    not (shutil.which("gcc") and shutil.which("g++")), reason="gcc or g++ is absent."
 )
 
 

@@ -5,12 +5,13 @@ import os
 import stat
 
 import pytest
-from small_models import sequential
+from small_models import sequences, sequential
 
 from keras_fastgrnn import FastRNN, export
 from keras_fastgrnn.export.files import write_all
 
-NAMES = ["gesture.tflite", "gesture_model.h", "gesture_model.cc", "gesture_report.json"]
+ENDINGS = ["model.h", "model.cc", "ops.h", "report.json", "report.md", "report.png"]
+NAMES = ["gesture.tflite", *(f"gesture_{ending}" for ending in ENDINGS)]
 CONTENTS = {"a.txt": b"new a", "b.txt": b"new b", "c.txt": b"new c"}
 
 
@@ -27,15 +28,23 @@ def tree(folder):
     }
 
 
-def test_four_files_are_written_and_their_paths_returned(deployed, tmp_path):
+def test_all_files_are_written_and_their_paths_returned(deployed, tmp_path):
     folder = tmp_path / "build" / "models"  # neither is there
     paths = deployed.save(folder)
-    assert paths == [folder / name for name in NAMES]
+    assert sorted(paths) == sorted(folder / name for name in NAMES)
     assert sorted(tree(folder)) == sorted(NAMES)
-    assert (folder / NAMES[0]).read_bytes() == deployed.tflite
-    assert json.loads((folder / NAMES[3]).read_text()) == deployed.report.to_dict()
+    assert (folder / "gesture.tflite").read_bytes() == deployed.tflite
+    report = json.loads((folder / "gesture_report.json").read_text())
+    assert report == deployed.report.to_dict()
     for path in paths:
         assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~_umask()
+
+
+@pytest.mark.parametrize("quantization", ["int16x8", None])
+def test_golden_file_is_written_where_there_is_calibration_data(tmp_path, quantization):
+    model = sequential(FastRNN(2))
+    export.convert(model, sequences(), quantization=quantization, name="gesture").save(tmp_path)
+    assert sorted(tree(tmp_path)) == sorted([*NAMES, "gesture_golden.h"])
 
 
 def _umask():

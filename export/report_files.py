@@ -1,0 +1,170 @@
+"""Report -> Markdown and a picture: where the bytes are, and how far values reach."""
+
+import io
+
+from keras_fastgrnn.export.graph import Graph
+from keras_fastgrnn.export.report import Report, TensorReport
+
+_PLAIN, _STATE, _CLIPPED, _OTHER = "#1f77b4", "#ff7f0e", "#d62728", "#9aa5b1"
+
+
+def file_parts(report: Report, graph: Graph) -> dict[str, int]:
+    """Returns what the bytes of the `.tflite` file are, by name; together they are the file.
+
+    Args:
+        report: `Report`.
+        graph: The graph that was exported.
+
+    Returns:
+        Dictionary of each matrix's bytes, then "biases", "other constants" and "structure".
+    """
+    matrices, biases, others, seen = {}, 0, 0, set()
+    for op in graph.ops:
+        for place, tensor in enumerate(op.inputs):
+            data = tensor.data.astype(tensor.dtype).tobytes() if tensor.is_constant else b""
+            if not data or data in seen:  # equal constants are written once
+                continue
+            seen.add(data)
+            if op.kind != "FULLY_CONNECTED":
+                others += len(data)
+            elif place == 1:
+                matrices[f"{op.output.name}: weights"] = len(data)
+            else:
+                biases += len(data)
+    parts = {**matrices, "biases": biases, "other constants": others}
+    parts["structure"] = report.file_bytes - sum(parts.values())
+    return {name: size for name, size in parts.items() if size}
+
+
+def markdown(report: Report, graph: Graph, picture_name: str) -> str:
+    """Returns the report as Markdown.
+
+    Args:
+        report: `Report`.
+        graph: The graph that was exported.
+        picture_name: String, name of the picture's file in the same folder.
+
+    Returns:
+        String.
+    """
+    arena = "not measured" if report.arena_bytes is None else f"{report.arena_bytes:,} bytes"
+    facts = [
+        ("format", report.quantization or "float32"),
+        ("file", f"{report.file_bytes:,} bytes"),
+        ("arena", arena),
+        ("multiply-accumulates a step", f"{report.multiply_accumulates:,}"),
+    ]
+    agreement = report.agreement
+    if agreement is not None:
+        facts.append(("sequences compared with Keras", f"{agreement.sequences:,}"))
+        if agreement.same_class is not None:
+            facts.append(("same class as Keras", f"{100 * agreement.same_class:.2f} %"))
+        error = f"{100 * agreement.relative_error:.2g} %"
+        facts.append(("error, of the standard deviation of Keras's outputs", error))
+        facts.append(("largest difference of an output", f"{agreement.largest_difference:.3g}"))
+    parts = [(_code(name), f"{size:,}") for name, size in file_parts(report, graph).items()]
+    operators = [(f"`{kind}`", f"{count:,}") for kind, count in report.operators.items()]
+    sections = [
+        f"# {report.name}",
+        f"![Bytes of the file and ranges of the tensors]({picture_name})",
+        _table(["", report.name], facts),
+        "## Bytes of the file",
+        _table(["part", "bytes"], parts),
+        "## Operators in a time step",
+        _table(["operator", "count"], operators),
+    ]
+    if report.tensors:
+        sections += ["## Ranges on the calibration data", _ranges(report.tensors)]
+    return "\n\n".join(sections) + "\n"
+
+
+def _table(titles, rows) -> str:
+    lines = [titles, ["---", *["---:"] * (len(titles) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _code(name) -> str:
+    return f"`{name}`".replace("|", r"\|")
+
+
+def _ranges(tensors: list[TensorReport]) -> str:
+    rows = []
+    for tensor in tensors:
+        name = _code(tensor.name) + (" (state)" if tensor.is_state else "")
+        limit = "-" if tensor.limit is None else f"{tensor.limit:.4g}"
+        note = " by design" if tensor.saturated and tensor.by_design else ""
+        saturated = "-" if tensor.limit is None else f"{tensor.saturated:,}{note}"
+        row = [name, tensor.dtype, f"{tensor.low:.3g}", f"{tensor.high:.3g}", limit, saturated]
+        rows.append(row)
+    return _table(["tensor", "type", "from", "to", "limit", "saturated values"], rows)
+
+
+def picture(report: Report, graph: Graph) -> bytes:
+    """Draws the bytes of the file and the range of every tensor against its limit.
+
+    Args:
+        report: `Report`.
+        graph: The graph that was exported.
+
+    Returns:
+        The bytes of a PNG file.
+    """
+    import matplotlib.style
+    from matplotlib.figure import Figure  # not pyplot, which would choose the user's backend
+
+    parts = file_parts(report, graph)
+    rows = max(len(parts), len(report.tensors))
+    panels = 2 if report.tensors else 1
+    with matplotlib.style.context("default"):
+        figure = Figure(figsize=(6.5 * panels, 1.8 + 0.28 * rows), dpi=120, layout="constrained")
+        axes = figure.subplots(1, panels, squeeze=False)[0]
+        figure.suptitle(f"{report.name}, {report.quantization or 'float32'}", weight="bold")
+        _draw_sizes(axes[0], report, parts)
+        if report.tensors:
+            _draw_ranges(axes[1], report.tensors)
+        for panel in axes:
+            panel.set_ylim(rows - 0.4, -0.6)
+            panel.spines[["top", "right"]].set_visible(False)
+        file = io.BytesIO()
+        figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def _draw_sizes(axes, report, parts) -> None:
+    arena = "" if report.arena_bytes is None else f", arena: {report.arena_bytes:,} bytes"
+    axes.set_title(f"File: {report.file_bytes:,} bytes{arena}")
+    colors = [_OTHER if name == "structure" else _PLAIN for name in parts]
+    bars = axes.barh(range(len(parts)), list(parts.values()), color=colors)
+    axes.bar_label(bars, [f"{size:,}" for size in parts.values()], padding=3, size="small")
+    axes.set_yticks(range(len(parts)), list(parts), parse_math=False)
+    axes.margins(x=0.15)
+    axes.set_xlabel("bytes")
+
+
+def _draw_ranges(axes, tensors: list[TensorReport]) -> None:
+    """Bars from the smallest to the largest value seen, of what the tensor can hold."""
+    axes.set_title("Ranges on the calibration data")
+    for row, tensor in enumerate(tensors):
+        unit = 1.0 if tensor.limit is None else tensor.limit / 100.0
+        is_clipped = tensor.saturated and not tensor.by_design
+        color = _CLIPPED if is_clipped else _STATE if tensor.is_state else _PLAIN
+        axes.barh(row, (tensor.high - tensor.low) / unit, left=tensor.low / unit, color=color)
+        text = f"{tensor.low:.3g} to {tensor.high:.3g}"
+        if tensor.limit is not None:
+            text += f" of \u00b1{tensor.limit:.3g}"
+        if is_clipped:
+            text += f", {tensor.saturated:,} clipped"
+        axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", size="small")
+    names = [f"{t.name} (state)" if t.is_state else t.name for t in tensors]
+    axes.set_yticks(range(len(tensors)), names, parse_math=False)
+    axes.axvline(0.0, color="black", linewidth=0.8)
+    axes.grid(axis="x", alpha=0.4)
+    axes.set_axisbelow(True)
+    if tensors[0].limit is None:
+        axes.set_xscale("symlog", linthresh=1.0)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel("value")
+    else:
+        axes.set_xlim(-100.0, 100.0)
+        axes.xaxis.set_major_formatter("{x:g} %")
+        axes.set_xlabel("of what the tensor can hold")

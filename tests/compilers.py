@@ -1,0 +1,40 @@
+"""The C and C++ compilers that generated files must compile with, and programs built by them."""
+
+import shutil
+import subprocess
+
+import pytest
+
+WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wpedantic", "-Werror"]
+C_MODES = [("gcc", "-std=c99"), ("clang", "-std=c99")]
+CPP_MODES = [("g++", "-std=c++11"), ("clang++", "-std=c++11")]
+
+
+def in_each(modes):
+    """Runs a test once with each compiler as `mode`; it is skipped where one is absent."""
+    cases = []
+    for mode in modes:
+        mark = pytest.mark.skipif(not shutil.which(mode[0]), reason=f"{mode[0]} is absent.")
+        cases.append(pytest.param(mode, marks=mark, id="".join(mode)))
+    return pytest.mark.parametrize("mode", cases)
+
+
+def run_program(folder, mode, program, *sources, options=("-O1",), stdin=b"") -> bytes:
+    """Compiles `program` and the other sources without a warning, and returns what it prints.
+
+    Args:
+        folder: Path of the folder that it is compiled in.
+        mode: Compiler and language standard, one of `C_MODES` and `CPP_MODES`.
+        program: String, the text of the source that has `main`.
+        *sources: Strings, names of other sources in the folder.
+        options: Further options of the compiler.
+        stdin: Bytes that the program reads.
+    """
+    main = folder / ("main.c" if mode in C_MODES else "main.cc")
+    main.write_text(program)
+    command = [*mode, *WARNINGS, *options, main.name, *sources, "-o", "program"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, ""), result.stderr
+    result = subprocess.run([folder / "program"], input=stdin, capture_output=True)
+    assert result.returncode == 0
+    return result.stdout

@@ -1,0 +1,127 @@
+"""The golden sequence and the self-test in C, against TFLite Micro and against wrong answers."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from c_interfaces import INTERFACES
+from compilers import C_MODES, CPP_MODES, in_each, run_program
+from small_models import needs_tflm, sequences, sequential
+
+from keras_fastgrnn import FastGRNN, FastRNN, export, keras
+from keras_fastgrnn.export import c_golden, c_model, reference, tflm
+
+# `invoke` answers what the test gives on standard input, and prints what it is given.
+PROGRAM = """
+#include "gesture_golden.h"
+#include "gesture_golden.h"
+#include <stdio.h>
+
+static int invoke(const X_TYPE *input, Y_TYPE *output) {
+  fwrite(input, sizeof *input, X_SIZE, stdout);
+  return fread(output, sizeof *output, Y_SIZE, stdin) == Y_SIZE ? 0 : 1;
+}
+
+int main(void) {
+  fprintf(stdout, "%c", gesture_self_test(invoke));
+  return 0;
+}
+"""
+
+
+def self_test(folder, mode, inputs, answers, input_type):
+    """Runs the self-test on given answers; returns the golden inputs and the self-test's result."""
+    program = PROGRAM
+    types = {"float32": "float", "int16": "int16_t", "int8": "int8_t"}
+    words = {"X_TYPE": types[input_type], "Y_TYPE": types[answers.dtype.name]}
+    words.update(X_SIZE=inputs, Y_SIZE=answers.shape[1])
+    for word, value in words.items():
+        program = program.replace(word, str(value))
+    output = run_program(folder, mode, program, stdin=answers.tobytes())
+    given = np.frombuffer(output[:-1], input_type).reshape(-1, inputs)
+    return given, int(np.int8(output[-1:][0] - 256 if output[-1] > 127 else output[-1]))
+
+
+MODELS = {
+    "int16x8": ([FastGRNN(4), keras.layers.Dense(2)], "int16x8"),
+    "float32": ([FastRNN(3)], None),
+    "softmax": ([FastRNN(3), keras.layers.Dense(3, activation="softmax")], "int16x8"),
+}
+
+
+@needs_tflm
+@in_each(C_MODES + CPP_MODES)
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("steps", [20, 5])
+def test_answers_of_tflite_micro_pass_and_wrong_ones_are_counted(tmp_path, kind, steps, mode):
+    layers, quantization = MODELS[kind]
+    x = sequences(steps=steps)
+    model = sequential(*layers, steps=steps)
+    deployed = export.convert(model, x, quantization=quantization, name="gesture")
+    deployed.save(tmp_path)
+    tensor = deployed.graph.inputs[0]
+    inputs = x[0] if quantization is None else reference.quantize_input(x[0], tensor)
+    answers = tflm.Interpreter(deployed.tflite).run(inputs)[:16]
+    inputs = inputs[:16]
+
+    given, wrong = self_test(tmp_path, mode, 3, answers, tensor.dtype)
+    np.testing.assert_array_equal(given, inputs)
+    assert wrong == 0
+
+    changed = answers.copy()
+    changed[2, 0] += 1
+    changed[-1, -1] -= 1
+    assert self_test(tmp_path, mode, 3, changed, tensor.dtype)[1] == 2
+    assert self_test(tmp_path, mode, 3, answers[:-1], tensor.dtype)[1] == -1
+
+
+def write_golden(folder, kind, invokes):
+    """Writes the golden file of drawn numbers; returns the inputs and outputs of each Invoke."""
+    inputs, outputs = INTERFACES[kind]
+    rng = np.random.default_rng(0)
+    x, y = (_drawn(rng, (invokes, *t.shape[1:]), t.dtype) for t in (inputs[0], outputs[0]))
+    model = c_model.header("gesture", b"1234", None, inputs, outputs)
+    (folder / "gesture_model.h").write_text(model)
+    golden = c_golden.header("gesture", inputs[0], outputs[0], x, y)
+    (folder / "gesture_golden.h").write_text(golden)
+    return x.reshape(invokes, -1), y.reshape(invokes, -1)
+
+
+def _drawn(rng, shape, dtype):
+    if dtype == "float32":
+        return (rng.normal(size=shape) * 10.0 ** rng.integers(-9, 9, shape)).astype(dtype)
+    limits = np.iinfo(dtype)
+    values = rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    values.flat[:2] = limits.min, limits.max
+    return values
+
+
+@in_each(C_MODES + CPP_MODES)
+@pytest.mark.parametrize("kind", INTERFACES)
+def test_every_interface_has_its_numbers_exactly(tmp_path, kind, mode):
+    invokes = 1 if "sequence" in kind else 4
+    x, y = write_golden(tmp_path, kind, invokes)
+    given, wrong = self_test(tmp_path, mode, x.shape[1], y, x.dtype.name)
+    np.testing.assert_array_equal(given, x)
+    assert wrong == 0
+
+
+@in_each(C_MODES + CPP_MODES)
+def test_floats_may_differ_by_1e_5_of_their_size_and_nan_is_wrong(tmp_path, mode):
+    x, y = write_golden(tmp_path, "float32", 8)
+    near, far, nan = y.copy(), y.copy(), y.copy()
+    size = np.maximum(np.abs(y), 1.0)
+    near += np.float32(0.9e-5) * size
+    far -= np.float32(1.2e-5) * size
+    nan[3, 1] = np.nan
+    results = [self_test(tmp_path, mode, 3, values, "float32")[1] for values in (near, far, nan)]
+    assert results == [0, y.size, 1]
+
+
+def test_sixteen_invokes_are_written_at_most():
+    tensor = dataclasses.replace(INTERFACES["int16"][0][0], shape=(1, 1))
+    values = np.arange(100, dtype=np.int16)[:, np.newaxis]
+    text = c_golden.header("gesture", tensor, tensor, values, values)
+    assert "#define GESTURE_GOLDEN_INVOKES 16\n" in text
+    assert re.findall(r"^    \{(\d+)\}", text, re.M) == [str(i) for i in range(16)] * 2
