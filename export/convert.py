@@ -128,9 +128,12 @@ class DeployedModel:
         self.tflite = write(graph)
         self._returns_sequences = len(model.outputs[0].shape) == 3
         self._interpreter = None
+        self._golden = None
         tensors, agreement = [], None
         if calibration_data is not None:
-            outputs, tensors = observe(graph, self._to_input(calibration_data))
+            integers = self._to_input(calibration_data)
+            outputs, tensors = observe(graph, integers)
+            self._golden = integers[0], outputs[0]
             agreement = compare(self._from_output(outputs), expected)
         arena = tflm.find_arena_size(self.tflite) if tflm.is_available() else None
         self.report: Report = describe(
@@ -175,7 +178,13 @@ class DeployedModel:
         return f"<DeployedModel {self.name!r}: {kind}, {self.report.file_bytes:,} bytes>"
 
     def save(self, folder, *, overwrite: bool = False) -> list[Path]:
-        """Writes `NAME.tflite`, `NAME_model.h`, `NAME_model.cc` and `NAME_report.json`.
+        """Writes what a firmware needs, and the report, all named after the model.
+
+        The C files are C99 and C++11: `NAME.tflite` as an array (`NAME_model.h`, `NAME_model.cc`)
+        with the sizes, scales and conversions of input and output; `NAME_ops.h`, which registers
+        its operators; and, where there was calibration data, `NAME_golden.h`, a self-test for the
+        device on the first 16 steps of it. The report is `NAME_report.json` and
+        `NAME_report.md`, with the picture `NAME_report.png`.
 
         Args:
             folder: Path of the folder; it is made if it is not there.
@@ -188,14 +197,21 @@ class DeployedModel:
             FileExistsError: If one of the files is there and `overwrite` is false.
             OSError: If the folder cannot be made or written.
         """
-        graph, name = self.graph, self.name
-        arena = self.report.arena_bytes
-        header = c_model.header(name, self.tflite, arena, graph.inputs, graph.outputs)
+        name, tflite, report, graph = self.name, self.tflite, self.report, self.graph
+        inputs, outputs = [graph.inputs[0]], [graph.outputs[0]]
+        texts = {
+            "model.h": c_model.header(name, tflite, report.arena_bytes, inputs, outputs),
+            "model.cc": c_model.source(name, tflite),
+            "ops.h": c_operators.header(name, tflite),
+            "report.json": json.dumps(report.to_dict(), indent=2) + "\n",
+            "report.md": report_files.markdown(report, graph, f"{name}_report.png"),
+        }
+        if self._golden is not None:
+            texts["golden.h"] = c_golden.header(name, inputs[0], outputs[0], *self._golden)
         contents = {
-            f"{name}.tflite": self.tflite,
-            f"{name}_model.h": header.encode(),
-            f"{name}_model.cc": c_model.source(name, self.tflite).encode(),
-            f"{name}_report.json": json.dumps(self.report.to_dict(), indent=2).encode(),
+            f"{name}.tflite": tflite,
+            **{f"{name}_{ending}": text.encode() for ending, text in texts.items()},
+            f"{name}_report.png": report_files.picture(report, graph),
         }
         return write_all(folder, contents, overwrite)
 
