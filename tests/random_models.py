@@ -3,28 +3,41 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, keras
+from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, activations, keras
 
+OURS = {"FastGRNN": (FastGRNN, FastGRNNCell), "FastRNN": (FastRNN, FastRNNCell)}
+KERAS = {
+    "SimpleRNN": (keras.layers.SimpleRNN, keras.layers.SimpleRNNCell),
+    "GRU": (keras.layers.GRU, keras.layers.GRUCell),
+    "LSTM": (keras.layers.LSTM, keras.layers.LSTMCell),
+}
+KINDS = {**OURS, **KERAS}
 ACTIVATIONS = ["tanh", "sigmoid", "relu", "quant_tanh", "quant_sigmoid", "quant_sigmoid4"]
 HEADS = [None, "linear", "relu", "sigmoid", "softmax"]
 
 
 @st.composite
 def cell_arguments(draw, input_dim):
-    """Arguments of a cell on inputs of that many channels; one without a gate is a FastRNN."""
+    """The kind of a cell, half of them ours, and its arguments on that many channels."""
+    kind = draw(st.sampled_from(list(OURS)) | st.sampled_from(list(KERAS)))
     units = draw(st.integers(1, 12))
     arguments = {
         "units": units,
         "activation": draw(st.sampled_from(ACTIVATIONS)),
         "use_bias": draw(st.booleans()),
-        "kernel_rank": draw(st.none() | st.integers(1, min(units, input_dim))),
-        "recurrent_rank": draw(st.none() | st.integers(1, units)),
     }
-    if draw(st.booleans()):
-        arguments["recurrent_activation"] = draw(st.sampled_from(ACTIVATIONS))
-        if arguments["recurrent_activation"] == "relu":  # a gate above 1 lets the state explode
+    if kind in OURS:
+        arguments["kernel_rank"] = draw(st.none() | st.integers(1, min(units, input_dim)))
+        arguments["recurrent_rank"] = draw(st.none() | st.integers(1, units))
+    if kind not in ("FastRNN", "SimpleRNN"):
+        # A gate above 1 lets the state explode, surely so with the larger kernels of Keras.
+        gates = [name for name in ACTIVATIONS if kind in OURS or name != "relu"]
+        arguments["recurrent_activation"] = draw(st.sampled_from(gates))
+        if arguments["recurrent_activation"] == "relu":
             arguments["bias_initializer"] = "zeros"
-    return arguments
+    if kind == "GRU":
+        arguments["reset_after"] = draw(st.booleans())
+    return kind, arguments
 
 
 @st.composite
@@ -33,8 +46,12 @@ def descriptions(draw, cell_count):
     input_dim = draw(st.integers(1, 9))
     cells = [draw(cell_arguments(input_dim))]
     while len(cells) < cell_count:
-        cells.append(draw(cell_arguments(cells[-1]["units"])))
-    unbounded_gate = any(cell.get("recurrent_activation") == "relu" for cell in cells)
+        cells.append(draw(cell_arguments(cells[-1][1]["units"])))
+    may_explode = any(
+        arguments.get("recurrent_activation") == "relu"
+        or (kind in KERAS and arguments["activation"] == "relu")
+        for kind, arguments in cells
+    )
     return {
         "seed": draw(st.integers(0, 2**16)),
         "input_dim": input_dim,
@@ -44,7 +61,7 @@ def descriptions(draw, cell_count):
         "one_layer": draw(st.booleans()),
         "head": draw(st.sampled_from(HEADS)),
         "classes": draw(st.integers(1, 6)),
-        "spread": draw(st.sampled_from([0.05, 0.1] if unbounded_gate else [0.1, 0.3, 0.6])),
+        "spread": draw(st.sampled_from([0.05, 0.1] if may_explode else [0.1, 0.3, 0.6])),
     }
 
 
@@ -68,16 +85,19 @@ def build(description, steps):
 
 
 def _recurrent_layers(cells, one_layer):
-    gated = ["recurrent_activation" in arguments for arguments in cells]
     if one_layer:
-        kinds = [FastGRNNCell if gate else FastRNNCell for gate in gated]
-        built = [kind(**arguments) for kind, arguments in zip(kinds, cells, strict=True)]
+        built = [KINDS[kind][1](**_with_functions(arguments)) for kind, arguments in cells]
         return [keras.layers.RNN(built if len(built) > 1 else built[0])]
-    kinds = [FastGRNN if gate else FastRNN for gate in gated]
     return [
-        kind(**arguments, return_sequences=index < len(cells) - 1)
-        for index, (kind, arguments) in enumerate(zip(kinds, cells, strict=True))
+        KINDS[kind][0](**_with_functions(arguments), return_sequences=index < len(cells) - 1)
+        for index, (kind, arguments) in enumerate(cells)
     ]
+
+
+def _with_functions(arguments):
+    """Keras's own cells do not know our activations by their bare names."""
+    functions = {k: activations.get(v) for k, v in arguments.items() if k.endswith("activation")}
+    return {**arguments, **functions}
 
 
 def randomize(model, rng, spread=0.3):

@@ -84,6 +84,27 @@ def test_weights_that_int8_holds_leave_only_the_rounding_of_activations(layers):
     assert relative_error(outputs, model.predict(x, verbose=0)) < INT16_ACTIVATIONS
 
 
+KERAS_LAYERS = {
+    "SimpleRNN": lambda: LAYERS.SimpleRNN(5),
+    "GRU": lambda: LAYERS.GRU(5),
+    "GRU that resets before": lambda: LAYERS.GRU(5, reset_after=False),
+    "LSTM": lambda: LAYERS.LSTM(5),
+    "LSTM of relu": lambda: LAYERS.LSTM(5, "relu"),
+}
+
+
+@pytest.mark.parametrize("layer", KERAS_LAYERS.values(), ids=KERAS_LAYERS)
+def test_gates_that_int8_holds_leave_only_the_rounding_of_activations(layer):
+    model = with_int8_weights(sequential(layer(), LAYERS.Dense(2)))
+    for kernel in model.layers[-2].trainable_weights[:2]:
+        values = np.copy(kernel.numpy())
+        values[0] = 127 / 256  # the largest weight of every gate
+        kernel.assign(values)
+    x = sequences(32)
+    outputs = export.convert(model, x).predict(x, on="reference")
+    assert relative_error(outputs, model.predict(x, verbose=0)) < INT16_ACTIVATIONS
+
+
 @needs_tflm
 @pytest.mark.parametrize("sizes", [[1e-3, 1.0, 1e3], [1e-6, 1e3, 1e6], [1.0, 1.0, 1.0]])
 @pytest.mark.parametrize("offset", [0.0, 50.0])
@@ -319,11 +340,21 @@ def test_unknown_place_to_run_is_refused(deployed, on):
     )
 
 
-@pytest.mark.parametrize("quantization", ["int8", "float32", "", "None", 8, True, ("int16x8",)])
-def test_unknown_quantization_is_refused(model, quantization):
+CHOICES = {
+    "quantization": "'int16x8', 'int8', None",
+    "mode": "'streaming', 'sequence'",
+    "state": "'variable', 'explicit'",
+    "input_type": "'int8', 'int16', 'float32', None",
+    "output_type": "'int8', 'int16', 'float32', None",
+}
+
+
+@pytest.mark.parametrize("value", ["uint8", "", "None", 8, True, ("int16x8",), np.zeros(2)])
+@pytest.mark.parametrize("argument", CHOICES)
+def test_unknown_choice_is_refused(model, argument, value):
     with pytest.raises(ValueError) as error:
-        export.convert(model, sequences(), quantization=quantization)
+        export.convert(model, sequences(), **{argument: value})
     assert str(error.value) == (
-        "Received an invalid value for argument quantization, expected one of 'int16x8', None, "
-        f"got {quantization!r}."
+        f"Received an invalid value for argument {argument}, expected one of {CHOICES[argument]}, "
+        f"got {value!r}."
     )
