@@ -79,6 +79,10 @@ def streaming_data():
         pytest.param(lambda: FastGRNN(16, "quant_tanh", "quant_sigmoid"), id="piecewise-linear"),
         pytest.param(lambda: FastGRNN(16, kernel_rank=3, recurrent_rank=4), id="low-rank"),
         pytest.param(lambda: FastRNN(16), id="FastRNN"),
+        pytest.param(lambda: keras.layers.SimpleRNN(16), id="SimpleRNN"),
+        pytest.param(lambda: keras.layers.GRU(16), id="GRU"),
+        pytest.param(lambda: keras.layers.GRU(16, reset_after=False), id="GRU-resets-before"),
+        pytest.param(lambda: keras.layers.LSTM(16), id="LSTM"),
     ],
 )
 def test_no_integer_differs_in_10000_steps_without_reset(wheels, wheel, layer, streaming_data):
