@@ -13,12 +13,16 @@ import numpy as np
 from keras_fastgrnn.export import reference
 from keras_fastgrnn.export.calibrate import Range
 from keras_fastgrnn.export.graph import Graph, Tensor
-from keras_fastgrnn.export.quantize import quantize
+from keras_fastgrnn.export.int8_scales import assign_int8_scales
+from keras_fastgrnn.export.quantize import quantize_int8, quantize_int16
 from keras_fastgrnn.export.rewrite import fold_input_affine, fuse_products, fusible_products
 from keras_fastgrnn.export.scales import assign_exponents, may_have_any_scale, scale_of
 
 # What fewer operators may cost, as a factor of the root mean square error of the outputs.
 TOLERATED_LOSS = 1.1
+
+# What a scale for each unit of a matrix, 12 bytes a unit, must bring as such a factor.
+WORTHWHILE_GAIN = 1.25
 
 # Sequences of the calibration data on which the ways are tried.
 TRIAL_SEQUENCES = 256
@@ -30,19 +34,19 @@ class Candidate:
 
     Attributes:
         graph: Float graph.
-        lowest: Dictionary from tensor to the smallest exponent allowed for it.
+        scaling: What the chooser decided about scales.
         integers: Integer graph, or the `ValueError` that tells why there is none.
         error: Float, root mean square difference of its outputs from the float graph's; infinite
             where there is no integer graph.
     """
 
     graph: Graph
-    lowest: dict[Tensor, float]
+    scaling: dict[Tensor, float] | frozenset[Tensor]
     integers: Graph | ValueError
     error: float
 
 
-class Chooser:
+class _Chooser:
     """Tries candidates on calibration data.
 
     Args:
@@ -55,10 +59,10 @@ class Chooser:
         self.ranges = ranges
         self.x = x[np.unique(np.linspace(0, len(x) - 1, TRIAL_SEQUENCES).astype(int))]
         self.expected = reference.run(graph, self.x)
-        self.best = self._candidate(graph, {})
+        self.best = self._candidate(graph, self.first_scaling)
 
-    def choose(self) -> Graph:
-        """Returns the integer graph of the chosen way.
+    def choose(self) -> Candidate:
+        """Returns the chosen way.
 
         Raises:
             ValueError: If values are too large for the arithmetic in every way.
@@ -67,25 +71,23 @@ class Chooser:
             if op.kind == "FULLY_CONNECTED":
                 while self._try_folding(op.output):
                     pass
-        settled: set[Tensor] = set()
-        for total in [op.output for op in fusible_products(self.best.graph)]:
-            self._try_joining(total, settled)
+        self._try_joining_all([op.output for op in fusible_products(self.best.graph)])
         if isinstance(self.best.integers, ValueError):
             raise self.best.integers
-        return self.best.integers
+        return self.best
 
-    def _candidate(self, graph, lowest) -> Candidate:
+    def _candidate(self, graph, scaling) -> Candidate:
         try:
-            integers = quantize(graph, assign_exponents(graph, self.ranges, lowest))
+            integers = self._quantize(graph, scaling)
         except ValueError as problem:
-            return Candidate(graph, lowest, problem, math.inf)
+            return Candidate(graph, scaling, problem, math.inf)
         x = reference.quantize_input(self.x, integers.inputs[0])
         outputs = reference.dequantize_values(reference.run(integers, x), integers.outputs[0])
         error = math.sqrt(np.mean(np.square(outputs - self.expected)))
-        return Candidate(graph, lowest, integers, error)
+        return Candidate(graph, scaling, integers, error)
 
-    def _take(self, candidate: Candidate) -> bool:
-        costs_little = candidate.error <= TOLERATED_LOSS * self.best.error
+    def _take(self, candidate: Candidate, tolerated_loss: float = TOLERATED_LOSS) -> bool:
+        costs_little = candidate.error <= tolerated_loss * self.best.error
         if costs_little:
             self.best = candidate
         return costs_little
@@ -93,14 +95,28 @@ class Chooser:
     def _try_folding(self, product: Tensor) -> bool:
         graph = self.best.graph.copy()
         folded = fold_input_affine(graph, graph.producer(product))
-        return folded and self._take(self._candidate(graph, self.best.lowest))
+        return folded and self._take(self._candidate(graph, self.best.scaling))
+
+
+class Int16Chooser(_Chooser):
+    """Chooses for int16 activations; a scaling is the smallest exponents allowed."""
+
+    first_scaling: dict[Tensor, float] = {}
+
+    def _quantize(self, graph, scaling) -> Graph:
+        return quantize_int16(graph, assign_exponents(graph, self.ranges, scaling))
+
+    def _try_joining_all(self, totals: list[Tensor]) -> None:
+        settled: set[Tensor] = set()
+        for total in totals:
+            self._try_joining(total, settled)
 
     def _try_joining(self, total: Tensor, settled: set[Tensor]) -> None:
         graph = self.best.graph
         products = [graph.producer(value) for value in graph.producer(total).inputs]
         values = [product.inputs[0] for product in products]
         matrices = [product.inputs[1].data for product in products]
-        exponents = assign_exponents(graph, self.ranges, self.best.lowest)
+        exponents = assign_exponents(graph, self.ranges, self.best.scaling)
         movable = [value not in exponents.fixed | settled for value in values]
         free = [may_have_any_scale(graph, value) for value in values]
         chosen = _balanced_exponents([exponents[v] for v in values], matrices, movable, free)
@@ -108,10 +124,36 @@ class Chooser:
         scaled = [matrix * unit for matrix, unit in zip(matrices, units, strict=True)]
         joined = graph.copy()
         fuse_products(joined, joined.producer(total), scaled)
-        lowest = {**self.best.lowest, **dict(zip(values, chosen, strict=True))}
+        lowest = {**self.best.scaling, **dict(zip(values, chosen, strict=True))}
         self._take(self._candidate(joined, lowest))
         groups = exponents.groups
         settled.update(t for t in groups if groups[t] in {groups[value] for value in values})
+
+
+class Int8Chooser(_Chooser):
+    """Chooses for int8 activations; a scaling is the products with a weight scale for each unit."""
+
+    first_scaling: frozenset[Tensor] = frozenset()
+
+    def choose(self) -> Candidate:
+        """As `Int16Chooser.choose`; then gives matrices a scale for each unit where that pays."""
+        super().choose()
+        for op in self.best.graph.ops:
+            if op.kind == "FULLY_CONNECTED" and op.output.shape[-1] > 1:
+                scaling = self.best.scaling | {op.output}
+                self._take(self._candidate(self.best.graph, scaling), 1.0 / WORTHWHILE_GAIN)
+        return self.best
+
+    def _quantize(self, graph, scaling) -> Graph:
+        return quantize_int8(graph, assign_int8_scales(graph, self.ranges), scaling)
+
+    def _try_joining_all(self, totals: list[Tensor]) -> None:
+        for total in totals:
+            joined = self.best.graph.copy()
+            add = joined.producer(total)
+            products = [joined.producer(value) for value in add.inputs]
+            fuse_products(joined, add, [product.inputs[1].data for product in products])
+            self._take(self._candidate(joined, self.best.scaling))
 
 
 def _balanced_exponents(exponents, matrices, movable, free) -> tuple[float, float]:

@@ -10,18 +10,27 @@ import numpy as np
 from keras_fastgrnn.export import c_golden, c_model, c_operators, reference, report_files, tflm
 from keras_fastgrnn.export.c_text import check_name
 from keras_fastgrnn.export.calibrate import calibrate, check_sequences
-from keras_fastgrnn.export.choose import Chooser
+from keras_fastgrnn.export.choose import Int8Chooser, Int16Chooser
 from keras_fastgrnn.export.errors import PrecisionWarning, SaturationWarning
 from keras_fastgrnn.export.files import write_all
 from keras_fastgrnn.export.graph import Graph
+from keras_fastgrnn.export.io_types import TYPES, with_io_types
 from keras_fastgrnn.export.layers import chain_of
+from keras_fastgrnn.export.packaging import Subgraph, sequence, streaming
 from keras_fastgrnn.export.report import Report, compare, describe, observe
 from keras_fastgrnn.export.rewrite import fold_all, simplify
-from keras_fastgrnn.export.tflite import with_float_clips, write
+from keras_fastgrnn.export.tflite import with_float_clips, write_subgraphs
 from keras_fastgrnn.export.trace import trace
-from keras_fastgrnn.keras_api import keras
+from keras_fastgrnn.keras_api import invalid_argument, keras
 
-QUANTIZATIONS = ("int16x8", None)
+CHOOSERS = {"int16x8": Int16Chooser, "int8": Int8Chooser}
+CHOICES = {
+    "quantization": (*CHOOSERS, None),
+    "mode": ("streaming", "sequence"),
+    "state": ("variable", "explicit"),
+    "input_type": (*TYPES, None),
+    "output_type": (*TYPES, None),
+}
 
 # Above this root mean square error, as a part of the outputs' standard deviation, convert warns;
 # int8 weights leave 0.003 to 0.06.
@@ -32,7 +41,15 @@ COARSE_LEVELS = 64.0
 
 
 def convert(
-    model, calibration_data=None, *, quantization: str | None = "int16x8", name: str = "model"
+    model,
+    calibration_data=None,
+    *,
+    quantization: str | None = "int16x8",
+    mode: str = "streaming",
+    state: str = "variable",
+    input_type: str | None = None,
+    output_type: str | None = None,
+    name: str = "model",
 ) -> "DeployedModel":
     """Exports a trained Keras model as a streaming TFLite Micro model.
 
@@ -78,26 +95,41 @@ def convert(
     True
     """
     check_name(name)
-    if quantization not in QUANTIZATIONS:
-        raise ValueError(
-            f"Received an invalid value for argument quantization, expected one of "
-            f"{', '.join(map(repr, QUANTIZATIONS))}, got {quantization!r}."
-        )
+    options = {
+        "quantization": quantization,
+        "mode": mode,
+        "state": state,
+        "input_type": input_type,
+        "output_type": output_type,
+    }
+    for argument, value in options.items():
+        if not (value is None or isinstance(value, str)) or value not in CHOICES[argument]:
+            choices = ", ".join(map(repr, CHOICES[argument]))
+            raise invalid_argument(argument, f"one of {choices}", value)
     model = chain_of(model)
     graph = trace(model)
     simplify(graph)
     name_tensors(graph)
-    x, expected = calibration_data, None
-    if x is not None or quantization is not None:
-        _, steps, input_dim = model.inputs[0].shape
+    _, steps, input_dim = model.inputs[0].shape
+    if mode == "sequence" and steps is None:
+        raise ValueError(
+            "Received an invalid value for argument model, expected a fixed number of steps for "
+            "mode='sequence', got an input of any number. Begin it with Input((steps, input_dim))."
+        )
+    x, expected, ranges = calibration_data, None, {}
+    integer_ends = {"int8", "int16"} & {input_type, output_type}
+    if x is not None or quantization is not None or integer_ends:
         x = check_sequences(x, input_dim, "calibration_data", steps)
         expected = _keras_outputs(model, x)
+        ranges = calibrate(graph, x)
+    ends = ranges.get(graph.inputs[0]), ranges.get(graph.outputs[0])
     if quantization is None:
         fold_all(graph)
         graph = with_float_clips(graph)
     else:
-        graph = Chooser(graph, calibrate(graph, x), x).choose()
-    deployed = DeployedModel(model, graph, quantization, name, x, expected)
+        graph = CHOOSERS[quantization](graph, ranges, x).choose().integers
+    graph = with_io_types(graph, input_type, output_type, *ends)
+    deployed = DeployedModel(model, graph, options, name, x, expected)
     if quantization is not None:
         _warn_of_imprecision(deployed, x)
     return deployed
@@ -118,27 +150,45 @@ class DeployedModel:
     Attributes:
         name: String, the C identifier.
         tflite: Bytes of the `.tflite` file.
+        inputs: List of `Tensor`, the inputs of the file: the model's own, then explicit states.
+        outputs: List of `Tensor`, the outputs of the file in the same order.
         graph: `Graph`, the computation of one step, which `keras_fastgrnn.export.reference` runs.
         report: `Report`.
     """
 
-    def __init__(self, model, graph: Graph, quantization, name, calibration_data, expected):
+    def __init__(self, model, graph: Graph, options, name, calibration_data, expected):
         self.name = name
         self.graph = graph
-        self.tflite = write(graph)
+        self._steps = model.inputs[0].shape[1] if options["mode"] == "sequence" else None
         self._returns_sequences = len(model.outputs[0].shape) == 3
+        is_explicit = options["state"] == "explicit"
+        subgraphs = self._subgraphs(is_explicit)
+        self.inputs, self.outputs = subgraphs[0].inputs, subgraphs[0].outputs
+        self.tflite = write_subgraphs(subgraphs, portable=is_explicit)
         self._interpreter = None
         self._golden = None
         tensors, agreement = [], None
         if calibration_data is not None:
             integers = self._to_input(calibration_data)
             outputs, tensors = observe(graph, integers)
-            self._golden = integers[0], outputs[0]
+            self._golden = self._by_invoke(integers[0], outputs[0])
             agreement = compare(self._from_output(outputs), expected)
         arena = tflm.find_arena_size(self.tflite) if tflm.is_available() else None
         self.report: Report = describe(
-            graph, name, quantization, self.tflite, arena, tensors, agreement
+            graph, name, options["quantization"], self.tflite, arena, tensors, agreement
         )
+
+    def _subgraphs(self, is_explicit: bool) -> list[Subgraph]:
+        if self._steps is None:
+            return streaming(self.graph, is_explicit)
+        return sequence(self.graph, self._steps, self._returns_sequences, is_explicit)
+
+    def _by_invoke(self, inputs, outputs) -> tuple[np.ndarray, np.ndarray]:
+        """One sequence as what each Invoke is given and answers."""
+        if self._steps is None:
+            return inputs, outputs
+        answer = outputs if self._returns_sequences else outputs[-1]
+        return inputs[np.newaxis], answer[np.newaxis]
 
     def predict(self, x, *, on: str = "tflm", verbose: bool | None = None) -> np.ndarray:
         """Runs whole sequences, each from a zero state, and returns what the device would.
@@ -161,11 +211,8 @@ class DeployedModel:
             ValueError: If an argument is invalid.
         """
         if on not in ("tflm", "reference"):
-            raise ValueError(
-                "Received an invalid value for argument on, expected 'tflm' or 'reference', "
-                f"got {on!r}."
-            )
-        x = check_sequences(x, self.graph.inputs[0].shape[-1], "x")
+            raise invalid_argument("on", "'tflm' or 'reference'", on)
+        x = check_sequences(x, self.graph.inputs[0].shape[-1], "x", self._steps)
         integers = self._to_input(x)
         outputs, tensors = observe(self.graph, integers)
         _warn_of_saturation(tensors)
@@ -198,7 +245,7 @@ class DeployedModel:
             OSError: If the folder cannot be made or written.
         """
         name, tflite, report, graph = self.name, self.tflite, self.report, self.graph
-        inputs, outputs = [graph.inputs[0]], [graph.outputs[0]]
+        inputs, outputs = self.inputs, self.outputs
         texts = {
             "model.h": c_model.header(name, tflite, report.arena_bytes, inputs, outputs),
             "model.cc": c_model.source(name, tflite),
@@ -227,12 +274,16 @@ class DeployedModel:
 
     def _run_on_tflm(self, integers, verbose) -> np.ndarray:
         if self._interpreter is None:
-            self._interpreter = tflm.Interpreter(self.tflite)
+            self._interpreter = tflm.Interpreter(self.tflite, output_count=len(self.outputs))
+        states = [np.full(t.shape, t.zero_point, t.dtype) for t in self.inputs[1:]]
         show = sys.stdout.isatty() if verbose is None else verbose
         progress = keras.utils.Progbar(len(integers), unit_name="sequence", verbose=int(show))
         outputs = []
-        for sequence in integers:
-            outputs.append(self._interpreter.run(sequence))
+        for values in integers:
+            if self._steps is None:
+                outputs.append(self._interpreter.run(values, states))
+            else:
+                outputs.append(self._interpreter.invoke(values, *states)[0])
             progress.add(1)
         return np.stack(outputs)
 

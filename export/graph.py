@@ -14,10 +14,11 @@ class Tensor:
     Attributes:
         name: String, for reports and errors; empty where nothing named the value.
         shape: Tuple of integers, the shape in one time step with a batch of 1.
-        dtype: String, "float32", "int8", "int16" or "int64".
+        dtype: String, "float32", "int8", "int16", "int32", "int64" or "bool".
         data: Array of a constant's values (a float constant is kept in float64 until it is
             written), or `None` for a computed value.
-        scale: Float, the real value of integer 1, or `None` in a float graph.
+        scale: Float, the real value of integer 1, or `None` for a float. Weights may have an
+            array of scales, one for each unit, that their values can be divided by.
         zero_point: Integer that stands for 0.
     """
 
@@ -25,7 +26,7 @@ class Tensor:
     shape: tuple[int, ...]
     dtype: str = "float32"
     data: np.ndarray | None = None
-    scale: float | None = None
+    scale: float | np.ndarray | None = None
     zero_point: int = 0
 
     @property
@@ -61,6 +62,10 @@ class Op:
     output: Tensor
     low: float = -math.inf
     high: float = math.inf
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        return [self.output]
 
     @property
     def is_clipped(self) -> bool:

@@ -1,15 +1,19 @@
-"""Float graph -> integer graph (int16 activations, int8 weights, int64 biases).
+"""Float graph -> integer graph: int8 weights, and activations of int16 or of int8.
 
 The formulas are in `docs/numerics.md`.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
+from keras_fastgrnn.export.fixed_point import quantize_multiplier
 from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
+from keras_fastgrnn.export.int8_scales import Int8Scale
+from keras_fastgrnn.export.limits import FIXED_KINDS
 from keras_fastgrnn.export.reference import quantize_values
 from keras_fastgrnn.export.scales import (
     CONSTANT_SHARING_BITS,
-    FIXED_KINDS,
     exponent_for,
     scale_of,
     shared_exponent,
@@ -21,9 +25,11 @@ INT8_MAX = 127
 # thousandth of that unit; a smaller scale would only leave no room for the bias.
 SMALLEST_MULTIPLIER = 2.0**-24
 
+BIAS_TYPES = {"int16": "int64", "int8": "int32"}
 
-def quantize(graph: Graph, exponents: dict[Tensor, float]) -> Graph:
-    """Quantizes a float graph whose tensors have their scales.
+
+def quantize_int16(graph: Graph, exponents: dict[Tensor, float]) -> Graph:
+    """Quantizes a float graph to int16 activations.
 
     Args:
         graph: Float graph.
@@ -35,13 +41,73 @@ def quantize(graph: Graph, exponents: dict[Tensor, float]) -> Graph:
     Raises:
         ValueError: If values are too large for the arithmetic.
     """
-    integers = {
-        tensor: Tensor(tensor.name, tensor.shape, "int16", scale=scale_of(exponents[tensor]))
-        for tensor in graph.tensors()
-        if not tensor.is_constant
-    }
     used = set(exponents.values())
-    ops = [_integer_op(op, integers, used) for op in graph.ops]
+
+    def constant(tensor: Tensor) -> Tensor:
+        needed = exponent_for(np.abs(tensor.data).max())
+        exponent = shared_exponent(needed, used, CONSTANT_SHARING_BITS)
+        return _constant(tensor, "int16", 2.0**exponent)
+
+    integers = {
+        tensor: Tensor(tensor.name, tensor.shape, "int16", scale=scale_of(exponent))
+        for tensor, exponent in exponents.items()
+    }
+    return _integer_graph(graph, integers, constant, frozenset())
+
+
+def quantize_int8(
+    graph: Graph, scales: dict[Tensor, Int8Scale], per_channel: frozenset[Tensor]
+) -> Graph:
+    """Quantizes a float graph to int8 activations.
+
+    Args:
+        graph: Float graph.
+        scales: Dictionary from computed tensor to scale and zero point, as `assign_int8_scales`
+            returns it.
+        per_channel: Set of the results of FULLY_CONNECTED operators whose weights have a scale
+            for each unit.
+
+    Returns:
+        A new `Graph` of integers.
+
+    Raises:
+        ValueError: If values are too large for the arithmetic.
+    """
+
+    def constant(tensor: Tensor) -> Tensor:
+        largest = np.abs(tensor.data).max() or 1.0
+        return _constant(tensor, "int8", float(np.float32(largest / INT8_MAX)))
+
+    integers = {
+        tensor: Tensor(
+            tensor.name, tensor.shape, "int8", scale=scale.scale, zero_point=scale.zero_point
+        )
+        for tensor, scale in scales.items()
+    }
+    return _integer_graph(graph, integers, constant, per_channel)
+
+
+def _constant(tensor: Tensor, dtype: str, scale: float) -> Tensor:
+    constant = Tensor(tensor.name, tensor.shape, dtype, scale=scale)
+    constant.data = quantize_values(tensor.data, constant)
+    return constant
+
+
+def _integer_graph(
+    graph: Graph,
+    integers: dict[Tensor, Tensor],
+    constant: Callable[[Tensor], Tensor],
+    per_channel: frozenset[Tensor],
+) -> Graph:
+    ops = []
+    for op in graph.ops:
+        output = integers[op.output]
+        if op.kind == "FULLY_CONNECTED":
+            inputs = _matrix(op, integers[op.inputs[0]], output, op.output in per_channel)
+        else:
+            inputs = [integers[t] if t in integers else constant(t) for t in op.inputs]
+        ops.append(Op(op.kind, inputs, output, op.low, op.high))
+        _check_rescaling(ops[-1])
     return Graph(
         inputs=[integers[tensor] for tensor in graph.inputs],
         outputs=[integers[tensor] for tensor in graph.outputs],
@@ -50,58 +116,77 @@ def quantize(graph: Graph, exponents: dict[Tensor, float]) -> Graph:
     )
 
 
-def _integer_op(op: Op, integers, used) -> Op:
-    output = integers[op.output]
-    if op.kind == "FULLY_CONNECTED":
-        inputs = _integer_matrix(op, integers[op.inputs[0]], output)
-    else:
-        inputs = [integers[t] if t in integers else _int16_constant(t, used) for t in op.inputs]
-    integer = Op(op.kind, inputs, output, op.low, op.high)
-    _check_rescaling(integer)
-    return integer
-
-
-def _integer_matrix(op, x: Tensor, output: Tensor) -> list[Tensor]:
+def _matrix(op: Op, x: Tensor, output: Tensor, per_channel: bool) -> list[Tensor]:
     matrix = op.inputs[1].data
     smallest = SMALLEST_MULTIPLIER * output.scale / x.scale
-    scale = float(np.float32(max(np.abs(matrix).max() / INT8_MAX, smallest)))
+    largest = np.abs(matrix).max(axis=1, keepdims=True) if per_channel else np.abs(matrix).max()
+    scale = np.float32(np.maximum(largest / INT8_MAX, smallest))
+    scale = scale if per_channel else _settled_scale(float(scale), x.scale, output.scale)
     weights = Tensor(f"{op.output.name}/weights", matrix.shape, "int8", scale=scale)
     weights.data = np.clip(quantize_values(matrix, weights), -INT8_MAX, INT8_MAX)
     tensors = [x, weights]
     if len(op.inputs) == 3:
-        bias_scale = float(np.float32(x.scale) * np.float32(scale))
-        bias = Tensor(f"{op.output.name}/bias", op.inputs[2].shape, "int64", scale=bias_scale)
+        bias_scale = np.float32(x.scale) * np.float32(scale)
+        bias_scale = bias_scale.ravel() if per_channel else float(bias_scale)
+        bias = Tensor(f"{op.output.name}/bias", op.inputs[2].shape, BIAS_TYPES[output.dtype])
+        bias.scale = bias_scale
         bias.data = quantize_values(op.inputs[2].data, bias)
         tensors.append(bias)
     return tensors
 
 
-def _int16_constant(tensor: Tensor, used) -> Tensor:
-    exponent = shared_exponent(exponent_for(np.abs(tensor.data).max()), used, CONSTANT_SHARING_BITS)
-    constant = Tensor(tensor.name, tensor.shape, "int16", scale=2.0**exponent)
-    constant.data = quantize_values(tensor.data, constant)
-    return constant
+def _settled_scale(scale: float, input_scale: float, output_scale: float) -> float:
+    """Enlarges a scale by some parts in a million until the product's factor is unmistakable.
+
+    TFLite Micro multiplies the scales of input and weights in double precision; before October
+    2026 it did in single. About one scale in 128 gives the same multiplier in both.
+    """
+    while quantize_multiplier(input_scale * scale / output_scale) != quantize_multiplier(
+        float(np.float32(input_scale) * np.float32(scale)) / output_scale
+    ):
+        scale = float(np.nextafter(np.float32(scale), np.float32(np.inf)))
+    return scale
 
 
 def _check_rescaling(op: Op) -> None:
     """Refuses scales whose products would leave the 32 bits of TFLite Micro's kernels."""
+    fits = _int8_fits if op.output.dtype == "int8" else _int16_fits
+    if not fits(op):
+        raise ValueError(
+            f"The values around {op.output.name!r} differ too much in size for "
+            f"{8 * np.dtype(op.output.dtype).itemsize}-bit integers. Scale the inputs or the "
+            "weights of the model to the order of 1, and leave out input channels that never "
+            "change: a Normalization multiplies them by 1e7."
+        )
+
+
+def _int16_fits(op: Op) -> bool:
     scales = [tensor.scale for tensor in op.inputs]
     if op.kind == "FULLY_CONNECTED":
-        sums = np.abs(op.inputs[1].data.astype(np.int64)).sum(axis=1) * 2**15
-        if len(op.inputs) == 3:
-            sums = sums + np.abs(op.inputs[2].data)
-        fits = sums.max() * scales[0] * scales[1] / op.output.scale < 2**31
-    elif op.kind in ("ADD", "SUB"):
-        fits = 2.0 * max(scales) / (2**15 * op.output.scale) < 1.0
-    elif op.kind == "MUL":
-        fits = scales[0] * scales[1] / op.output.scale <= 1.0
-    elif op.kind in ("LOGISTIC", "TANH"):
-        fits = 3.0 * 4096.0 * scales[0] * 2**15 < 2**31
-    else:
-        fits = op.kind in (*FIXED_KINDS, "CONCATENATION")
-    if not fits:
-        raise ValueError(
-            f"The values around {op.output.name!r} differ too much in size for 16-bit integers. "
-            "Scale the inputs or the weights of the model to the order of 1, and leave out input "
-            "channels that never change: a Normalization multiplies them by 1e7."
-        )
+        return bool(_largest_sum(op, 2**15).max() * scales[0] * scales[1] / op.output.scale < 2**31)
+    if op.kind in ("ADD", "SUB"):
+        return 2.0 * max(scales) / (2**15 * op.output.scale) < 1.0
+    if op.kind == "MUL":
+        return scales[0] * scales[1] / op.output.scale <= 1.0
+    if op.kind in ("LOGISTIC", "TANH"):
+        return 3.0 * 4096.0 * scales[0] * 2**15 < 2**31
+    return op.kind in (*FIXED_KINDS, "CONCATENATION")
+
+
+def _int8_fits(op: Op) -> bool:
+    scales = [tensor.scale for tensor in op.inputs]
+    if op.kind == "FULLY_CONNECTED":
+        factors = np.ravel(scales[0] * scales[1] / op.output.scale)
+        left = np.array([2.0 ** max(quantize_multiplier(factor)[1], 0) for factor in factors])
+        return bool((_largest_sum(op, 2**8) * left).max() < 2**31)
+    if op.kind in ("ADD", "SUB"):
+        return 2.0 * max(scales) / (2**20 * op.output.scale) < 1.0
+    if op.kind == "MUL":
+        return scales[0] * scales[1] / op.output.scale < 2**14
+    return op.kind in (*FIXED_KINDS, "CONCATENATION")
+
+
+def _largest_sum(op: Op, largest_input: int) -> np.ndarray:
+    """The largest sum of products each unit can come to."""
+    sums = np.abs(op.inputs[1].data.astype(np.int64)).sum(axis=1) * largest_input
+    return sums + np.abs(op.inputs[2].data) if len(op.inputs) == 3 else sums

@@ -128,9 +128,9 @@ def clip_limits(op: Op) -> tuple[int, int]:
     limits = np.iinfo(op.output.dtype)
     low, high = limits.min, limits.max
     if op.low != -math.inf:
-        low = max(low, int(quantize_values(op.low, op.output)))
+        low = max(low, int(quantize_input(op.low, op.output)))
     if op.high != math.inf:
-        high = min(high, int(quantize_values(op.high, op.output)))
+        high = min(high, int(quantize_input(op.high, op.output)))
     return low, high
 
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from keras_fastgrnn.export import reference
 from keras_fastgrnn.export.graph import Graph, Tensor
-from keras_fastgrnn.export.scales import saturates_by_design
-from keras_fastgrnn.export.tables import INT16_MAX, INT16_MIN
+from keras_fastgrnn.export.limits import ends_by_design, real_ends
 
 
 @dataclass(frozen=True)
@@ -24,19 +23,23 @@ class TensorReport:
         shape: Tuple of integers.
         dtype: String.
         scale: Float, the real value of integer 1; `None` in a float model.
-        limit: Float, the largest real value the tensor holds; `None` in a float model.
+        zero_point: Integer that stands for 0.
+        lowest, limit: Floats, the smallest and the largest real value that the tensor holds;
+            `None` in a float model.
         low, high: Floats, the smallest and largest real value seen.
         is_state: Boolean, whether the value is kept between steps.
         saturated: Integer, values at an end of the range.
         values: Integer, values seen.
-        by_design: Boolean, whether values at an end are harmless: the function itself ends
-            there, or its reader answers the same for all larger values.
+        by_design: Boolean, whether those are harmless: the function itself ends there, or its
+            reader answers the same for all larger values.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     scale: float | None
+    zero_point: int
+    lowest: float | None
     limit: float | None
     low: float
     high: float
@@ -182,40 +185,57 @@ def observe(graph: Graph, x: np.ndarray) -> tuple[np.ndarray, list[TensorReport]
     for values in reference.steps(graph, x):
         outputs.append(values[graph.outputs[0]])
         for tensor, value in values.items():
-            low, high, saturated, count = seen.get(tensor, (np.inf, -np.inf, 0, 0))
-            ends = np.count_nonzero((value <= INT16_MIN) | (value >= INT16_MAX))
-            seen[tensor] = (
-                min(low, value.min()),
-                max(high, value.max()),
-                saturated + ends,
-                count + value.size,
-            )
+            seen.setdefault(tensor, _Observation(tensor)).add(value)
     after = {state.after for state in graph.states}
     before = {state.before for state in graph.states}
     reports = [
-        _tensor_report(graph, tensor, numbers, tensor in after)
-        for tensor, numbers in seen.items()
+        _tensor_report(graph, observation, tensor in after)
+        for tensor, observation in seen.items()
         if tensor not in before
     ]
     return np.stack(outputs, axis=1), reports
 
 
-def _tensor_report(graph, tensor: Tensor, numbers, is_state) -> TensorReport:
-    low, high, saturated, count = numbers
-    scale = tensor.scale
-    unit = 1.0 if scale is None else scale
+class _Observation:
+    """What was seen of one tensor."""
+
+    def __init__(self, tensor: Tensor):
+        self.tensor = tensor
+        self.low, self.high, self.values = np.inf, -np.inf, 0
+        self.at_ends = [0, 0]
+        self.ends = None if tensor.scale is None else np.iinfo(tensor.dtype)
+
+    def add(self, value) -> None:
+        self.low, self.high = min(self.low, value.min()), max(self.high, value.max())
+        self.values += value.size
+        if self.ends is not None:
+            self.at_ends[0] += int(np.count_nonzero(value <= self.ends.min))
+            self.at_ends[1] += int(np.count_nonzero(value >= self.ends.max))
+
+
+def _tensor_report(graph, seen: _Observation, is_state) -> TensorReport:
+    tensor = seen.tensor
+    lowest, limit, by_design = None, None, False
+    low, high = float(seen.low), float(seen.high)
+    if tensor.scale is not None:
+        lowest, limit = real_ends(tensor)
+        low, high = (tensor.scale * (end - tensor.zero_point) for end in (low, high))
+        harmless = zip(seen.at_ends, ends_by_design(graph, tensor), strict=True)
+        by_design = any(seen.at_ends) and all(designed for count, designed in harmless if count)
     return TensorReport(
         name=tensor.name,
         shape=tensor.shape,
         dtype=tensor.dtype,
-        scale=scale,
-        limit=None if scale is None else INT16_MAX * scale,
-        low=float(low) * unit,
-        high=float(high) * unit,
+        scale=tensor.scale,
+        zero_point=tensor.zero_point,
+        lowest=lowest,
+        limit=limit,
+        low=low,
+        high=high,
         is_state=is_state,
-        saturated=0 if scale is None else int(saturated),
-        values=int(count),
-        by_design=scale is not None and saturates_by_design(graph, tensor),
+        saturated=sum(seen.at_ends),
+        values=seen.values,
+        by_design=by_design,
     )
 
 

@@ -5,7 +5,9 @@ import math
 import numpy as np
 
 from keras_fastgrnn.export.calibrate import Range
-from keras_fastgrnn.export.graph import Graph, Op, Tensor
+from keras_fastgrnn.export.graph import Graph, Tensor
+from keras_fastgrnn.export.groups import groups_of
+from keras_fastgrnn.export.limits import has_fixed_range, useful_limit
 
 # Room above the largest value seen in calibration.
 HEADROOM = 1.25
@@ -16,13 +18,10 @@ OUTPUT_SHARING_BITS = 2
 CONSTANT_SHARING_BITS = 1
 
 # TFLite Micro's int16 LOGISTIC, TANH and SOFTMAX answer in units of 2^-15.
-FIXED_KINDS = ("LOGISTIC", "TANH", "SOFTMAX")
 FIXED_EXPONENT = -15
 
-# LOGISTIC and TANH read units of 2^-12 without a multiplication, which is values up to 8: there
-# sigmoid is within 3.4e-4 of its limit, tanh within 2.3e-7.
+# LOGISTIC and TANH read units of 2^-12 without a multiplication, which is values up to 8.
 TABLE_EXPONENT = -12
-TABLE_LIMIT = 8.0
 
 
 class Exponents(dict):
@@ -102,7 +101,7 @@ def assign_exponents(
     Returns:
         `Exponents`.
     """
-    fixed = {op.output for op in graph.ops if op.kind in FIXED_KINDS or math.isfinite(op.high)}
+    fixed = {op.output for op in graph.ops if has_fixed_range(op)}
     fixed |= {state.before for state in graph.states if state.after in fixed}
     groups = _groups(graph, fixed)
     needed: dict[Tensor, float] = {}
@@ -135,74 +134,15 @@ def shared_exponent(needed: float, others, bits: int) -> float:
 
 
 def _groups(graph, fixed) -> dict[Tensor, Tensor]:
-    leader = {tensor: tensor for tensor in graph.tensors() if not tensor.is_constant}
-
-    def find(tensor):
-        while leader[tensor] is not tensor:
-            tensor = leader[tensor]
-        return tensor
-
-    def join(tensors):
-        free = [find(t) for t in tensors if not t.is_constant and t not in fixed]
-        for tensor in free[1:]:
-            leader[find(tensor)] = find(free[0])
-
-    for state in graph.states:
-        join([state.before, state.after])
-    for op in graph.ops:
-        if op.kind in ("ADD", "SUB"):
-            join([*op.inputs, op.output])
-    return {tensor: find(tensor) for tensor in leader}
+    ties = [[state.before, state.after] for state in graph.states]
+    ties += [[*op.inputs, op.output] for op in graph.ops if op.kind in ("ADD", "SUB")]
+    return groups_of(graph, [[t for t in tied if t not in fixed] for tied in ties])
 
 
 def _needed_exponent(graph, tensor, ranges) -> int:
     if tensor not in ranges:
         return -99
-    magnitude = min(HEADROOM * ranges[tensor].magnitude, useful_limit(graph, tensor))
+    magnitude = min(HEADROOM * ranges[tensor].magnitude, useful_limit(graph, tensor, "int16"))
     readers = {op.kind for op in graph.consumers(tensor)}
     floor = TABLE_EXPONENT if readers & {"LOGISTIC", "TANH"} else -30
     return max(exponent_for(magnitude), floor)
-
-
-def useful_limit(graph: Graph, tensor: Tensor) -> float:
-    """Returns the magnitude beyond which all readers of a tensor answer the same.
-
-    Args:
-        graph: Float or integer graph.
-        tensor: Tensor of it.
-
-    Returns:
-        Float, infinite where larger values still make a difference.
-    """
-    if graph.is_kept(tensor):
-        return math.inf
-    return max((_reader_limit(graph, op) for op in graph.consumers(tensor)), default=math.inf)
-
-
-def _reader_limit(graph, op: Op) -> float:
-    if op.kind in ("LOGISTIC", "TANH"):
-        return TABLE_LIMIT
-    if op.kind not in ("ADD", "MUL") or not op.inputs[1].is_constant:
-        return math.inf
-    constant = np.abs(op.inputs[1].data * (op.inputs[1].scale or 1.0))
-    limit = max(abs(op.low), abs(op.high)) if op.is_clipped else useful_limit(graph, op.output)
-    if op.kind == "ADD":
-        return limit + constant.max()
-    return limit / constant.min() if constant.min() > 0.0 else math.inf
-
-
-def saturates_by_design(graph: Graph, tensor: Tensor) -> bool:
-    """Returns whether the ends of a tensor's integers stand for values it may well take.
-
-    True where the operator's own limit ends there, as for a hard sigmoid, where what lies beyond
-    makes no difference, as before a sigmoid, and where values are only copied.
-
-    Args:
-        graph: Integer graph.
-        tensor: Tensor of it.
-    """
-    op = graph.producer(tensor)
-    ends = (*FIXED_KINDS, "CONCATENATION")
-    if op is not None and (op.kind in ends or math.isfinite(op.high)):
-        return True
-    return bool(useful_limit(graph, tensor) <= 2.0**15 * tensor.scale)

@@ -7,22 +7,32 @@ import numpy as np
 from keras_fastgrnn.export.flatbuffer_reader import read_model
 from keras_fastgrnn.export.flatbuffer_writer import TableWriter
 from keras_fastgrnn.export.graph import Graph, Op, Tensor, constant
+from keras_fastgrnn.export.packaging import CONVERSIONS, Subgraph, While, streaming
 from keras_fastgrnn.export.reference import clip_limits
 from keras_fastgrnn.export.schema import (
     ACTIVATIONS,
+    OPERATOR_NAMES,
     OPERATORS,
     OPTIONS_TYPES,
+    TABLES,
     TENSOR_TYPES,
+    TYPE_NAMES,
     VERSION,
 )
 
 _OPTIONS = {
     "FULLY_CONNECTED": "FullyConnectedOptions",
-    "SOFTMAX": "SoftmaxOptions",
-    "CONCATENATION": "ConcatenationOptions",
     "ADD": "AddOptions",
     "MUL": "MulOptions",
     "SUB": "SubOptions",
+}
+
+# What TFLite Micro takes for granted in int16: biases of 64 bits, and sums of operands of any
+# scales.
+_INT16_OPTIONS = {
+    "FULLY_CONNECTED": {"quantized_bias_type": TENSOR_TYPES["int64"]},
+    "ADD": {"pot_scale_int16": False},
+    "SUB": {"pot_scale_int16": False},
 }
 
 
@@ -40,28 +50,28 @@ def write(graph: Graph, *, outputs: list[Tensor] | None = None) -> bytes:
     Returns:
         The bytes of the `.tflite` file.
     """
-    if graph.inputs[0].dtype == "float32":
-        graph = with_float_clips(graph)
-    _check_state_order(graph)
-    stored = {state.after: state.before for state in graph.states}
-    tensors = [t for t in graph.tensors() if t not in stored]
-    index = {tensor: number for number, tensor in enumerate(tensors)}
-    index.update({after: index[before] for after, before in stored.items()})
-    kinds = list(dict.fromkeys(op.kind for op in graph.ops))
-    buffers, tables = [{}], []
-    for tensor in tensors:
-        tables.append(_tensor_table(tensor, buffers, is_variable=tensor in stored.values()))
+    (subgraph,) = streaming(with_float_clips(graph), explicit=False)
+    subgraph.outputs = outputs or subgraph.outputs
+    return write_subgraphs([subgraph])
+
+
+def write_subgraphs(subgraphs: list[Subgraph], portable: bool = False) -> bytes:
+    """Writes subgraphs, the main one first, as a TFLite model.
+
+    Args:
+        subgraphs: List of `Subgraph`.
+        portable: Boolean, whether to write what full TFLite needs to be told and TFLite Micro
+            does not. Defaults to `False`.
+
+    Returns:
+        The bytes of the `.tflite` file.
+    """
+    kinds = list(dict.fromkeys(op.kind for subgraph in subgraphs for op in subgraph.ops))
+    buffers = [{}]
     model = {
         "version": VERSION,
         "operator_codes": [{"builtin_code": OPERATORS[kind]} for kind in kinds],
-        "subgraphs": [
-            {
-                "tensors": tables,
-                "inputs": [index[tensor] for tensor in graph.inputs],
-                "outputs": [index[tensor] for tensor in outputs or graph.outputs],
-                "operators": [_operator_table(op, kinds, index) for op in graph.ops],
-            }
-        ],
+        "subgraphs": [_subgraph_table(s, kinds, buffers, portable) for s in subgraphs],
         "buffers": buffers,
     }
     data = TableWriter().finish(model)
@@ -80,7 +90,7 @@ def with_float_clips(graph: Graph) -> Graph:
     """
     ops = []
     for op in graph.ops:
-        if (op.low, op.high) == (0.0, 1.0):
+        if op.output.dtype == "float32" and (op.low, op.high) == (0.0, 1.0):
             ramp = Tensor(f"{op.output.name}/ramp", op.output.shape)
             ops.append(Op(op.kind, op.inputs, ramp, low=0.0))
             ops.append(Op("MINIMUM", [ramp, constant(1.0)], op.output))
@@ -89,13 +99,26 @@ def with_float_clips(graph: Graph) -> Graph:
     return Graph(graph.inputs, graph.outputs, ops, graph.states)
 
 
-def _check_state_order(graph: Graph) -> None:
-    """A state may be overwritten only after everything that reads it has run."""
-    for state in graph.states:
-        written = graph.ops.index(graph.producer(state.after))
-        late = [op for op in graph.consumers(state.before) if graph.ops.index(op) > written]
-        if late:
-            raise AssertionError(f"{state.before.name!r} is overwritten before it is read.")
+def _subgraph_table(subgraph: Subgraph, kinds, buffers, portable) -> dict:
+    _check_stored_last(subgraph)
+    tensors = subgraph.tensors()
+    index = {tensor: number for number, tensor in enumerate(tensors)}
+    index.update({tensor: index[place] for tensor, place in subgraph.stored.items()})
+    return {
+        "tensors": [_tensor_table(t, buffers, t in subgraph.variables) for t in tensors],
+        "inputs": [index[tensor] for tensor in subgraph.inputs],
+        "outputs": [index[tensor] for tensor in subgraph.outputs],
+        "operators": [_operator_table(op, kinds, index, portable) for op in subgraph.ops],
+    }
+
+
+def _check_stored_last(subgraph: Subgraph) -> None:
+    """A variable may be overwritten only after everything that reads it has run."""
+    for tensor, place in subgraph.stored.items():
+        readers = [i for i, op in enumerate(subgraph.ops) if place in op.inputs]
+        writer = next(i for i, op in enumerate(subgraph.ops) if tensor in op.outputs)
+        if readers and readers[-1] > writer:
+            raise AssertionError(f"{place.name!r} is overwritten before it is read.")
 
 
 def _tensor_table(tensor: Tensor, buffers: list, is_variable: bool) -> dict:
@@ -108,7 +131,8 @@ def _tensor_table(tensor: Tensor, buffers: list, is_variable: bool) -> dict:
         buffers.append({"data": data})
     quantization = None
     if tensor.scale is not None:
-        quantization = {"scale": [tensor.scale], "zero_point": [tensor.zero_point]}
+        scales = np.ravel(tensor.scale).astype(np.float32)
+        quantization = {"scale": scales, "zero_point": [tensor.zero_point] * len(scales)}
     return {
         "shape": tensor.shape,
         "type": None if is_float else TENSOR_TYPES[tensor.dtype],
@@ -118,25 +142,38 @@ def _tensor_table(tensor: Tensor, buffers: list, is_variable: bool) -> dict:
     }
 
 
-def _operator_table(op: Op, kinds: list[str], index: dict) -> dict:
+def _operator_table(op: Op | While, kinds: list[str], index: dict, portable: bool) -> dict:
+    name, options = _options(op, portable)
     table = {
         "opcode_index": kinds.index(op.kind),
         "inputs": [index[tensor] for tensor in op.inputs],
-        "outputs": [index[op.output]],
+        "outputs": [index[tensor] for tensor in op.outputs],
     }
-    options = _options(op)
-    if any(options.values()):  # a table of defaults may be left out
-        table["builtin_options_type"] = OPTIONS_TYPES[_OPTIONS[op.kind]]
+    defaults = {key: TABLES[name][key].default for key in options}
+    if options != defaults:  # a table of defaults may be left out
+        table["builtin_options_type"] = OPTIONS_TYPES[name]
         table["builtin_options"] = options
     return table
 
 
-def _options(op: Op) -> dict:
-    if op.kind == "CONCATENATION":
-        return {"axis": len(op.output.shape) - 1}
-    if op.kind == "SOFTMAX":
-        return {"beta": 1.0}
-    return {"fused_activation_function": ACTIVATIONS[_activation(op)]}
+def _options(op: Op | While, portable: bool) -> tuple[str, dict]:
+    """The table of an operator's options: its name and fields."""
+    match op.kind:
+        case "WHILE":
+            indices = {"cond_subgraph_index": op.condition, "body_subgraph_index": op.body}
+            return "WhileOptions", indices
+        case "CONCATENATION":
+            sizes = zip(op.inputs[0].shape, op.output.shape, strict=True)
+            axis = next(i for i, (part, whole) in enumerate(sizes) if part != whole)
+            return "ConcatenationOptions", {"axis": axis}
+        case "SOFTMAX":
+            return "SoftmaxOptions", {"beta": 1.0}
+        case "FULLY_CONNECTED" | "ADD" | "SUB" | "MUL":
+            options = {"fused_activation_function": ACTIVATIONS[_activation(op)]}
+            if portable and op.output.dtype == "int16":
+                options.update(_INT16_OPTIONS.get(op.kind, {}))
+            return _OPTIONS[op.kind], options
+    return "AddOptions", {}
 
 
 def _activation(op: Op) -> str:
@@ -147,7 +184,7 @@ def _activation(op: Op) -> str:
         "RELU_N1_TO_1": (-1.0, 1.0),
     }
     for name, (low, high) in limits.items():
-        if op.output.dtype == "float32":
+        if op.output.dtype in ("float32", "int32"):
             same = (op.low, op.high) == (low, high)
         else:
             same = clip_limits(op) == clip_limits(Op(op.kind, [], op.output, low, high))
@@ -160,9 +197,19 @@ def _check_written(data: bytes, model: dict) -> None:
     """Reads the file back and compares it with what was meant, field by field."""
     written = read_model(data)
     _compare(written, model, "model")
-    types = {table["type"] for table in written["subgraphs"][0]["tensors"]}
-    if len(types) > 1 and TENSOR_TYPES["float32"] in types:
-        raise AssertionError("An integer model has a float tensor left.")
+    for subgraph in written["subgraphs"]:
+        for operator in subgraph["operators"]:
+            _check_types(operator, subgraph["tensors"], model["operator_codes"])
+
+
+def _check_types(operator: dict, tensors: list[dict], codes: list[dict]) -> None:
+    """Only a conversion and a loop may touch floats and small integers at once."""
+    indices = [*operator["inputs"], *operator["outputs"]]
+    types = {TYPE_NAMES[tensors[index]["type"]] for index in indices}
+    kind = OPERATOR_NAMES[codes[operator["opcode_index"]]["builtin_code"]]
+    mixed = "float32" in types and types & {"int8", "int16"}
+    if mixed and kind not in (*CONVERSIONS, "WHILE"):
+        raise AssertionError(f"An integer model has a float tensor left, at {kind}.")
 
 
 def _compare(read, meant, path) -> None:

@@ -3,13 +3,13 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from keras_fastgrnn.export.errors import MissingRuntimeError
 from keras_fastgrnn.export.flatbuffer_reader import read_model
-from keras_fastgrnn.export.schema import tensor_bytes
+from keras_fastgrnn.export.schema import constant_of, tensor_bytes
 
 
 def is_available() -> bool:
@@ -54,31 +54,38 @@ class Interpreter:
         """Starts a new sequence: clears the state."""
         self._interpreter.reset()
 
-    def step(self, x: np.ndarray) -> list[np.ndarray]:
-        """Runs one time step.
+    def invoke(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """Runs the model once: a time step, or a whole sequence.
 
         Args:
-            x: Array of the model's input shape and type.
+            inputs: Arrays of the shapes and types of the model's inputs.
 
         Returns:
             List of the model's outputs.
         """
-        interpreter = self._interpreter
-        interpreter.set_input(x, 0)
-        interpreter.invoke()
-        return [interpreter.get_output(index) for index in range(self.output_count)]
+        for index, value in enumerate(inputs):
+            self._interpreter.set_input(value, index)
+        self._interpreter.invoke()
+        return [self._interpreter.get_output(index) for index in range(self.output_count)]
 
-    def run(self, sequence: np.ndarray) -> np.ndarray:
-        """Runs one sequence from a zero state.
+    def run(self, sequence: np.ndarray, states: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """Runs one sequence step by step, from the start.
 
         Args:
             sequence: Array of shape `(steps, input_dim)` of the model's input type.
+            states: Arrays that stand for 0, for the inputs after the first, each of which is
+                given the output of the same place from step to step. Defaults to none, for a
+                model that keeps its state inside.
 
         Returns:
             Array of shape `(steps, outputs)`.
         """
         self.reset()
-        return np.concatenate([self.step(x)[0] for x in sequence[:, np.newaxis]])
+        results = []
+        for x in sequence[:, np.newaxis]:
+            result, *states = self.invoke(x, *states)
+            results.append(result)
+        return np.concatenate(results)
 
 
 def find_arena_size(model: bytes) -> int:
@@ -138,12 +145,10 @@ def _large_arena(model, load) -> int:
 
 
 def _generous_arena_size(model) -> int:
-    """160 bytes a tensor and operator, and the values, about twice."""
-    tensors = [
-        tensor for subgraph in read_model(model)["subgraphs"] for tensor in subgraph["tensors"]
-    ]
-    values = [tensor for tensor in tensors if not tensor["buffer"]]
-    data = sum(tensor_bytes(tensor) for tensor in values)
+    """160 bytes a tensor and operator, and the computed values, about twice."""
+    model = read_model(model)
+    tensors = [tensor for graph in model["subgraphs"] for tensor in graph["tensors"]]
+    data = sum(tensor_bytes(t) for t in tensors if constant_of(model, t) is None)
     return 4096 + 256 * len(tensors) + 2 * data // 16 * 16
 
 

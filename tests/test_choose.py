@@ -8,8 +8,8 @@ from small_models import sequences, sequential, with_int8_weights
 from keras_fastgrnn import FastGRNN, FastRNN, keras
 from keras_fastgrnn.export import reference
 from keras_fastgrnn.export.calibrate import calibrate
-from keras_fastgrnn.export.choose import Chooser
-from keras_fastgrnn.export.quantize import quantize
+from keras_fastgrnn.export.choose import Int16Chooser
+from keras_fastgrnn.export.quantize import quantize_int16
 from keras_fastgrnn.export.rewrite import simplify
 from keras_fastgrnn.export.scales import assign_exponents
 from keras_fastgrnn.export.trace import trace
@@ -25,7 +25,7 @@ def float_graph(model):
 
 def chosen(model, x):
     graph = float_graph(model)
-    return Chooser(graph, calibrate(graph, x), x).choose()
+    return Int16Chooser(graph, calibrate(graph, x), x).choose().integers
 
 
 def error(integers, floats, x):
@@ -82,7 +82,7 @@ def test_choice_is_at_most_a_tenth_worse_than_computing_everything(deviations, s
     model = sequential(*layers, seed=seed, spread=0.25)
     x = (sequences(32) * deviations).astype("float32")
     floats = float_graph(model)
-    plain = quantize(floats, assign_exponents(floats, calibrate(floats, x), {}))
+    plain = quantize_int16(floats, assign_exponents(floats, calibrate(floats, x), {}))
     # Two choices are made here, of 1.1 each at the most.
     assert error(chosen(model, x), floats, x) <= 1.1**2 * error(plain, floats, x)
 
@@ -122,7 +122,7 @@ def test_calibration_data_of_one_sequence_is_enough_and_of_many_is_thinned_out()
     x = sequences(600)
     graph = float_graph(model)
     ranges = calibrate(graph, x)
-    assert kinds(Chooser(graph, ranges, x[:1]).choose()) == kinds(
-        Chooser(graph, ranges, x).choose()
+    assert kinds(Int16Chooser(graph, ranges, x[:1]).choose().integers) == kinds(
+        Int16Chooser(graph, ranges, x).choose().integers
     )
-    assert len(Chooser(graph, ranges, x).x) == 256
+    assert len(Int16Chooser(graph, ranges, x).x) == 256

@@ -7,7 +7,7 @@ import pytest
 from graphs import chain, fastrnn_step, kinds
 
 from keras_fastgrnn.export import reference
-from keras_fastgrnn.export.quantize import quantize
+from keras_fastgrnn.export.quantize import quantize_int16
 
 FULL = "FULLY_CONNECTED"
 
@@ -16,7 +16,7 @@ def quantized(steps, exponents, width=2):
     """Quantizes a chain; `exponents` are those of the input and of each result."""
     graph = chain(width, *steps)
     tensors = [graph.inputs[0], *(op.output for op in graph.ops)]
-    return quantize(graph, dict(zip(tensors, exponents, strict=True)))
+    return quantize_int16(graph, dict(zip(tensors, exponents, strict=True)))
 
 
 def test_types_and_scales():
@@ -106,7 +106,7 @@ def test_states_and_limits_are_kept_and_the_float_graph_is_left_alone():
     exponents = dict.fromkeys((t for t in floats.tensors() if not t.is_constant), -12)
     exponents[floats.ops[4].output] = -15
     before = [(op.kind, list(op.inputs), op.output) for op in floats.ops]
-    graph = quantize(floats, exponents)
+    graph = quantize_int16(floats, exponents)
     assert kinds(graph) == kinds(floats)
     (state,) = graph.states
     assert state.before is graph.ops[1].inputs[0] is graph.ops[5].inputs[0]
@@ -120,7 +120,7 @@ def test_integer_graph_is_near_the_float_graph():
     floats = fastrnn_step(seed=3)
     exponents = dict.fromkeys((t for t in floats.tensors() if not t.is_constant), -12)
     exponents[floats.ops[4].output] = -15
-    graph = quantize(floats, exponents)
+    graph = quantize_int16(floats, exponents)
     x = np.random.default_rng(0).normal(size=(4, 30, 3))
     expected = reference.run(floats, x)
     integers = reference.run(graph, reference.quantize_values(x, graph.inputs[0]))

@@ -12,9 +12,9 @@ from random_models import build, descriptions, randomize
 from keras_fastgrnn import FastGRNN, FastRNN, keras
 from keras_fastgrnn.export import fixed_point, reference, tflite
 from keras_fastgrnn.export.calibrate import calibrate
-from keras_fastgrnn.export.choose import Chooser
+from keras_fastgrnn.export.choose import Int16Chooser
 from keras_fastgrnn.export.graph import Graph, Op, Tensor
-from keras_fastgrnn.export.quantize import quantize
+from keras_fastgrnn.export.quantize import quantize_int16
 from keras_fastgrnn.export.rewrite import simplify
 from keras_fastgrnn.export.scales import assign_exponents
 from keras_fastgrnn.export.trace import trace
@@ -26,7 +26,7 @@ STEPS = 50
 def integer_graph(model, x):
     graph = trace(model)
     simplify(graph)
-    return Chooser(graph, calibrate(graph, x), x).choose()
+    return Int16Chooser(graph, calibrate(graph, x), x).choose().integers
 
 
 def computed(graph):
@@ -142,7 +142,7 @@ def test_another_rounding_is_found(wheels, monkeypatch, streaming_data, name):
     monkeypatch.setattr(fixed_point, name, TRUNCATING[name])
     graph = trace(model)
     simplify(graph)
-    graph = quantize(graph, assign_exponents(graph, calibrate(graph, x), {}))
+    graph = quantize_int16(graph, assign_exponents(graph, calibrate(graph, x), {}))
     integers = reference.quantize_values(streaming_data, graph.inputs[0])
     assert differing_integers(wheels["installed"], graph, integers)
 

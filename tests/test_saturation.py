@@ -106,7 +106,7 @@ def test_numbers_in_the_warning_are_those_that_tflite_micro_computes(layers):
         opened.reset()
         for row in sequence:
             found["input"] += np.isin(row, ENDS).sum()
-            for name, result in zip(tensors, opened.step(row[np.newaxis]), strict=True):
+            for name, result in zip(tensors, opened.invoke(row[np.newaxis]), strict=True):
                 found[name] += np.isin(result, ENDS).sum()
     told = {name: saturated for name, (saturated, _) in counts_of(warning).items()}
     assert "input" in told

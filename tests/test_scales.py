@@ -8,14 +8,13 @@ from graphs import chain, constant, value
 
 from keras_fastgrnn.export.calibrate import Range
 from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
+from keras_fastgrnn.export.limits import ends_by_design, useful_limit
 from keras_fastgrnn.export.scales import (
     assign_exponents,
     exponent_for,
     may_have_any_scale,
-    saturates_by_design,
     scale_of,
     shared_exponent,
-    useful_limit,
 )
 
 FULL = "FULLY_CONNECTED"
@@ -138,10 +137,10 @@ def test_sum_before_a_sigmoid_is_held_up_to_where_it_makes_no_difference():
     found = exponents_of(graph, sum=1000.0, cpre=1000.0)
     assert [found[name] for name in ("sum", "wx", "ug", "cpre")] == [-11] * 4
     by_name = {tensor.name: tensor for tensor in graph.tensors()}
-    assert useful_limit(graph, by_name["cpre"]) == 8.0
-    assert useful_limit(graph, by_name["sum"]) == 11.0
+    assert useful_limit(graph, by_name["cpre"], "int16") == 8.0
+    assert useful_limit(graph, by_name["sum"], "int16") == 11.0
     for name in ("wx", "x", "diff", "gate", "after", "out"):
-        assert useful_limit(graph, by_name[name]) == math.inf
+        assert useful_limit(graph, by_name[name], "int16") == math.inf
 
 
 def test_part_of_a_sum_that_is_larger_than_the_sum_decides():
@@ -155,7 +154,7 @@ def test_hard_sigmoid_ends_at_1_and_is_read_only_as_far_as_it_rises():
     assert exponents_of(graph, gate=1.0)["gate"] == -15
     graph.ops = [op for op in graph.ops if op.output.name != "cpre"]
     graph.ops[4].inputs[0] = by_name["x"]
-    assert useful_limit(graph, by_name["sum"]) == 2.0
+    assert useful_limit(graph, by_name["sum"], "int16") == 2.0
 
 
 def test_relu_has_no_limit_of_its_own():
@@ -241,7 +240,7 @@ def integer_graph(exponent, *ops):
     """`h = W x` counted in a power of two, then operators: `(kind, constants, options)`."""
     graph = chain(2, (FULL, [W], {}), *ops)
     for tensor in graph.tensors():
-        tensor.scale = None if tensor.is_constant else 2.0**-15
+        tensor.dtype, tensor.scale = "int16", None if tensor.is_constant else 2.0**-15
     graph.ops[0].output.scale = 2.0**exponent
     return graph
 
@@ -262,7 +261,7 @@ SATURATION = {
 def test_end_of_the_range_is_harmless_only_where_no_reader_can_tell(case):
     exponent, ops, harmless = SATURATION[case]
     graph = integer_graph(exponent, *ops)
-    assert saturates_by_design(graph, graph.ops[0].output) is harmless
+    assert ends_by_design(graph, graph.ops[0].output) == (harmless, harmless)
 
 
 @pytest.mark.parametrize(
@@ -280,13 +279,13 @@ def test_end_of_the_range_is_harmless_only_where_no_reader_can_tell(case):
 def test_end_of_a_function_that_ends_there_is_harmless(kind, options, harmless):
     constants = [[1.0]] if kind == "MUL" else []
     graph = integer_graph(-12, (kind, constants, options))
-    assert saturates_by_design(graph, graph.outputs[0]) is harmless
+    assert ends_by_design(graph, graph.outputs[0]) == (harmless, harmless)
 
 
 def test_saturated_input_and_state_are_never_harmless():
     graph = fastgrnn_step()
     for tensor in graph.tensors():
-        tensor.scale = 2.0**-12
+        tensor.dtype, tensor.scale = "int16", 2.0**-12
     for tensor in (graph.inputs[0], graph.states[0].after, graph.outputs[0]):
         assert isinstance(tensor, Tensor)
-        assert saturates_by_design(graph, tensor) is False
+        assert ends_by_design(graph, tensor) == (False, False)

@@ -253,6 +253,6 @@ def test_further_outputs_show_the_inside():
     x = sequences(1)[0]
     shown = Graph(graph.inputs, [candidate], graph.ops, graph.states)
     for row, output, inside in zip(x, evaluate(graph, x), evaluate(shown, x), strict=True):
-        results = interpreter.step(row[np.newaxis])
+        results = interpreter.invoke(row[np.newaxis])
         np.testing.assert_allclose(results[0][0], output, atol=1e-6)
         np.testing.assert_allclose(results[1][0], inside, atol=1e-6)

@@ -31,7 +31,7 @@ def integers(model):
 
 
 def stream(interpreter, rows):
-    return np.array([interpreter.step(row[np.newaxis])[0][0] for row in rows])
+    return np.array([interpreter.invoke(row[np.newaxis])[0][0] for row in rows])
 
 
 @needs_tflm

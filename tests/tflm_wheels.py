@@ -41,7 +41,7 @@ class InstalledWheel:
     def run(self, model: bytes, inputs: np.ndarray, outputs: int) -> list[np.ndarray]:
         """Streams `inputs`, one step a row, and returns each output's rows."""
         interpreter = tflm.Interpreter(model, output_count=outputs)
-        steps = [interpreter.step(x) for x in inputs[:, np.newaxis]]
+        steps = [interpreter.invoke(x) for x in inputs[:, np.newaxis]]
         return [np.array([step[i][0] for step in steps]) for i in range(outputs)]
 
 

@@ -1,0 +1,130 @@
+"""Which scale and zero point each tensor of an int8 graph has."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_fastgrnn.export.calibrate import Range
+from keras_fastgrnn.export.fixed_point import quantize_multiplier
+from keras_fastgrnn.export.graph import Graph, Op, Tensor
+from keras_fastgrnn.export.groups import groups_of
+from keras_fastgrnn.export.limits import useful_limit
+
+
+@dataclass(frozen=True)
+class Int8Scale:
+    """How int8 stands for real values: `scale * (integer - zero_point)`."""
+
+    scale: float
+    zero_point: int
+
+
+# TFLite Micro's int8 LOGISTIC, TANH and SOFTMAX answer at these.
+_DICTATED = {
+    "LOGISTIC": Int8Scale(1 / 256, -128),
+    "TANH": Int8Scale(1 / 128, 0),
+    "SOFTMAX": Int8Scale(1 / 256, -128),
+}
+
+# Both limits of a result that is clipped are integers.
+_CLIPPED = {
+    (0.0, 1.0): Int8Scale(float(np.float32(1 / 255)), -128),
+    (-1.0, 1.0): Int8Scale(float(np.float32(1 / 127)), 0),
+}
+
+# A calibrated range is spread over the integers between the two ends, so that a value at an end
+# tells that the range was left.
+_LOWEST, _HIGHEST = -127, 126
+
+# One in 128 scales will do.
+_ATTEMPTS = 4096
+
+
+def assign_int8_scales(graph: Graph, ranges: dict[Tensor, Range]) -> dict[Tensor, Int8Scale]:
+    """Chooses scale and zero point of every computed tensor.
+
+    Args:
+        graph: Float graph.
+        ranges: Dictionary from tensor to `Range`.
+
+    Returns:
+        Dictionary from tensor to `Int8Scale`.
+
+    Raises:
+        ValueError: If operators dictate different scales for one tensor.
+    """
+    ties = [[state.before, state.after] for state in graph.states]
+    ties += [[*op.inputs, op.output] for op in graph.ops if op.kind == "CONCATENATION"]
+    groups = groups_of(graph, ties)
+    members: dict[Tensor, list[Tensor]] = {}
+    for tensor, group in groups.items():
+        members.setdefault(group, []).append(tensor)
+    dictated = {op.output: scale for op in graph.ops if (scale := dictated_int8_scale(op))}
+    chosen = {}
+    for group, tensors in members.items():
+        wanted = {dictated[tensor] for tensor in tensors if tensor in dictated}
+        if len(wanted) > 1:
+            raise ValueError(f"{tensors[0].name!r} is to have two scales at once.")
+        chosen[group] = wanted.pop() if wanted else _calibrated_scale(graph, tensors, ranges)
+    free = {group for group in chosen if not any(t in dictated for t in members[group])}
+    for op in graph.ops:
+        if op.kind == "SUB":
+            _settle_subtraction([groups[t] for t in (*op.inputs, op.output)], chosen, free)
+    return {tensor: chosen[group] for tensor, group in groups.items()}
+
+
+def dictated_int8_scale(op: Op) -> Int8Scale | None:
+    """Returns the scale of an operator's result where the operator dictates it, else `None`.
+
+    Args:
+        op: Operator of a float or integer graph.
+    """
+    return _DICTATED.get(op.kind) or _CLIPPED.get((op.low, op.high))
+
+
+def int8_scale_for(low: float, high: float) -> Int8Scale:
+    """Returns the scale and zero point at which int8 holds a range, and 0 exactly.
+
+    Args:
+        low: Float, the smallest value.
+        high: Float, the largest value.
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    width = (high - low) or 1.0
+    scale = float(np.float32(width / (_HIGHEST - _LOWEST)))
+    return Int8Scale(scale, int(np.clip(round(_LOWEST - low / scale), -128, 127)))
+
+
+def _calibrated_scale(graph, tensors, ranges) -> Int8Scale:
+    lows, highs = [0.0], [0.0]
+    for tensor in tensors:
+        if tensor in ranges:
+            limit = useful_limit(graph, tensor, "int8")
+            lows.append(max(ranges[tensor].low, -limit))
+            highs.append(min(ranges[tensor].high, limit))
+    return int8_scale_for(min(lows), max(highs))
+
+
+def _settle_subtraction(groups, chosen, free) -> None:
+    """Enlarges scales by some parts in a million until SUB's factors round to the same integers.
+
+    TFLite Micro's SUB divides scales in double precision; before October 2026 it did in single.
+    """
+
+    def agrees(part):
+        scales = [chosen[group].scale for group in groups]
+        return _factors(scales, np.float32)[part] == _factors(scales, np.float64)[part]
+
+    for group, part in zip(groups, (slice(0, 2), slice(0, 2), slice(2, 3)), strict=True):
+        for _ in range(_ATTEMPTS if group in free else 0):
+            if agrees(part):
+                break
+            larger = float(np.nextafter(np.float32(chosen[group].scale), np.float32(1e30)))
+            chosen[group] = Int8Scale(larger, chosen[group].zero_point)
+
+
+def _factors(scales, number) -> list[tuple[int, int]]:
+    first, second, output = (number(scale) for scale in scales)
+    largest = number(2.0) * max(first, second)
+    factors = (first / largest, second / largest, largest / (number(2**20) * output))
+    return [quantize_multiplier(float(factor)) for factor in factors]

@@ -1,0 +1,93 @@
+"""Where the integers of a tensor may end without a loss."""
+
+import math
+
+import numpy as np
+
+from keras_fastgrnn.export.graph import Graph, Op, Tensor
+
+# TFLite Micro's int16 LOGISTIC and TANH read values up to 8 at their finest: there sigmoid is
+# within 3.4e-4 of its limit, tanh within 2.3e-7.
+_INT16_LIMIT = 8.0
+
+# Where sigmoid is half a unit of 2^-8 from its limit, and tanh half a unit of 2^-7.
+_INT8_SIGMOID_LIMIT = math.log(2.0**9 - 1.0)
+_INT8_TANH_LIMIT = math.atanh(1.0 - 2.0**-8)
+
+_LIMITS = {
+    "int16": {"LOGISTIC": _INT16_LIMIT, "TANH": _INT16_LIMIT},
+    "int8": {"LOGISTIC": _INT8_SIGMOID_LIMIT, "TANH": _INT8_TANH_LIMIT},
+}
+
+# The range of their results is dictated.
+FIXED_KINDS = ("LOGISTIC", "TANH", "SOFTMAX")
+
+
+def has_fixed_range(op: Op) -> bool:
+    """Returns whether an operator's results cannot pass a limit, whatever its inputs.
+
+    Args:
+        op: Operator of a float or integer graph.
+    """
+    return op.kind in FIXED_KINDS or math.isfinite(op.high)
+
+
+def useful_limit(graph: Graph, tensor: Tensor, dtype: str) -> float:
+    """Returns the magnitude beyond which all readers of a tensor answer the same.
+
+    Args:
+        graph: Float or integer graph.
+        tensor: Tensor of it.
+        dtype: String, "int16" or "int8", the type the tensor has or is to have.
+
+    Returns:
+        Float, infinite where larger values still make a difference.
+    """
+    if graph.is_kept(tensor):
+        return math.inf
+    readers = graph.consumers(tensor)
+    return max((_reader_limit(graph, op, dtype) for op in readers), default=math.inf)
+
+
+def _reader_limit(graph, op: Op, dtype) -> float:
+    if op.kind in _LIMITS[dtype]:
+        return _LIMITS[dtype][op.kind]
+    if op.kind not in ("ADD", "MUL") or not op.inputs[1].is_constant:
+        return math.inf
+    constant = np.abs(op.inputs[1].data * (op.inputs[1].scale or 1.0))
+    limit = max(abs(op.low), abs(op.high))
+    if not op.is_clipped:
+        limit = useful_limit(graph, op.output, dtype)
+    if op.kind == "ADD":
+        return limit + constant.max()
+    return limit / constant.min() if constant.min() > 0.0 else math.inf
+
+
+def real_ends(tensor: Tensor) -> tuple[float, float]:
+    """Returns the smallest and the largest real value that an integer tensor holds.
+
+    Args:
+        tensor: Tensor of type "int8" or "int16".
+    """
+    integers = np.iinfo(tensor.dtype)
+    low, high = (int(end) - tensor.zero_point for end in (integers.min, integers.max))
+    return low * tensor.scale, high * tensor.scale
+
+
+def ends_by_design(graph: Graph, tensor: Tensor) -> tuple[bool, bool]:
+    """Returns whether the two ends of a tensor's integers stand for values it may well take.
+
+    True where the operator's own limit ends there, as for a hard sigmoid, where what lies beyond
+    makes no difference, as before a sigmoid, and where values are only copied or converted.
+
+    Args:
+        graph: Integer graph.
+        tensor: Tensor of it.
+    """
+    op = graph.producer(tensor)
+    if op is not None and (op.kind == "CONCATENATION" or has_fixed_range(op)):
+        return True, True
+    limit = useful_limit(graph, tensor, tensor.dtype)
+    low, high = real_ends(tensor)
+    # In int16 the positive end is one unit of 2^-15 short of the power of two.
+    return bool(low <= -limit), bool(limit <= high + tensor.scale)
