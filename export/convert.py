@@ -16,9 +16,9 @@ from keras_fastgrnn.export.files import write_all
 from keras_fastgrnn.export.graph import Graph
 from keras_fastgrnn.export.io_types import TYPES, with_io_types
 from keras_fastgrnn.export.layers import chain_of
-from keras_fastgrnn.export.packaging import Subgraph, sequence, streaming
 from keras_fastgrnn.export.report import Report, compare, describe, observe
 from keras_fastgrnn.export.rewrite import fold_all, simplify
+from keras_fastgrnn.export.subgraphs import Subgraph, sequence, streaming
 from keras_fastgrnn.export.tflite import with_float_clips, write_subgraphs
 from keras_fastgrnn.export.trace import trace
 from keras_fastgrnn.keras_api import invalid_argument, keras
@@ -66,8 +66,9 @@ def convert(
 
     Args:
         model: Trained Keras model, Sequential or Functional: a chain of Input, Normalization,
-            Rescaling, Dropout, RNN with `FastRNNCell` or `FastGRNNCell`, `FastRNN`, `FastGRNN`
-            and Dense layers, of the Keras that `keras_fastgrnn` runs on.
+            Rescaling, Dropout, RNN with `FastRNNCell`, `FastGRNNCell`, `SimpleRNNCell`, `GRUCell`
+            or `LSTMCell`, `FastRNN`, `FastGRNN`, `SimpleRNN`, `GRU`, `LSTM` and Dense layers, of
+            the Keras that `keras_fastgrnn` runs on.
         calibration_data: Array of shape `(batch, steps, input_dim)`, as the Keras model takes
             it. Needed for "int16x8"; for `None` it fills the report. Defaults to `None`.
         quantization: "int16x8", or `None` for float32. Defaults to "int16x8".

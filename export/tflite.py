@@ -7,7 +7,6 @@ import numpy as np
 from keras_fastgrnn.export.flatbuffer_reader import read_model
 from keras_fastgrnn.export.flatbuffer_writer import TableWriter
 from keras_fastgrnn.export.graph import Graph, Op, Tensor, constant
-from keras_fastgrnn.export.packaging import CONVERSIONS, Subgraph, While, streaming
 from keras_fastgrnn.export.reference import clip_limits
 from keras_fastgrnn.export.schema import (
     ACTIVATIONS,
@@ -19,6 +18,7 @@ from keras_fastgrnn.export.schema import (
     TYPE_NAMES,
     VERSION,
 )
+from keras_fastgrnn.export.subgraphs import CONVERSIONS, Subgraph, While, streaming
 
 _OPTIONS = {
     "FULLY_CONNECTED": "FullyConnectedOptions",
