@@ -104,6 +104,16 @@ def test_tensors_have_the_names_of_their_layer_and_of_the_step():
     assert names == {"input", "head", *(f"gru/{name}" for name in step)}
 
 
+def test_lstm_keeps_its_output_and_its_cell_state():
+    graph = trace(sequential(LAYERS.LSTM(4, name="rnn")))
+    names = ["rnn/state", "rnn/cell_state"]
+    assert [state.before.name for state in graph.states] == names
+    assert [state.after.name for state in graph.states] == names
+    assert {state.before.shape for state in graph.states} == {(1, 4)}
+    assert graph.outputs == [graph.states[0].after]
+    assert [graph.producer(state.after).kind for state in graph.states] == ["MUL", "ADD"]
+
+
 def test_tracing_leaves_the_model_as_it_was():
     model = sequential(adapted(), FastGRNN(4, dropout=0.5), LAYERS.Dense(2))
     x = sequences(2)
@@ -115,9 +125,10 @@ def test_tracing_leaves_the_model_as_it_was():
     np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
 
 
+@pytest.mark.parametrize("layer", [FastGRNN, LAYERS.SimpleRNN, LAYERS.GRU, LAYERS.LSTM])
 @pytest.mark.parametrize("dtype", ["float64", "mixed_float16"])
-def test_weights_of_another_policy_are_traced(dtype):
-    model = sequential(FastGRNN(4, dtype=dtype), LAYERS.Dense(2, dtype=dtype))
+def test_weights_of_another_policy_are_traced(dtype, layer):
+    model = sequential(layer(4, dtype=dtype), LAYERS.Dense(2, dtype=dtype))
     x = sequences(1)
     # float16 has 11 bits, and Keras sums in it; the traced graph does not.
     tolerance = 2e-2 if dtype == "mixed_float16" else 1e-6
