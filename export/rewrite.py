@@ -158,26 +158,29 @@ def _fuse_clips(graph) -> None:
 
 
 def fold_input_affine(graph: Graph, op: Op) -> bool:
-    """Moves an ADD or MUL by constants into the matrix product that alone reads it.
+    """Moves an ADD or MUL by constants into the matrix products that alone read it.
 
     Args:
         graph: Float graph, changed in place.
-        op: The FULLY_CONNECTED operator.
+        op: One of the FULLY_CONNECTED operators.
 
     Returns:
         Whether there was one to move.
     """
     before = graph.producer(op.inputs[0])
-    if before is None or before.is_clipped or not _is_private(graph, before.output):
+    if before is None or before.is_clipped or graph.is_kept(before.output):
         return False
-    weights = op.inputs[1].data
+    readers = graph.consumers(before.output)
     shift, factor = constant_operand(before, "ADD"), constant_operand(before, "MUL")
-    if shift is not None:
-        _add_bias(op, np.broadcast_to(shift.data, before.output.shape) @ weights.T)
-    elif factor is not None:
-        op.inputs[1] = constant(weights * factor.data)
-    else:
+    has_constant = shift is not None or factor is not None
+    if not has_constant or any(reader.kind != "FULLY_CONNECTED" for reader in readers):
         return False
+    for reader in readers:
+        weights = reader.inputs[1].data
+        if shift is not None:
+            _add_bias(reader, np.broadcast_to(shift.data, before.output.shape) @ weights.T)
+        else:
+            reader.inputs[1] = constant(weights * factor.data)
     _remove(graph, before)
     return True
 
@@ -202,7 +205,9 @@ def _folding_cancels(graph, op) -> bool:
     if not shift:
         return False
     shifts = np.broadcast_to(np.abs(shift.data), before.output.shape)
-    return (shifts @ np.abs(op.inputs[1].data).T).max() > _LARGEST_FOLDED_SUM
+    readers = [r for r in graph.consumers(before.output) if r.kind == "FULLY_CONNECTED"]
+    largest = max((shifts @ np.abs(reader.inputs[1].data).T).max() for reader in readers)
+    return largest > _LARGEST_FOLDED_SUM
 
 
 def fusible_products(graph: Graph) -> list[Op]:

@@ -76,6 +76,10 @@ for _name, _layer in KERAS_LAYERS.items():
     CHAINS[f"{_name} without bias"] = lambda k=_layer: [k(5, use_bias=False)]
     CHAINS[f"{_name} unrolled"] = lambda k=_layer: [k(5, unroll=True)]
     CHAINS[f"{_name} with dropout"] = lambda k=_layer: [k(5, dropout=0.5, recurrent_dropout=0.5)]
+    CHAINS[f"{_name} after Normalization"] = lambda k=_layer: [
+        LAYERS.Normalization(mean=[0.1, -2.0, 3.0], variance=[4.0, 0.25, 1.0]),
+        k(5),
+    ]
     CHAINS[f"{_name} stacked"] = lambda k=_layer: [k(4, return_sequences=True), k(3)]
     for _activation in ["linear", "relu", "sigmoid", "softmax", activations.quant_tanh]:
         _title = getattr(_activation, "__name__", _activation)

@@ -226,6 +226,40 @@ def test_what_is_not_affine_is_not_folded(steps):
     assert_same(before, graph)
 
 
+@pytest.mark.parametrize("kind", ["ADD", "MUL"])
+def test_constant_before_several_matrices_is_folded_into_each(kind):
+    graph = chain(3, (kind, [ROW3], {}), (FULL, [W], {}), ("TANH", [], {}))
+    first, second, output = value(4), value(4), value(4, "output")
+    scaled = graph.ops[0].output
+    graph.ops += [
+        Op(FULL, [scaled, constant(W - 1.0), constant(B)], first),
+        Op("MUL", [graph.ops[-1].output, first], second),
+        Op("ADD", [second, first], output),
+    ]
+    graph.outputs = [output]
+    before = evaluate(graph, X)
+    assert fold_input_affine(graph, graph.ops[1])
+    assert kinds(graph) == [FULL, "TANH", FULL, "MUL", "ADD"]
+    assert_same(before, graph)
+
+
+@pytest.mark.parametrize("large", [0, 1])
+def test_mean_is_not_folded_where_float32_would_cancel_in_one_of_the_matrices(large):
+    graph = chain(3, ("ADD", [[-100.0]], {}), (FULL, [0.001 * W], {}), ("TANH", [], {}))
+    first, output = value(4), value(4, "output")
+    graph.ops += [
+        Op(FULL, [graph.ops[0].output, constant(0.001 * W)], first),
+        Op("MUL", [graph.ops[-1].output, first], output),
+    ]
+    graph.outputs = [output]
+    folded = graph.copy()
+    fold_all(folded)
+    assert kinds(folded) == [FULL, "TANH", FULL, "MUL"]
+    graph.ops[1 + 2 * large].inputs[1] = constant(W)
+    fold_all(graph)
+    assert kinds(graph) == ["ADD", FULL, "TANH", FULL, "MUL"]
+
+
 def test_constant_that_something_else_reads_too_is_not_folded():
     graph = chain(3, ("MUL", [ROW3], {}), (FULL, [W[:3]], {}), ("TANH", [], {}))
     graph.ops.append(Op("ADD", [graph.ops[0].output, graph.ops[-1].output], value(3, "output")))
