@@ -1,5 +1,7 @@
 """The model's inputs and outputs in C: sizes, scales, and the way to integers and back."""
 
+import math
+
 import numpy as np
 
 from keras_fastgrnn.export.c_text import C_TYPES, comment_text, literal
@@ -30,16 +32,24 @@ def declarations(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> str:
     return "\n\n".join(parts)
 
 
+def steps_of(tensor: Tensor) -> int:
+    """Returns how many time steps a tensor holds; it may have a batch of 1.
+
+    Args:
+        tensor: Input or output of a file.
+    """
+    return math.prod(tensor.shape[:-1])
+
+
 def _constants(name, role, title, tensor: Tensor) -> str:
-    prefix = f"{name.upper()}_{role}"
-    size = tensor.shape[-1]
-    if len(tensor.shape) == 3:
-        what = f"{tensor.shape[1]} steps of {size} values each"
-        steps = [f"#define {prefix}_STEPS {tensor.shape[1]}"]
+    prefix, size, steps = f"{name.upper()}_{role}", tensor.shape[-1], steps_of(tensor)
+    if steps > 1:
+        what = f"{steps} steps of {size} values each"
+        lines = [f"#define {prefix}_STEPS {steps}"]
     else:
-        what, steps = f"{size} values", []
-    lines = [f"/* {title}: {what}, of type {C_TYPES[tensor.dtype]}. */"]
-    lines += [*steps, f"#define {prefix}_SIZE {size}"]
+        what, lines = f"{size} values", []
+    lines.insert(0, f"/* {title}: {what}, of type {C_TYPES[tensor.dtype]}. */")
+    lines.append(f"#define {prefix}_SIZE {size}")
     if tensor.scale is not None:
         lines += [
             f"/* real value = (integer - {prefix}_ZERO_POINT) * {prefix}_SCALE */",
@@ -62,7 +72,7 @@ def _states(name, states: list[Tensor]) -> str:
         constants = _constants(name, f"STATE_{number}", title, tensor)
         parts.append(
             f"{constants}\n#define {prefix}_{number}_INDEX {number + 1}\n"
-            f"#define {prefix}_{number}_START {start}"
+            f"#define {prefix}_{number}_START ({start})"
         )
     return "\n\n".join(parts)
 

@@ -5,6 +5,9 @@ import io
 from keras_fastgrnn.export.graph import Graph
 from keras_fastgrnn.export.report import Report, TensorReport
 
+# A range that was fitted to the data has a value at its end, so some are no sign of clipping.
+_CLIPPED_FRACTION = 1e-3
+
 _PLAIN, _STATE, _CLIPPED, _OTHER = "#1f77b4", "#ff7f0e", "#d62728", "#9aa5b1"
 
 
@@ -91,12 +94,15 @@ def _ranges(tensors: list[TensorReport]) -> str:
     rows = []
     for tensor in tensors:
         name = _code(tensor.name) + (" (state)" if tensor.is_state else "")
-        limit = "-" if tensor.limit is None else f"{tensor.limit:.4g}"
-        note = " by design" if tensor.saturated and tensor.by_design else ""
-        saturated = "-" if tensor.limit is None else f"{tensor.saturated:,}{note}"
-        row = [name, tensor.dtype, f"{tensor.low:.3g}", f"{tensor.high:.3g}", limit, saturated]
+        row = [name, tensor.dtype, f"{tensor.low:.3g}", f"{tensor.high:.3g}"]
+        if tensor.limit is None:
+            row += ["-"] * 3
+        else:
+            note = " by design" if tensor.saturated and tensor.by_design else ""
+            row += [f"{tensor.lowest:.4g}", f"{tensor.limit:.4g}", f"{tensor.saturated:,}{note}"]
         rows.append(row)
-    return _table(["tensor", "type", "from", "to", "limit", "saturated values"], rows)
+    titles = ["tensor", "type", "from", "to", "lowest", "highest possible", "saturated values"]
+    return _table(titles, rows)
 
 
 def picture(report: Report, graph: Graph) -> bytes:
@@ -142,29 +148,38 @@ def _draw_sizes(axes, report, parts) -> None:
 
 
 def _draw_ranges(axes, tensors: list[TensorReport]) -> None:
-    """Bars from the smallest to the largest value seen, of what the tensor can hold."""
+    """Bars from the smallest to the largest value seen, and a mark at zero.
+
+    In an integer model the axis is the integers of each tensor.
+    """
     axes.set_title("Ranges on the calibration data")
+    is_float = all(tensor.limit is None for tensor in tensors)
     for row, tensor in enumerate(tensors):
-        unit = 1.0 if tensor.limit is None else tensor.limit / 100.0
-        is_clipped = tensor.saturated and not tensor.by_design
-        color = _CLIPPED if is_clipped else _STATE if tensor.is_state else _PLAIN
-        axes.barh(row, (tensor.high - tensor.low) / unit, left=tensor.low / unit, color=color)
         text = f"{tensor.low:.3g} to {tensor.high:.3g}"
+        saturated = 0 if tensor.by_design else tensor.saturated
+        is_clipped = saturated > _CLIPPED_FRACTION * tensor.values
+        color = _CLIPPED if is_clipped else _STATE if tensor.is_state else _PLAIN
+        ends = [tensor.low, tensor.high, 0.0]
         if tensor.limit is not None:
-            text += f" of \u00b1{tensor.limit:.3g}"
-        if is_clipped:
-            text += f", {tensor.saturated:,} clipped"
+            text += f", of {tensor.lowest:.3g} to {tensor.limit:.3g}"
+            width = tensor.limit - tensor.lowest
+            ends = [100.0 * (end - tensor.lowest) / width for end in ends]
+        if saturated:
+            text += f"; {saturated:,} saturated"
+        if is_float or tensor.limit is not None:
+            low, high, zero = ends
+            axes.barh(row, high - low, left=low, color=color)
+            axes.plot([zero, zero], [row - 0.5, row + 0.5], color="black", linewidth=0.8)
         axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", size="small")
     names = [f"{t.name} (state)" if t.is_state else t.name for t in tensors]
     axes.set_yticks(range(len(tensors)), names, parse_math=False)
-    axes.axvline(0.0, color="black", linewidth=0.8)
     axes.grid(axis="x", alpha=0.4)
     axes.set_axisbelow(True)
-    if tensors[0].limit is None:
+    if is_float:
         axes.set_xscale("symlog", linthresh=1.0)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("value")
     else:
-        axes.set_xlim(-100.0, 100.0)
+        axes.set_xlim(0.0, 100.0)
         axes.xaxis.set_major_formatter("{x:g} %")
-        axes.set_xlabel("of what the tensor can hold")
+        axes.set_xlabel("from the lowest to the highest value that the tensor can hold")

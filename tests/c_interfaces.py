@@ -29,7 +29,7 @@ INTERFACES = {
         [Tensor("input", (1, 3)), _state("state", 4)],
         [Tensor("output", (1, 2)), _state("state", 4)],
     ),
-    "sequence": ([Tensor("input", (1, 128, 3), **INT16)], [Tensor("output", (1, 2), **INT16)]),
+    "sequence": ([Tensor("input", (128, 3), **INT16)], [Tensor("output", (1, 2), **INT16)]),
     "sequence of answers, int8": (
         [Tensor("input", (1, 128, 3), **INT8)],
         [Tensor("output", (1, 128, 2), **INT8)],

@@ -9,7 +9,7 @@ from c_interfaces import INTERFACES
 from compilers import C_MODES, CPP_MODES, in_each, run_program
 from small_models import needs_tflm, sequences, sequential
 
-from keras_fastgrnn import FastGRNN, FastRNN, export, keras
+from keras_fastgrnn import FastGRNN, export, keras
 from keras_fastgrnn.export import c_golden, c_model, reference, tflm
 
 # `invoke` answers what the test gives on standard input, and prints what it is given.
@@ -43,44 +43,65 @@ def self_test(folder, mode, inputs, answers, input_type):
     return given, int(np.int8(output[-1:][0] - 256 if output[-1] > 127 else output[-1]))
 
 
-MODELS = {
-    "int16x8": ([FastGRNN(4), keras.layers.Dense(2)], "int16x8"),
-    "float32": ([FastRNN(3)], None),
-    "softmax": ([FastRNN(3), keras.layers.Dense(3, activation="softmax")], "int16x8"),
+OPTIONS = {
+    "int16x8": {},
+    "float32": {"quantization": None},
+    "int8": {"quantization": "int8"},
+    "int8 of float32": {"quantization": "int8", "input_type": "float32", "output_type": "int8"},
+    "explicit": {"quantization": "int8", "state": "explicit"},
+    "sequence": {"mode": "sequence"},
+    "sequence of answers": {"quantization": "int8", "mode": "sequence"},
 }
+
+
+def exported(kind, steps):
+    """A model converted in one of the ways, and its first sequence as the file takes it."""
+    answers_all = kind == "sequence of answers"
+    layers = [FastGRNN(4, return_sequences=answers_all), keras.layers.Dense(2)]
+    x = sequences(steps=steps)
+    model = sequential(*layers, steps=steps)
+    deployed = export.convert(model, x, name="gesture", **OPTIONS[kind])
+    tensor = deployed.inputs[0]
+    first = x[0] if tensor.scale is None else reference.quantize_input(x[0], tensor)
+    return deployed, first
+
+
+def tflm_answers(deployed, first):
+    """The answer of each Invoke on TFLite Micro."""
+    interpreter = tflm.Interpreter(deployed.tflite, output_count=len(deployed.outputs))
+    if deployed.inputs[0].shape == first.shape:  # a whole sequence
+        return interpreter.invoke(first)[0].reshape(1, -1)
+    states = [np.full(t.shape, t.zero_point, t.dtype) for t in deployed.inputs[1:]]
+    return interpreter.run(first, states)
 
 
 @needs_tflm
 @in_each(C_MODES + CPP_MODES)
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", OPTIONS)
 @pytest.mark.parametrize("steps", [20, 5])
 def test_answers_of_tflite_micro_pass_and_wrong_ones_are_counted(tmp_path, kind, steps, mode):
-    layers, quantization = MODELS[kind]
-    x = sequences(steps=steps)
-    model = sequential(*layers, steps=steps)
-    deployed = export.convert(model, x, quantization=quantization, name="gesture")
+    deployed, first = exported(kind, steps)
     deployed.save(tmp_path)
-    tensor = deployed.graph.inputs[0]
-    inputs = x[0] if quantization is None else reference.quantize_input(x[0], tensor)
-    answers = tflm.Interpreter(deployed.tflite).run(inputs)[:16]
-    inputs = inputs[:16]
+    answers = tflm_answers(deployed, first)[:16]
+    inputs = first.reshape(1, -1) if "sequence" in kind else first[:16]
+    dtype = inputs.dtype.name
 
-    given, wrong = self_test(tmp_path, mode, 3, answers, tensor.dtype)
+    given, wrong = self_test(tmp_path, mode, inputs.shape[1], answers, dtype)
     np.testing.assert_array_equal(given, inputs)
     assert wrong == 0
 
     changed = answers.copy()
-    changed[2, 0] += 1
+    changed[0, 0] += 1
     changed[-1, -1] -= 1
-    assert self_test(tmp_path, mode, 3, changed, tensor.dtype)[1] == 2
-    assert self_test(tmp_path, mode, 3, answers[:-1], tensor.dtype)[1] == -1
+    assert self_test(tmp_path, mode, inputs.shape[1], changed, dtype)[1] == 2
+    assert self_test(tmp_path, mode, inputs.shape[1], answers[:-1], dtype)[1] == -1
 
 
 def write_golden(folder, kind, invokes):
     """Writes the golden file of drawn numbers; returns the inputs and outputs of each Invoke."""
     inputs, outputs = INTERFACES[kind]
     rng = np.random.default_rng(0)
-    x, y = (_drawn(rng, (invokes, *t.shape[1:]), t.dtype) for t in (inputs[0], outputs[0]))
+    x, y = (_drawn(rng, (invokes, *t.shape), t.dtype) for t in (inputs[0], outputs[0]))
     model = c_model.header("gesture", b"1234", None, inputs, outputs)
     (folder / "gesture_model.h").write_text(model)
     golden = c_golden.header("gesture", inputs[0], outputs[0], x, y)

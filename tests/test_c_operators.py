@@ -82,6 +82,7 @@ MODELS = {
     "int16x8": ([FastGRNN(4), keras.layers.Dense(2)], "int16x8"),
     "float32": ([FastGRNN(4, "quant_sigmoid"), keras.layers.Dense(2)], None),
     "softmax": ([FastRNN(3), keras.layers.Dense(3, activation="softmax")], "int16x8"),
+    "int8": ([FastRNN(3), keras.layers.Dense(3, activation="softmax")], "int8"),
 }
 
 
@@ -92,6 +93,15 @@ def test_operators_of_the_model_are_registered_and_no_others(tmp_path, kind, mod
     deployed = export.convert(sequential(*layers), sequences(), quantization=quantization)
     *methods, success = registered(tmp_path, mode, deployed.tflite)
     assert sorted(methods) == sorted(METHODS[name] for name in deployed.report.operators)
+    assert success == "true"
+
+
+@in_each(CPP_MODES)
+def test_operators_of_every_subgraph_are_registered(tmp_path, mode):
+    deployed = export.convert(sequential(FastGRNN(4)), sequences(), mode="sequence")
+    *methods, success = registered(tmp_path, mode, deployed.tflite)
+    steps = {METHODS[name] for name in deployed.report.operators}
+    assert steps | {"AddWhile", "AddLess"} <= set(methods)
     assert success == "true"
 
 

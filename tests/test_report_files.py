@@ -22,7 +22,7 @@ def exported(quantization, data=True):
     return export.convert(sequential(*layers), x, quantization=quantization, name="gesture")
 
 
-@pytest.fixture(scope="module", params=["int16x8", None, "no data"])
+@pytest.fixture(scope="module", params=["int16x8", "int8", None, "no data"])
 def deployed(request):
     if request.param == "no data":
         return exported(None, data=False)
@@ -96,7 +96,15 @@ def test_markdown_has_the_range_of_every_tensor(deployed):
         assert row[0] == f"`{tensor.name}`" + (" (state)" if tensor.is_state else "")
         assert float(row[2]) == pytest.approx(tensor.low, rel=5e-3)  # three digits
         assert float(row[3]) == pytest.approx(tensor.high, rel=5e-3)
-        assert (row[4] == "-") == (tensor.limit is None)
+        if tensor.limit is None:
+            assert row[4:] == ["-", "-", "-"]
+        else:
+            integers = np.iinfo(tensor.dtype)
+            ends = [
+                (end - tensor.zero_point) * tensor.scale for end in (integers.min, integers.max)
+            ]
+            assert [float(end) for end in row[4:6]] == pytest.approx(ends, rel=5e-4)
+            assert number(row[6]) == tensor.saturated
 
 
 def pixels(png):
@@ -115,21 +123,21 @@ def test_picture_shows_the_state_in_a_color_of_its_own(deployed):
     assert (count(image, ORANGE) > 100) == bool(deployed.report.tensors)
 
 
-def test_picture_shows_what_is_clipped_unless_by_design():
+@pytest.mark.parametrize(
+    ("saturated", "by_design", "is_red"),
+    [(100, False, True), (100, True, False), (1, False, False)],
+)
+def test_picture_shows_what_is_clipped_often_and_not_by_design(saturated, by_design, is_red):
     deployed = exported("int16x8")
-    colors = {}
-    for by_design in (False, True):
-        tensors = [
-            dataclasses.replace(t, saturated=3, by_design=by_design)
-            for t in deployed.report.tensors
-        ]
-        report = dataclasses.replace(deployed.report, tensors=tensors)
-        colors[by_design] = count(pixels(report_files.picture(report, deployed.graph)), RED)
-    assert colors[True] == 0 < colors[False]
+    changes = {"saturated": saturated, "by_design": by_design, "values": 10_000}
+    tensors = [dataclasses.replace(t, **changes) for t in deployed.report.tensors]
+    report = dataclasses.replace(deployed.report, tensors=tensors)
+    image = pixels(report_files.picture(report, deployed.graph))
+    assert (count(image, RED) > 0) == is_red
 
 
 def test_length_of_a_bar_is_the_part_of_the_range():
-    """Of one tensor with the range [-0.5, 1] of its limit, the bar is 3/4 of the axis."""
+    """Where values begin at half of the smallest possible, the bar is 3/4 of the axis."""
     deployed = exported("int16x8")
     (state,) = [t for t in deployed.report.tensors if t.is_state]
     widths = []
