@@ -19,8 +19,8 @@ def in_each(modes):
     return pytest.mark.parametrize("mode", cases)
 
 
-def run_program(folder, mode, program, *sources, options=("-O1",), stdin=b"") -> bytes:
-    """Compiles `program` and the other sources without a warning, and returns what it prints.
+def build(folder, mode, program, *sources, options=("-O1",)):
+    """Compiles `program` and the other sources without a warning.
 
     Args:
         folder: Path of the folder that it is compiled in.
@@ -28,13 +28,24 @@ def run_program(folder, mode, program, *sources, options=("-O1",), stdin=b"") ->
         program: String, the text of the source that has `main`.
         *sources: Strings, names of other sources in the folder.
         options: Further options of the compiler.
-        stdin: Bytes that the program reads.
+
+    Returns:
+        A function that runs the program on the bytes it is to read, and returns what it prints.
     """
     main = folder / ("main.c" if mode in C_MODES else "main.cc")
     main.write_text(program)
     command = [*mode, *WARNINGS, *options, main.name, *sources, "-o", "program"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, ""), result.stderr
-    result = subprocess.run([folder / "program"], input=stdin, capture_output=True)
-    assert result.returncode == 0
-    return result.stdout
+
+    def run(stdin=b"") -> bytes:
+        result = subprocess.run([folder / "program"], input=stdin, capture_output=True)
+        assert result.returncode == 0
+        return result.stdout
+
+    return run
+
+
+def run_program(folder, mode, program, *sources, options=("-O1",), stdin=b"") -> bytes:
+    """Builds a program and runs it; see `build`."""
+    return build(folder, mode, program, *sources, options=options)(stdin)

@@ -1,12 +1,13 @@
 """The golden sequence and the self-test in C, against TFLite Micro and against wrong answers."""
 
 import dataclasses
+import functools
 import re
 
 import numpy as np
 import pytest
 from c_interfaces import INTERFACES
-from compilers import C_MODES, CPP_MODES, in_each, run_program
+from compilers import C_MODES, CPP_MODES, build, in_each
 from small_models import needs_tflm, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, export, keras
@@ -30,17 +31,25 @@ int main(void) {
 """
 
 
-def self_test(folder, mode, inputs, answers, input_type):
-    """Runs the self-test on given answers; returns the golden inputs and the self-test's result."""
+def build_self_test(folder, mode, x, y):
+    """Builds the self-test of inputs like `x` and outputs like `y`, a row for each Invoke.
+
+    Returns a function from answers to the golden inputs and the self-test's result.
+    """
     program = PROGRAM
     types = {"float32": "float", "int16": "int16_t", "int8": "int8_t"}
-    words = {"X_TYPE": types[input_type], "Y_TYPE": types[answers.dtype.name]}
-    words.update(X_SIZE=inputs, Y_SIZE=answers.shape[1])
+    words = {"X_TYPE": types[x.dtype.name], "Y_TYPE": types[y.dtype.name]}
+    words.update(X_SIZE=x.shape[1], Y_SIZE=y.shape[1])
     for word, value in words.items():
         program = program.replace(word, str(value))
-    output = run_program(folder, mode, program, stdin=answers.tobytes())
-    given = np.frombuffer(output[:-1], input_type).reshape(-1, inputs)
-    return given, int(np.int8(output[-1:][0] - 256 if output[-1] > 127 else output[-1]))
+    run = build(folder, mode, program)
+
+    def self_test(answers):
+        output = run(answers.tobytes())
+        given = np.frombuffer(output[:-1], x.dtype).reshape(-1, x.shape[1])
+        return given, int.from_bytes(output[-1:], "little", signed=True)
+
+    return self_test
 
 
 OPTIONS = {
@@ -54,6 +63,7 @@ OPTIONS = {
 }
 
 
+@functools.cache
 def exported(kind, steps):
     """A model converted in one of the ways, and its first sequence as the file takes it."""
     answers_all = kind == "sequence of answers"
@@ -84,17 +94,17 @@ def test_answers_of_tflite_micro_pass_and_wrong_ones_are_counted(tmp_path, kind,
     deployed.save(tmp_path)
     answers = tflm_answers(deployed, first)[:16]
     inputs = first.reshape(1, -1) if "sequence" in kind else first[:16]
-    dtype = inputs.dtype.name
 
-    given, wrong = self_test(tmp_path, mode, inputs.shape[1], answers, dtype)
+    self_test = build_self_test(tmp_path, mode, inputs, answers)
+    given, wrong = self_test(answers)
     np.testing.assert_array_equal(given, inputs)
     assert wrong == 0
 
     changed = answers.copy()
     changed[0, 0] += 1
     changed[-1, -1] -= 1
-    assert self_test(tmp_path, mode, inputs.shape[1], changed, dtype)[1] == 2
-    assert self_test(tmp_path, mode, inputs.shape[1], answers[:-1], dtype)[1] == -1
+    assert self_test(changed)[1] == 2
+    assert self_test(answers[:-1])[1] == -1
 
 
 def write_golden(folder, kind, invokes):
@@ -123,7 +133,7 @@ def _drawn(rng, shape, dtype):
 def test_every_interface_has_its_numbers_exactly(tmp_path, kind, mode):
     invokes = 1 if "sequence" in kind else 4
     x, y = write_golden(tmp_path, kind, invokes)
-    given, wrong = self_test(tmp_path, mode, x.shape[1], y, x.dtype.name)
+    given, wrong = build_self_test(tmp_path, mode, x, y)(y)
     np.testing.assert_array_equal(given, x)
     assert wrong == 0
 
@@ -136,8 +146,8 @@ def test_floats_may_differ_by_1e_5_of_their_size_and_nan_is_wrong(tmp_path, mode
     near += np.float32(0.9e-5) * size
     far -= np.float32(1.2e-5) * size
     nan[3, 1] = np.nan
-    results = [self_test(tmp_path, mode, 3, values, "float32")[1] for values in (near, far, nan)]
-    assert results == [0, y.size, 1]
+    self_test = build_self_test(tmp_path, mode, x, y)
+    assert [self_test(values)[1] for values in (near, far, nan)] == [0, y.size, 1]
 
 
 def test_sixteen_invokes_are_written_at_most():
