@@ -23,9 +23,9 @@ def read_model(data: bytes) -> dict:
 
     Returns:
         The `Model` table. Vectors of numbers are arrays, vectors of tables are lists, absent
-        scalars have their default, other absent fields are `None`. The options of an operator
-        whose fields `schema.TABLES` does not list are an empty dictionary. What is shared
-        in the file is shared in the result: treat it as read-only.
+        scalars have their default, other absent fields are `None`, and text is fit to print. The
+        options of an operator whose fields `schema.TABLES` does not list are an empty dictionary.
+        What is shared in the file is shared in the result: treat it as read-only.
 
     Raises:
         MalformedModelError: If the bytes are not such a file, or an offset leads out of it.
@@ -103,7 +103,8 @@ class _TableReader:
         if self.unread < 0:
             raise IndexError(position)
         if kind == "string":
-            return content.decode(errors="replace")
+            text = content.decode(errors="replace")
+            return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
         offsets = np.frombuffer(content, "<u4").tolist()
         return [self.table(name, start + 4 * i + offset) for i, offset in enumerate(offsets)]
 

@@ -205,6 +205,12 @@ def tensor_bytes(tensor: dict) -> int:
     return -(-math.prod(shape_of(tensor)) * bits // 8)
 
 
+def constant_of(model: dict, tensor: dict):
+    """Returns the bytes of a constant as an array, or `None` for a tensor that is computed."""
+    data = model["buffers"][tensor["buffer"]]["data"]
+    return data if data is not None and data.size else None
+
+
 def operator_name(code: dict) -> str:
     """Returns the name of an `OperatorCode` table's operator; of a custom one, its own.
 
