@@ -114,6 +114,22 @@ def test_linked_array_is_the_file_and_is_aligned(saved, mode, level):
     assert output == deployed.tflite == (folder / f"{name}.tflite").read_bytes()
 
 
+@in_each(C_MODES + CPP_MODES)
+def test_array_is_aligned_where_compilers_do_not_do_so_by_themselves(tmp_path, mode):
+    """They align long arrays anyway; of these short ones, some would begin anywhere."""
+    names, sources = ["a", "b", "c", "d"], []
+    tensor = Tensor("x", (1, 3))
+    for name in names:
+        header = c_model.header(name, b"x" * 13, None, [tensor], [tensor])
+        (tmp_path / f"{name}_model.h").write_text(header)
+        sources.append(f"{name}_model.{'c' if mode in C_MODES else 'cc'}")
+        (tmp_path / sources[-1]).write_text(c_model.source(name, b"x" * 13))
+    includes = "".join(f'#include "{name}_model.h"\n' for name in names)
+    prints = "".join(f'printf("%d ", (int)((uintptr_t){name}_model % 16)); ' for name in names)
+    program = f"{includes}#include <stdio.h>\nint main(void) {{ {prints}return 0; }}\n"
+    assert run_program(tmp_path, mode, program, *sources).split() == [b"0"] * len(names)
+
+
 TWO_MODELS = """
 #include "first_golden.h"
 #include "first_model.h"

@@ -22,10 +22,20 @@ def exported(quantization, data=True):
     return export.convert(sequential(*layers), x, quantization=quantization, name="gesture")
 
 
-@pytest.fixture(scope="module", params=["int16x8", "int8", None, "no data"])
+def with_equal_matrices():
+    """A float model whose last two layers have one matrix, which is in the file once."""
+    dense = [keras.layers.Dense(6, activation="relu", use_bias=False) for _ in range(3)]
+    model = sequential(FastGRNN(6), *dense)
+    dense[2].set_weights(dense[1].get_weights())
+    return export.convert(model, quantization=None, name="gesture")
+
+
+@pytest.fixture(scope="module", params=["int16x8", "int8", None, "no data", "equal matrices"])
 def deployed(request):
     if request.param == "no data":
         return exported(None, data=False)
+    if request.param == "equal matrices":
+        return with_equal_matrices()
     return exported(request.param)
 
 
