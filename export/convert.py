@@ -231,8 +231,8 @@ class DeployedModel:
         The C files are C99 and C++11: `NAME.tflite` as an array (`NAME_model.h`, `NAME_model.cc`)
         with the sizes, scales and conversions of input and output; `NAME_ops.h`, which registers
         its operators; and, where there was calibration data, `NAME_golden.h`, a self-test for the
-        device on the first 16 steps of it. The report is `NAME_report.json` and
-        `NAME_report.md`, with the picture `NAME_report.png`.
+        device on its first sequence, at most 16 Invokes of it. The report is `NAME_report.json`
+        and `NAME_report.md`, with the picture `NAME_report.png`.
 
         Args:
             folder: Path of the folder; it is made if it is not there.
