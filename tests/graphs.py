@@ -106,3 +106,37 @@ def fastrnn_step(units=2, inputs=3, seed=0):
         Op("FULLY_CONNECTED", [after, constant(v)], output),
     ]
     return Graph([x], [output], ops, [State(g, after)])
+
+
+def fastgrnn_step(gate="LOGISTIC", **clip):
+    """The step as docs/numerics.md states it, with two products."""
+    names = [
+        "x",
+        "before",
+        "wx",
+        "ug",
+        "sum",
+        "gate",
+        "cpre",
+        "c",
+        "diff",
+        "kept",
+        "added",
+        "after",
+        "out",
+    ]
+    t = {name: value(2, name) for name in names}
+    ops = [
+        Op("FULLY_CONNECTED", [t["x"], constant(np.eye(2))], t["wx"]),
+        Op("FULLY_CONNECTED", [t["before"], constant(np.eye(2)), constant(np.ones(2))], t["ug"]),
+        Op("ADD", [t["wx"], t["ug"]], t["sum"]),
+        Op(gate, [t["sum"], *([constant([0.5])] if gate == "MUL" else [])], t["gate"], **clip),
+        Op("ADD", [t["sum"], constant([[0.25, -3.0]])], t["cpre"]),
+        Op("TANH", [t["cpre"]], t["c"]),
+        Op("SUB", [t["before"], t["c"]], t["diff"]),
+        Op("MUL", [t["gate"], t["diff"]], t["kept"]),
+        Op("MUL", [t["c"], constant([1.2])], t["added"]),
+        Op("ADD", [t["kept"], t["added"]], t["after"]),
+        Op("FULLY_CONNECTED", [t["after"], constant(np.eye(2))], t["out"]),
+    ]
+    return Graph([t["x"]], [t["out"]], ops, [State(t["before"], t["after"])])
