@@ -36,12 +36,19 @@ _CLIPPED = {
 # tells that the range was left.
 _LOWEST, _HIGHEST = -127, 126
 
+# A range that grows by no more than this when it is made symmetric has the zero point 0, which is
+# stored once. The values of a state are left as they are: their rounding costs most.
+_TOLERATED_WIDENING = 1.25
+
 # One in 128 scales will do.
 _ATTEMPTS = 4096
 
 
 def assign_int8_scales(graph: Graph, ranges: dict[Tensor, Range]) -> dict[Tensor, Int8Scale]:
     """Chooses scale and zero point of every computed tensor.
+
+    Tensors share a scale where that costs nothing: what is added up to be read by a nonlinearity,
+    which then adds without rounding, and a difference and the part of it that a gate keeps.
 
     Args:
         graph: Float graph.
@@ -53,19 +60,18 @@ def assign_int8_scales(graph: Graph, ranges: dict[Tensor, Range]) -> dict[Tensor
     Raises:
         ValueError: If operators dictate different scales for one tensor.
     """
-    ties = [[state.before, state.after] for state in graph.states]
-    ties += [[*op.inputs, op.output] for op in graph.ops if op.kind == "CONCATENATION"]
-    groups = groups_of(graph, ties)
+    dictated = {op.output: scale for op in graph.ops if (scale := dictated_int8_scale(op))}
+    groups = groups_of(graph, _ties(graph, dictated))
     members: dict[Tensor, list[Tensor]] = {}
     for tensor, group in groups.items():
         members.setdefault(group, []).append(tensor)
-    dictated = {op.output: scale for op in graph.ops if (scale := dictated_int8_scale(op))}
-    chosen = {}
+    chosen, state_parts = {}, _state_parts(graph)
     for group, tensors in members.items():
         wanted = {dictated[tensor] for tensor in tensors if tensor in dictated}
         if len(wanted) > 1:
             raise ValueError(f"{tensors[0].name!r} is to have two scales at once.")
-        chosen[group] = wanted.pop() if wanted else _calibrated_scale(graph, tensors, ranges)
+        calibrated = _calibrated_scale(graph, tensors, ranges, state_parts)
+        chosen[group] = wanted.pop() if wanted else calibrated
     free = {group for group in chosen if not any(t in dictated for t in members[group])}
     for op in graph.ops:
         if op.kind == "SUB":
@@ -82,27 +88,72 @@ def dictated_int8_scale(op: Op) -> Int8Scale | None:
     return _DICTATED.get(op.kind) or _CLIPPED.get((op.low, op.high))
 
 
-def int8_scale_for(low: float, high: float) -> Int8Scale:
+def int8_scale_for(low: float, high: float, tolerated_widening: float = 1.0) -> Int8Scale:
     """Returns the scale and zero point at which int8 holds a range, and 0 exactly.
 
     Args:
         low: Float, the smallest value.
         high: Float, the largest value.
+        tolerated_widening: Float, the factor by which the range may grow to have the zero point 0.
+            Defaults to 1.
     """
     low, high = min(low, 0.0), max(high, 0.0)
     width = (high - low) or 1.0
+    largest = max(-low, high)
+    if 0.0 < 2.0 * largest <= tolerated_widening * width:
+        return Int8Scale(float(np.float32(largest / _HIGHEST)), 0)
     scale = float(np.float32(width / (_HIGHEST - _LOWEST)))
     return Int8Scale(scale, int(np.clip(round(_LOWEST - low / scale), -128, 127)))
 
 
-def _calibrated_scale(graph, tensors, ranges) -> Int8Scale:
+def _ties(graph: Graph, dictated) -> list[list[Tensor]]:
+    ties = [[state.before, state.after] for state in graph.states]
+    for op in graph.ops:
+        if op.kind == "CONCATENATION":
+            ties.append([*op.inputs, op.output])
+        elif _adds_products(graph, op) or _adds_before_nonlinearity(graph, op):
+            ties.append([t for t in (*op.inputs, op.output) if t not in dictated])
+        elif op.kind == "MUL":
+            differences = [t for t in op.inputs if _kind_of(graph, t) == "SUB"]
+            ties += [[difference, op.output] for difference in differences]
+    return ties
+
+
+def _kind_of(graph: Graph, tensor: Tensor) -> str | None:
+    producer = graph.producer(tensor)
+    return producer.kind if producer else None
+
+
+def _adds_products(graph: Graph, op: Op) -> bool:
+    return op.kind == "ADD" and {_kind_of(graph, t) for t in op.inputs} == {"FULLY_CONNECTED"}
+
+
+def _adds_before_nonlinearity(graph: Graph, op: Op) -> bool:
+    readers = {reader.kind for reader in graph.consumers(op.output)}
+    adds_constant = op.kind == "ADD" and op.inputs[1].is_constant
+    return adds_constant and bool(readers) and readers <= {"LOGISTIC", "TANH"}
+
+
+def _state_parts(graph: Graph) -> set[Tensor]:
+    """The states, and what they are added up from, whose rounding adds up over the steps."""
+    parts = {tensor for state in graph.states for tensor in (state.before, state.after)}
+    for op in graph.ops:
+        is_of_two = op.kind in ("ADD", "SUB", "MUL") and not op.inputs[1].is_constant
+        if is_of_two and not _adds_products(graph, op):
+            parts.update([*op.inputs, op.output])
+    return parts
+
+
+def _calibrated_scale(graph, tensors, ranges, state_parts) -> Int8Scale:
     lows, highs = [0.0], [0.0]
     for tensor in tensors:
         if tensor in ranges:
             limit = useful_limit(graph, tensor, "int8")
             lows.append(max(ranges[tensor].low, -limit))
             highs.append(min(ranges[tensor].high, limit))
-    return int8_scale_for(min(lows), max(highs))
+    is_state_part = any(tensor in state_parts for tensor in tensors)
+    widening = 1.0 if is_state_part else _TOLERATED_WIDENING
+    return int8_scale_for(min(lows), max(highs), widening)
 
 
 def _settle_subtraction(groups, chosen, free) -> None:

@@ -74,9 +74,10 @@ def quantize_int8(
         ValueError: If values are too large for the arithmetic.
     """
 
+    used = {scale.scale for scale in scales.values() if scale.zero_point == 0}
+
     def constant(tensor: Tensor) -> Tensor:
-        largest = np.abs(tensor.data).max() or 1.0
-        return _constant(tensor, "int8", float(np.float32(largest / INT8_MAX)))
+        return _constant(tensor, "int8", _int8_constant_scale(tensor.data, used))
 
     integers = {
         tensor: Tensor(
@@ -85,6 +86,17 @@ def quantize_int8(
         for tensor, scale in scales.items()
     }
     return _integer_graph(graph, integers, constant, per_channel)
+
+
+def _int8_constant_scale(values: np.ndarray, used: set[float]) -> float:
+    """A scale in use that rounds the constant as finely as one of its own might, or its own."""
+    largest = np.abs(values).max() or 1.0
+    for scale in sorted(used):
+        rounded = np.round(values / scale)
+        error = np.abs(rounded * scale - values).max()
+        if np.abs(rounded).max() <= INT8_MAX and error <= largest / (2 * INT8_MAX):
+            return scale
+    return float(np.float32(largest / INT8_MAX))
 
 
 def _constant(tensor: Tensor, dtype: str, scale: float) -> Tensor:

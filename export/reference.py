@@ -31,23 +31,35 @@ def run(graph: Graph, x: np.ndarray) -> np.ndarray:
     return np.stack([values[output] for values in steps(graph, x)], axis=1)
 
 
-def steps(graph: Graph, x: np.ndarray) -> Iterator[dict[Tensor, np.ndarray]]:
+def steps(
+    graph: Graph, x: np.ndarray, rounding: dict[Tensor, Tensor] | None = None
+) -> Iterator[dict[Tensor, np.ndarray]]:
     """Yields the value of every computed tensor after each time step.
 
     Args:
         graph: Float or integer graph.
         x: Array of shape `(batch, steps, input_dim)`, in the graph's own numbers.
+        rounding: Dictionary from tensors of a float graph to integer tensors; their values are
+            rounded to those that the integers stand for. Defaults to `None`, no rounding.
 
     Yields:
         Dictionary from tensor to array of shape `(batch, units)`. The tensor a state is read from
         holds the value before the step.
     """
+    rounding = rounding or {}
+
+    def rounded(tensor, values):
+        twin = rounding.get(tensor)
+        return values if twin is None else dequantize_values(quantize_values(values, twin), twin)
+
     operations = [(op, _compile(op)) for op in graph.ops]
+    (source,) = graph.inputs
     carried = {s.before: _start_values(s.before, len(x)) for s in graph.states}
     for time in range(x.shape[1]):
-        values = {graph.inputs[0]: x[:, time].astype(_counting_type(graph.inputs[0])), **carried}
+        values = {source: rounded(source, x[:, time].astype(_counting_type(source))), **carried}
         for op, function in operations:
-            values[op.output] = function(*(values[t] for t in op.inputs if not t.is_constant))
+            result = function(*(values[t] for t in op.inputs if not t.is_constant))
+            values[op.output] = rounded(op.output, result)
         yield values
         carried = {state.before: values[state.after] for state in graph.states}
 

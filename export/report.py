@@ -74,7 +74,9 @@ class Report:
 
     Attributes:
         name: String, name of the model.
-        quantization: String, "int16x8", or `None` for float32.
+        quantization: String, "int16x8", "int8", or `None` for float32.
+        mode: String, "streaming" or "sequence".
+        state: String, "variable" or "explicit".
         file_bytes: Integer, size of the `.tflite` file.
         weight_bytes: Integer, bytes of constants in it; the rest is structure.
         arena_bytes: Integer, the smallest arena on TFLite Micro, found by bisection; `None` where
@@ -83,10 +85,15 @@ class Report:
         multiply_accumulates: Integer, in the matrices, a step.
         tensors: List of `TensorReport`; empty for a float model without calibration data.
         agreement: `Agreement` on the calibration data, or `None` without it.
+        rounding_costs: Dictionary from tensor to the root mean square difference that its
+            rounding alone makes in the outputs, over their standard deviation; the largest
+            first; empty for a float model.
     """
 
     name: str
     quantization: str | None
+    mode: str
+    state: str
     file_bytes: int
     weight_bytes: int
     arena_bytes: int | None
@@ -94,6 +101,7 @@ class Report:
     multiply_accumulates: int
     tensors: list[TensorReport]
     agreement: Agreement | None
+    rounding_costs: dict[str, float]
 
     @property
     def overhead_bytes(self) -> int:
@@ -111,7 +119,7 @@ class Report:
         arena = "not measured" if self.arena_bytes is None else f"{self.arena_bytes:,} bytes"
         operators = ", ".join(f"{n} {kind}" for kind, n in self.operators.items())
         lines = [
-            f"{self.name}: {self.quantization or 'float32'}",
+            f"{self.name}: {self.quantization or 'float32'}, {self.mode}, {self.state} state",
             f"  file        {self.file_bytes:,} bytes: {self.weight_bytes:,} of constants, "
             f"{self.overhead_bytes:,} of structure",
             f"  arena       {arena}",
@@ -123,6 +131,10 @@ class Report:
             classes = "" if same is None else f"same class {100 * same:.2f} %, "
             error = f"error {100 * self.agreement.relative_error:.2g} % of the outputs' deviation"
             lines.append(f"  with Keras  {classes}{error}, {self.agreement.sequences} sequences")
+        if self.rounding_costs:
+            first = list(self.rounding_costs.items())[:3]
+            costs = ", ".join(f"{name} {100 * cost:.2g} %" for name, cost in first)
+            lines.append(f"  rounding    alone costs most at {costs}")
         return "\n".join([*lines, *_tensor_table(self.tensors)])
 
 
@@ -141,17 +153,20 @@ def _tensor_table(tensors: list[TensorReport]) -> list[str]:
     return lines
 
 
-def describe(graph: Graph, name, quantization, tflite, arena_bytes, tensors, agreement) -> Report:
+def describe(
+    graph: Graph, name, options, tflite, arena_bytes, tensors, agreement, rounding_costs
+) -> Report:
     """Builds the report of an exported graph.
 
     Args:
         graph: The exported graph.
         name: String.
-        quantization: String or `None`.
+        options: Dictionary of the arguments of `convert`.
         tflite: Bytes of the file.
         arena_bytes: Integer or `None`.
         tensors: List of `TensorReport`.
         agreement: `Agreement` or `None`.
+        rounding_costs: Dictionary from tensor to cost.
 
     Returns:
         `Report`.
@@ -160,7 +175,9 @@ def describe(graph: Graph, name, quantization, tflite, arena_bytes, tensors, agr
     matrices = [op.inputs[1] for op in graph.ops if op.kind == "FULLY_CONNECTED"]
     return Report(
         name=name,
-        quantization=quantization,
+        quantization=options["quantization"],
+        mode=options["mode"],
+        state=options["state"],
         file_bytes=len(tflite),
         weight_bytes=sum(map(len, {t.data.astype(t.dtype).tobytes() for t in constants})),
         arena_bytes=arena_bytes,
@@ -168,6 +185,7 @@ def describe(graph: Graph, name, quantization, tflite, arena_bytes, tensors, agr
         multiply_accumulates=sum(matrix.data.size for matrix in matrices),
         tensors=tensors,
         agreement=agreement,
+        rounding_costs=rounding_costs,
     )
 
 

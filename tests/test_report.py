@@ -123,7 +123,7 @@ def test_text_has_the_numbers(reports, quantization):
     deployed = reports("FastGRNN", quantization)
     report = deployed.report
     text = str(report)
-    assert text.startswith(f"model: {quantization or 'float32'}\n")
+    assert text.startswith(f"model: {quantization or 'float32'}, streaming, variable state\n")
     arena = "not measured" if report.arena_bytes is None else f"{report.arena_bytes:,} bytes"
     for part in (f"{len(deployed.tflite):,} bytes", arena, "2 FULLY_CONNECTED", "66 a step"):
         assert part in text
