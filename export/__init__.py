@@ -4,7 +4,8 @@
 `calibrate`, `quantize`, `tflite`, and `reference`, which defines the arithmetic.
 """
 
-from keras_fastgrnn.export.convert import DeployedModel, convert
+from keras_fastgrnn.export.convert import convert
+from keras_fastgrnn.export.deployed import DeployedModel
 from keras_fastgrnn.export.errors import (
     MissingRuntimeError,
     PrecisionWarning,

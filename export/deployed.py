@@ -1,0 +1,178 @@
+"""What `convert` returns: a model's file, which runs itself and writes what a firmware needs."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from keras_fastgrnn.export import c_golden, c_model, c_operators, reference, report_files, tflm
+from keras_fastgrnn.export.calibrate import check_sequences
+from keras_fastgrnn.export.errors import SaturationWarning
+from keras_fastgrnn.export.files import write_all
+from keras_fastgrnn.export.graph import Graph
+from keras_fastgrnn.export.report import Report, compare, describe, observe
+from keras_fastgrnn.export.subgraphs import Subgraph, sequence, streaming
+from keras_fastgrnn.export.tflite import write_subgraphs
+from keras_fastgrnn.keras_api import invalid_argument, keras
+
+
+class DeployedModel:
+    """An exported model: its bytes, a report, and TFLite Micro to run it. Made by `convert`.
+
+    Attributes:
+        name: String, the C identifier.
+        tflite: Bytes of the `.tflite` file.
+        inputs: List of `Tensor`, the inputs of the file: the model's own, then explicit states.
+        outputs: List of `Tensor`, the outputs of the file in the same order.
+        graph: `Graph`, the computation of one step, which `keras_fastgrnn.export.reference` runs.
+        report: `Report`.
+    """
+
+    def __init__(self, model, graph: Graph, options, name, calibration_data, expected, costs):
+        self.name = name
+        self.graph = graph
+        self._steps = model.inputs[0].shape[1] if options["mode"] == "sequence" else None
+        self._returns_sequences = len(model.outputs[0].shape) == 3
+        is_explicit = options["state"] == "explicit"
+        subgraphs = self._subgraphs(is_explicit)
+        self.inputs, self.outputs = subgraphs[0].inputs, subgraphs[0].outputs
+        self.tflite = write_subgraphs(subgraphs, portable=is_explicit)
+        self._interpreter = None
+        self._golden = None
+        tensors, agreement = [], None
+        if calibration_data is not None:
+            integers = self._to_input(calibration_data)
+            outputs, tensors = observe(graph, integers)
+            self._golden = self._by_invoke(integers[0], outputs[0])
+            agreement = compare(self._from_output(outputs), expected)
+        arena = tflm.find_arena_size(self.tflite) if tflm.is_available() else None
+        self.report: Report = describe(
+            graph, name, options, self.tflite, arena, tensors, agreement, costs
+        )
+
+    def _subgraphs(self, is_explicit: bool) -> list[Subgraph]:
+        if self._steps is None:
+            return streaming(self.graph, is_explicit)
+        return sequence(self.graph, self._steps, self._returns_sequences, is_explicit)
+
+    def _by_invoke(self, inputs, outputs) -> tuple[np.ndarray, np.ndarray]:
+        """One sequence as what each Invoke is given and answers."""
+        if self._steps is None:
+            return inputs, outputs
+        answer = outputs if self._returns_sequences else outputs[-1]
+        return inputs[np.newaxis], answer[np.newaxis]
+
+    def predict(self, x, *, on: str = "tflm", verbose: bool | None = None) -> np.ndarray:
+        """Runs whole sequences, each from a zero state, and returns what the device would.
+
+        Values that leave the range of their tensor are clipped there, as on the device, and
+        counted: a `SaturationWarning` names the tensors where that changes results.
+
+        Args:
+            x: Array of shape `(batch, steps, input_dim)`, as the Keras model takes it.
+            on: "tflm" for TFLite Micro itself, or "reference" for the NumPy reference, which
+                computes the same integers. Defaults to "tflm".
+            verbose: Boolean, whether to show a progress bar. Defaults to `None`, which shows one
+                on a terminal.
+
+        Returns:
+            float32 array of the Keras model's output shape.
+
+        Raises:
+            MissingRuntimeError: If TFLite Micro is not installed.
+            ValueError: If an argument is invalid.
+        """
+        if on not in ("tflm", "reference"):
+            raise invalid_argument("on", "'tflm' or 'reference'", on)
+        x = check_sequences(x, self.graph.inputs[0].shape[-1], "x", self._steps)
+        integers = self._to_input(x)
+        outputs, tensors = observe(self.graph, integers)
+        _warn_of_saturation(tensors)
+        if on == "tflm":
+            outputs = self._run_on_tflm(integers, verbose)
+        return self._from_output(outputs)
+
+    def __repr__(self) -> str:
+        kind = self.report.quantization or "float32"
+        return f"<DeployedModel {self.name!r}: {kind}, {self.report.file_bytes:,} bytes>"
+
+    def save(self, folder, *, overwrite: bool = False) -> list[Path]:
+        """Writes what a firmware needs, and the report, all named after the model.
+
+        The C files are C99 and C++11: `NAME.tflite` as an array (`NAME_model.h`, `NAME_model.cc`)
+        with the sizes, scales and conversions of input and output; `NAME_ops.h`, which registers
+        its operators; and, where there was calibration data, `NAME_golden.h`, a self-test for the
+        device on its first sequence, at most 16 Invokes of it. The report is `NAME_report.json`
+        and `NAME_report.md`, with the picture `NAME_report.png`.
+
+        Args:
+            folder: Path of the folder; it is made if it is not there.
+            overwrite: Boolean, whether to replace files of these names. Defaults to `False`.
+
+        Returns:
+            List of the paths.
+
+        Raises:
+            FileExistsError: If one of the files is there and `overwrite` is false.
+            OSError: If the folder cannot be made or written.
+        """
+        name, tflite, report, graph = self.name, self.tflite, self.report, self.graph
+        inputs, outputs = self.inputs, self.outputs
+        texts = {
+            "model.h": c_model.header(name, tflite, report.arena_bytes, inputs, outputs),
+            "model.cc": c_model.source(name, tflite),
+            "ops.h": c_operators.header(name, tflite),
+            "report.json": json.dumps(report.to_dict(), indent=2) + "\n",
+            "report.md": report_files.markdown(report, graph, f"{name}_report.png"),
+        }
+        if self._golden is not None:
+            texts["golden.h"] = c_golden.header(name, inputs[0], outputs[0], *self._golden)
+        contents = {
+            f"{name}.tflite": tflite,
+            **{f"{name}_{ending}": text.encode() for ending, text in texts.items()},
+            f"{name}_report.png": report_files.picture(report, graph),
+        }
+        return write_all(folder, contents, overwrite)
+
+    def _to_input(self, x) -> np.ndarray:
+        tensor = self.graph.inputs[0]
+        return x if tensor.scale is None else reference.quantize_input(x, tensor)
+
+    def _from_output(self, outputs) -> np.ndarray:
+        tensor = self.graph.outputs[0]
+        if tensor.scale is not None:
+            outputs = reference.dequantize_values(outputs, tensor)
+        return np.asarray(outputs if self._returns_sequences else outputs[:, -1], np.float32)
+
+    def _run_on_tflm(self, integers, verbose) -> np.ndarray:
+        if self._interpreter is None:
+            self._interpreter = tflm.Interpreter(self.tflite, output_count=len(self.outputs))
+        states = [np.full(t.shape, t.zero_point, t.dtype) for t in self.inputs[1:]]
+        show = sys.stdout.isatty() if verbose is None else verbose
+        progress = keras.utils.Progbar(len(integers), unit_name="sequence", verbose=int(show))
+        outputs = []
+        for values in integers:
+            if self._steps is None:
+                outputs.append(self._interpreter.run(values, states))
+            else:
+                outputs.append(self._interpreter.invoke(values, *states)[0])
+            progress.add(1)
+        return np.stack(outputs)
+
+
+def _warn_of_saturation(tensors) -> None:
+    clipped = [t for t in tensors if t.saturated and not t.by_design]
+    if clipped:
+        lines = "; ".join(
+            f"{'the state ' if t.is_state else ''}{t.name!r} beyond {t.limit:.4g} in "
+            f"{t.saturated:,} of {t.values:,} values"
+            for t in clipped
+        )
+        warnings.warn(
+            f"Values left the range of their tensor and were clipped, as the device clips them: "
+            f"{lines}. Calibrate with data that reaches these values.",
+            SaturationWarning,
+            stacklevel=3,
+        )
