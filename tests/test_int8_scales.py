@@ -1,0 +1,220 @@
+"""The scale and zero point that each int8 tensor gets, from ranges written down by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from graphs import chain, constant, fastgrnn_step, value
+
+from keras_fastgrnn.export.calibrate import Range
+from keras_fastgrnn.export.graph import Graph, Op, State
+from keras_fastgrnn.export.int8_scales import (
+    Int8Scale,
+    assign_int8_scales,
+    dictated_int8_scale,
+    int8_scale_for,
+)
+
+FULL = "FULLY_CONNECTED"
+W = np.eye(2)
+
+
+def integers(values, scale):
+    """Nearest integers, half away from zero, as firmware computes them."""
+    quotient = np.asarray(values, np.float64) / scale.scale
+    return np.trunc(quotient + np.copysign(0.5, quotient)).astype(int) + scale.zero_point
+
+
+RANGES = [
+    (0.0, 0.0),
+    (-1.0, 1.0),
+    (0.0, 6.0),
+    (-6.0, 0.0),
+    (2.0, 6.0),
+    (-6.0, -2.0),
+    (-0.01, 5.0),
+    (-5.0, 0.01),
+    (-1e-30, 1e-30),
+    (-3e30, 1e30),
+]
+_RNG = np.random.default_rng(0)
+RANGES += [tuple(sorted(pair)) for pair in _RNG.normal(size=(200, 2)) * 10.0]
+
+
+@pytest.mark.parametrize("widening", [1.0, 1.25, 2.0])
+def test_calibrated_range_and_zero_lie_within_the_ends_of_8_bits(widening):
+    """A value at an end tells that the calibrated range was left."""
+    for low, high in RANGES:
+        scale = int8_scale_for(low, high, widening)
+        assert -128 <= scale.zero_point <= 127
+        assert scale.scale == np.float32(scale.scale) > 0.0
+        assert integers([0.0], scale) == scale.zero_point
+        inside = integers([low, high], scale)
+        assert inside.min() >= -127 and inside.max() <= 126, (low, high)
+
+
+def test_range_is_spread_over_all_the_integers_between_the_ends():
+    for low, high in RANGES:
+        low, high = min(low, 0.0), max(high, 0.0)
+        width = (high - low) or 1.0
+        symmetric = 2.0 * max(-low, high)
+        # 253 steps from -127 to 126; a symmetric range has 252 around the zero point 0.
+        expected = symmetric / 252.0 if symmetric == width else width / 253.0
+        assert int8_scale_for(low, high).scale == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "widening", "expected"),
+    [
+        (0.0, 253.0, 1.0, (1.0, -127)),
+        (-253.0, 0.0, 1.0, (1.0, 126)),
+        (-100.0, 153.0, 1.0, (1.0, -27)),
+        (10.0, 253.0, 1.0, (1.0, -127)),
+        (-126.0, 126.0, 1.0, (1.0, 0)),
+        (0.0, 0.0, 1.0, (1.0 / 253.0, -127)),
+        # Symmetric, [-100, 153] would be 306 wide, 1.21 times 253.
+        (-100.0, 153.0, 1.2, (1.0, -27)),
+        (-100.0, 151.2, 1.21, (1.2, 0)),
+        (-126.0, 0.0, 1.9, (126.0 / 253.0, 126)),
+        (-126.0, 0.0, 2.0, (1.0, 0)),
+    ],
+)
+def test_scale_and_zero_point_worked_out_by_hand(low, high, widening, expected):
+    scale = int8_scale_for(low, high, widening)
+    assert (scale.scale, scale.zero_point) == (np.float32(expected[0]), expected[1])
+
+
+# Which operators dictate
+
+
+@pytest.mark.parametrize(
+    ("kind", "limits", "expected"),
+    [
+        ("LOGISTIC", {}, (1 / 256, -128)),
+        ("TANH", {}, (1 / 128, 0)),
+        ("SOFTMAX", {}, (1 / 256, -128)),
+        ("MUL", {"low": 0.0, "high": 1.0}, (float(np.float32(1 / 255)), -128)),
+        ("MUL", {"low": -1.0, "high": 1.0}, (float(np.float32(1 / 127)), 0)),
+        ("MUL", {"low": 0.0}, None),
+        ("MUL", {}, None),
+        ("ADD", {}, None),
+        (FULL, {}, None),
+    ],
+)
+def test_scale_that_an_operator_dictates(kind, limits, expected):
+    scale = dictated_int8_scale(Op(kind, [], value(2), **limits))
+    assert scale == (expected and Int8Scale(*expected))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0)])
+def test_both_limits_of_a_clip_are_integers(low, high):
+    scale = dictated_int8_scale(Op("MUL", [], value(2), low=low, high=high))
+    assert integers([low, high], scale).tolist() == [-128 if low == 0.0 else -127, 127]
+    for limit, integer in zip((low, high), integers([low, high], scale), strict=True):
+        assert (integer - scale.zero_point) * scale.scale == pytest.approx(limit, rel=1e-7)
+
+
+# A whole graph
+
+
+def scales_of(graph, **ranges):
+    """Scales by the name of the tensor; the range is [-1, 0.5] where none is given."""
+    tensors = [t for t in graph.tensors() if not t.is_constant]
+    assert ranges.keys() <= {tensor.name for tensor in tensors}
+    by_tensor = {tensor: Range(*ranges.get(tensor.name, (-1.0, 0.5))) for tensor in tensors}
+    scales = assign_int8_scales(graph, by_tensor)
+    assert scales.keys() == set(tensors)
+    return {tensor.name: scale for tensor, scale in scales.items()}
+
+
+def test_state_before_and_after_have_one_scale_that_holds_both_ranges():
+    found = scales_of(fastgrnn_step(), before=(-3.0, 0.0), after=(-2.0, 7.0))
+    assert found["before"] == found["after"]
+    assert found["before"].scale == pytest.approx(10.0 / 253.0, rel=1e-3)
+    inside = integers([-3.0, 7.0], found["before"])
+    assert inside.min() >= -127 and inside.max() <= 126
+
+
+def test_functions_answer_in_the_scale_they_dictate_whatever_was_seen():
+    found = scales_of(fastgrnn_step(), gate=(0.4, 0.6), c=(-0.1, 0.1))
+    assert found["gate"] == Int8Scale(1 / 256, -128)
+    assert found["c"] == Int8Scale(1 / 128, 0)
+
+
+def test_state_that_a_function_answers_is_read_in_the_scale_it_dictates():
+    x, before, total, after = (value(2, name) for name in ("x", "before", "sum", "after"))
+    ops = [Op("ADD", [x, before], total), Op("TANH", [total], after)]
+    found = scales_of(Graph([x], [after], ops, [State(before, after)]))
+    assert found["before"] == found["after"] == Int8Scale(1 / 128, 0)
+
+
+def test_concatenation_and_what_it_joins_have_one_scale():
+    x, g, joined, output = (value(2, name) for name in ("x", "g", "joined", "output"))
+    joined.shape = (1, 4)
+    matrix = constant(np.ones((2, 4)))
+    ops = [Op("CONCATENATION", [x, g], joined), Op(FULL, [joined, matrix], output)]
+    graph = Graph([x], [output], ops, [State(g, output)])
+    found = scales_of(graph, x=(-1.0, 9.0), g=(-4.0, 1.0))
+    assert found["x"] == found["g"] == found["joined"] == found["output"]
+    inside = integers([-4.0, 9.0], found["x"])
+    assert inside.min() >= -127 and inside.max() <= 126
+
+
+def test_sum_before_a_function_is_held_only_as_far_as_the_function_tells_values_apart():
+    """int8 tanh tells values apart up to half of ln 511."""
+    graph = chain(2, (FULL, [W], {}), ("TANH", [], {}))
+    found = scales_of(graph, fully_connected_0=(-50.0, 80.0))["fully_connected_0"]
+    reach = math.log(511.0) / 2.0
+    inside = integers([-reach, reach], found)
+    assert inside.min() >= -127 and inside.max() <= 126
+    assert 2.0 * reach / found.scale > 250.0
+
+
+def test_result_of_a_relu_spends_no_integers_on_what_it_cuts_off():
+    graph = chain(2, (FULL, [W], {"low": 0.0}), (FULL, [W], {}))
+    found = scales_of(graph, fully_connected_0=(0.0, 25.3))["fully_connected_0"]
+    assert found == Int8Scale(float(np.float32(0.1)), -127)
+
+
+@pytest.mark.parametrize("kinds", [("LOGISTIC", "TANH"), ("TANH", "SOFTMAX")])
+def test_contradicting_dictated_scales_are_refused(kinds):
+    x, first, second, joined = (value(2, name) for name in ("x", "first", "second", "joined"))
+    joined.shape = (1, 4)
+    ops = [Op(kind, [x], y) for kind, y in zip(kinds, (first, second), strict=True)]
+    ops.append(Op("CONCATENATION", [first, second], joined))
+    with pytest.raises(ValueError, match="'first' is to have two scales at once"):
+        scales_of(Graph([x], [joined], ops))
+
+
+# SUB
+
+
+def factor(real):
+    """A factor as TFLite Micro stores it: 31 bits of mantissa and an exponent."""
+    fraction, exponent = math.frexp(real)
+    return round(fraction * 2**31), exponent
+
+
+def factors(first, second, output, number):
+    """SUB's three factors, computed in numbers of that type throughout."""
+    first, second, output = (number(scale.scale) for scale in (first, second, output))
+    twice = number(2.0) * max(first, second)
+    shifted = number(2.0**20) * output
+    return [factor(float(f)) for f in (first / twice, second / twice, twice / shifted)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_subtraction_has_the_same_factors_in_single_and_double_precision(seed):
+    """TFLite Micro divides in the one up to October 2026, in the other from then on."""
+    x, a, b, c, d, p, q = (value(2, name) for name in "xabcdpq")
+    ops = [Op(FULL, [x, constant(W)], y) for y in (a, b, c, d)]
+    ops += [Op("SUB", [a, b], p), Op("SUB", [c, d], q)]
+    sizes = np.random.default_rng(seed).uniform(0.1, 9.0, (2, 6))
+    ranges = {name: (-low, high) for name, low, high in zip("abcdpq", *sizes, strict=True)}
+    found = scales_of(Graph([x], [p, q], ops), **ranges)
+    for names in ("abp", "cdq"):
+        scales = [found[name] for name in names]
+        assert factors(*scales, np.float32) == factors(*scales, np.float64), names
+    for name, (low, high) in ranges.items():
+        inside = integers([low, high], found[name])
+        assert inside.min() >= -127 and inside.max() <= 126
