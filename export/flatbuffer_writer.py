@@ -93,7 +93,15 @@ class TableWriter:
         return self.written[key]
 
 
-_SCALARS = {"b": "Int8", "B": "Uint8", "?": "Bool", "i": "Int32", "I": "Uint32", "f": "Float32"}
+_SCALARS = {
+    "b": "Int8",
+    "B": "Uint8",
+    "?": "Bool",
+    "i": "Int32",
+    "I": "Uint32",
+    "Q": "Uint64",
+    "f": "Float32",
+}
 
 
 def _size(field) -> int:
