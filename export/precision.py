@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from keras_fastgrnn.export import reference
-from keras_fastgrnn.export.graph import Graph, Tensor
+from keras_fastgrnn.export.graph import Graph, Op, Tensor, constant
 
 
 def rounding_costs(
@@ -13,7 +13,8 @@ def rounding_costs(
 ) -> dict[str, float]:
     """Rounds one tensor at a time in an otherwise float computation.
 
-    Biases are left out; they are counted so finely that they cost nothing.
+    Biases are left out, which are counted so finely that they cost nothing, and what is only
+    copied.
 
     Args:
         graph: Float graph.
@@ -31,10 +32,14 @@ def rounding_costs(
         steps = reference.steps(graph, x, rounding)
         return np.stack([values[graph.outputs[0]] for values in steps][wanted])
 
+    twins = _twins(graph, integers)
+    graph = _in_real_values(graph, twins)
     expected = outputs(graph, {})
     deviation = max(float(expected.std()), 1e-30)
     costs: dict[str, float] = {}
-    for tensor, twin in _twins(graph, integers).items():
+    for tensor, twin in twins.items():
+        if _is_copy(graph, tensor) or any(tensor is state.before for state in graph.states):
+            continue
         if twin.is_constant:
             found = outputs(_with_rounded_constant(graph, tensor, twin), {})
         else:
@@ -49,8 +54,26 @@ def _twins(graph: Graph, integers: Graph) -> dict[Tensor, Tensor]:
     for op, integer in zip(graph.ops, integers.ops, strict=True):
         twins.update(zip(op.inputs[:2], integer.inputs[:2], strict=True))
         twins[op.output] = integer.output
-    read_before = {state.before for state in graph.states}
-    return {tensor: twin for tensor, twin in twins.items() if tensor not in read_before}
+    return twins
+
+
+def _is_copy(graph: Graph, tensor: Tensor) -> bool:
+    producer = graph.producer(tensor)
+    return producer is not None and producer.kind == "CONCATENATION"
+
+
+def _in_real_values(graph: Graph, twins: dict[Tensor, Tensor]) -> Graph:
+    """A joined matrix counts all its inputs in one unit, though their scales may differ."""
+    real = graph.copy()
+    for op in graph.ops:
+        if op.kind == "CONCATENATION":
+            joined = next(copy for copy in real.ops if copy.output is op.output)
+            for place, tensor in enumerate(op.inputs):
+                unit = twins[op.output].scale / twins[tensor].scale
+                joined.inputs[place] = Tensor("", tensor.shape)
+                counted = Op("MUL", [tensor, constant(unit)], joined.inputs[place])
+                real.ops.insert(real.ops.index(joined), counted)
+    return real
 
 
 def _with_rounded_constant(graph: Graph, tensor: Tensor, twin: Tensor) -> Graph:

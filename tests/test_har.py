@@ -1,5 +1,7 @@
 """The whole way on real data: UCI HAR, six activities, windows of 128 steps of 9 channels."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -74,3 +76,26 @@ def test_int16x8_on_tflm_classifies_the_uci_har_test_set_as_keras_does(har, trai
     assert agreement >= rounded_agreement - 0.001
     assert abs(accuracy - keras_accuracy) <= 0.003
     np.testing.assert_array_equal(logits[::10], deployed.predict(x[::10], on="reference"))
+
+
+def test_int8_without_quantization_aware_training_tells_what_it_costs(har, trained, capsys):
+    x, y = har["test"]
+    keras_logits = trained.predict(x, verbose=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (export.PrecisionWarning, export.SaturationWarning))
+        deployed = export.convert(trained, har["train"][0][::36], quantization="int8", name="har")
+        logits = deployed.predict(x)
+    agreement = np.mean(logits.argmax(axis=1) == keras_logits.argmax(axis=1))
+    keras_accuracy, accuracy = (np.mean(k.argmax(axis=1) == y) for k in (keras_logits, logits))
+    name, cost = next(iter(deployed.report.rounding_costs.items()))
+    error = deployed.report.agreement.relative_error
+    with capsys.disabled():
+        print(
+            f"\nUCI HAR test, int8: accuracy Keras {keras_accuracy:.4f}, TFLM {accuracy:.4f}; same "
+            f"class as Keras {agreement:.4f}; error {error:.3f} of the outputs' deviation, of "
+            f"which rounding {name} alone makes {cost:.3f}; {deployed.report.file_bytes} bytes"
+        )
+    assert agreement > 0.93
+    assert accuracy > keras_accuracy - 0.03
+    assert name.split("/")[-1] in ("state", "kept", "difference", "added")
+    assert 0.2 * error < cost < 2.0 * error
