@@ -132,9 +132,9 @@ class Int16Chooser(_Chooser):
         joined = graph.copy()
         fuse_products(joined, joined.producer(total), scaled)
         lowest = {**self.best.scaling, **dict(zip(values, chosen, strict=True))}
-        self._take(self._candidate(joined, lowest))
-        groups = exponents.groups
-        settled.update(t for t in groups if groups[t] in {groups[value] for value in values})
+        if self._take(self._candidate(joined, lowest)):
+            groups = exponents.groups
+            settled.update(t for t in groups if groups[t] in {groups[value] for value in values})
 
 
 class Int8Chooser(_Chooser):
