@@ -1,0 +1,1 @@
+"""Measurements beside other ways to the same end; a module is a command and writes its results."""
