@@ -6,6 +6,9 @@ TensorFlow chooses between the two when `tf.keras` is first touched. Every other
 
 import sys
 
+from keras_fastgrnn import own_command  # noqa: F401
+
+# isort: split
 import tensorflow as tf
 
 keras = tf.keras

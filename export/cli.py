@@ -1,0 +1,235 @@
+"""The command line: `python -m keras_fastgrnn.export`, also installed as `fastgrnn-export`."""
+
+import argparse
+import contextlib
+import io
+import json
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from keras_fastgrnn.export.arrays import load_array
+from keras_fastgrnn.export.c_text import check_name
+from keras_fastgrnn.export.convert import CHOICES, convert
+from keras_fastgrnn.export.errors import PrecisionWarning, SaturationWarning
+from keras_fastgrnn.export.files import write_all
+from keras_fastgrnn.export.inspection import inspect
+from keras_fastgrnn.export.load_keras import load_model
+from keras_fastgrnn.export.run_file import SequenceRunner
+from keras_fastgrnn.export.tflm_process import TFLMProcess
+from keras_fastgrnn.own_command import NAME as PROGRAM
+
+FAILED, INTERRUPTED = 1, 130
+
+_EPILOGS = {
+    "convert": """examples:
+  fastgrnn-export convert gesture.keras --calibration train.npz --name gesture --out build/
+  fastgrnn-export convert gesture.keras --calibration train.npz --array x_train --count 200
+  fastgrnn-export convert gesture.h5 --quantization none --out build/ --overwrite
+
+Calibration data has the shape (sequences, steps, channels), as the model takes it.""",
+    "run": """examples:
+  fastgrnn-export run build/gesture.tflite test.npz --array x_test --labels y_test
+  fastgrnn-export run build/gesture.tflite recording.npy --output outputs.npz
+
+A file that takes one step an Invoke starts every sequence with Reset(); states that go in and out
+are fed back; a file that takes whole sequences is given whole ones. Real values are quantized with
+the file's own scale; integers of the input's own type are taken as they are.""",
+    "inspect": """examples:
+  fastgrnn-export inspect build/gesture.tflite
+  fastgrnn-export inspect anything.tflite --json | jq .arena_bytes""",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: List of strings. Defaults to those of the process.
+
+    Returns:
+        Integer, the exit code: 0, 1 where something fails, 130 where the user interrupts it.
+        A usage error exits with 2 itself, as `argparse` does.
+    """
+    given = _parser().parse_args(arguments)
+    try:
+        with _own_warnings_shown():
+            given.command(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # such as `| head`; what is left has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (ImportError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
+        print(f"{PROGRAM}: error: {_one_line(error)}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def command() -> None:
+    """Runs the command line as a process of its own, without the logs of TensorFlow and Keras."""
+    for name in ("absl", "tensorflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    sys.exit(main())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="From a trained Keras model to a file that TFLite Micro runs.",
+        epilog="`fastgrnn-export COMMAND --help` has examples.",
+    )
+    commands = parser.add_subparsers(dest="name_of_command", required=True, metavar="COMMAND")
+
+    def add(name, function, text):
+        added = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=_EPILOGS[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(command=function)
+        return added.add_argument
+
+    option = add("convert", _convert, "Converts a saved Keras model.")
+    option("model", metavar="MODEL", help="the model, saved as .keras or .h5")
+    option("--calibration", metavar="DATA", help=".npz or .npy with sequences to set scales by")
+    option("--array", metavar="NAME", help="the array of a .npz; default: the one of rank 3")
+    option("--count", type=_positive, metavar="N", help="use the first N sequences; default: all")
+    option("--name", default="model", help="C identifier for files and symbols; default: model")
+    option("--out", default=".", metavar="FOLDER", help="where to write; default: here")
+    option("--overwrite", action="store_true", help="replace files that are there")
+    for argument, choices in CHOICES.items():
+        names = ["none" if choice is None else choice for choice in choices]
+        default = names[0]
+        if argument.endswith("_type"):
+            names.remove("none")
+            default = "the type that the model computes in"
+        flag = "--" + argument.replace("_", "-")
+        option(flag, choices=names, default=argparse.SUPPRESS, help=f"default: {default}")
+
+    option = add("run", _run, "Runs sequences through a .tflite file on TFLite Micro.")
+    option("file", metavar="FILE", help="the .tflite file, from here or from elsewhere")
+    option("data", metavar="DATA", help=".npz or .npy with sequences")
+    option("--array", metavar="NAME", help="the array of a .npz; default: the one of rank 3")
+    option("--labels", metavar="NAME", help="array of classes in the .npz, to print the accuracy")
+    option("--output", metavar="OUT", help=".npz to write the outputs and classes to")
+    option("--overwrite", action="store_true", help="replace OUT if it is there")
+
+    option = add("inspect", _inspect, "Says what is in a .tflite file, whoever made it.")
+    option("file", metavar="FILE", help="the .tflite file")
+    option("--json", action="store_true", help="print it as JSON")
+    return parser
+
+
+def _positive(text) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _convert(given) -> None:
+    name = check_name(given.name)
+    chosen = {key: value for key, value in vars(given).items() if key in CHOICES}
+    if chosen.get("quantization") == "none":
+        chosen["quantization"] = None
+    with _stage("Reading the data"):
+        x = None
+        if given.calibration is not None:
+            x = load_array(given.calibration, given.array, 3)[: given.count]
+    with _stage("Loading the model"):
+        model = load_model(given.model)
+    with _stage("Converting: calibrating, choosing scales, comparing with Keras"):
+        deployed = convert(model, x, name=name, **chosen)
+    with _stage("Writing the files"):
+        paths = deployed.save(given.out, overwrite=given.overwrite)
+    print(deployed.report)
+    print("\nwritten:")
+    for path in paths:
+        print(f"  {path}")
+
+
+def _run(given) -> None:
+    x = load_array(given.data, given.array, 3)
+    labels = None if given.labels is None else load_array(given.data, given.labels, None)
+    with TFLMProcess() as process:
+        runner = SequenceRunner(_read(given.file), process)
+        with Progress(console=_console(), disable=not _console().is_terminal) as progress:
+            task = progress.add_task("sequences", total=len(x))
+            outputs = runner.run(x, lambda: progress.advance(task))
+    classes = outputs.argmax(axis=2)
+    print(f"{len(x):,} sequences, {outputs.shape[1]:,} answers each, {outputs.shape[2]:,} outputs")
+    for unit, values in enumerate(np.moveaxis(outputs[:, -1], 1, 0)):
+        print(
+            f"  output {unit}: {values.min():.6g} to {values.max():.6g}, mean {values.mean():.6g}, "
+            f"the largest in {np.count_nonzero(classes[:, -1] == unit):,}"
+        )
+    if labels is not None:
+        print(f"accuracy: {100 * _accuracy(classes, labels):.2f} %")
+    if given.output is not None:
+        _save(Path(given.output), given.overwrite, outputs=outputs, classes=classes)
+
+
+def _accuracy(classes, labels) -> float:
+    """Labels are one for a sequence, met by its last answer, or one for every answer."""
+    if labels.shape == classes.shape[:1]:
+        classes = classes[:, -1]
+    if labels.shape != classes.shape or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"The labels are {labels.dtype} of shape {labels.shape}, expected integers of shape "
+            f"{classes.shape[:1]}, or {classes.shape} for one an answer."
+        )
+    return float(np.mean(classes == labels))
+
+
+def _save(path, overwrite, **arrays) -> None:
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    (written,) = write_all(path.parent, {path.name: content.getvalue()}, overwrite)
+    print(f"written: {written}")
+
+
+def _inspect(given) -> None:
+    found = inspect(_read(given.file))
+    print(json.dumps(found.to_dict(), indent=2) if given.json else found)
+
+
+def _read(path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _console() -> Console:
+    return Console(stderr=True)
+
+
+def _stage(text):
+    """Shows on a terminal what is being done."""
+    console = _console()
+    return console.status(text + " ...") if console.is_terminal else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _own_warnings_shown():
+    """Shows this project's warnings as lines of their own, and nobody else's."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if issubclass(warning.category, (PrecisionWarning, SaturationWarning)):
+            print(f"{PROGRAM}: warning: {_one_line(warning.message)}", file=sys.stderr)
+
+
+def _one_line(error) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}"
+    return " ".join(str(error).split()) or type(error).__name__

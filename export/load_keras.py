@@ -1,0 +1,64 @@
+"""Loads a saved Keras model, and says what is wrong where that fails."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import h5py
+
+from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS, keras
+
+ENDINGS = (".keras", ".h5")
+LONGEST_REASON = 300
+
+
+def load_model(path):
+    """Loads a Keras model that was saved as one file, without running code from it.
+
+    Args:
+        path: Path of a `.keras` or `.h5` file, saved by the Keras of this process.
+
+    Returns:
+        Keras model.
+
+    Raises:
+        ValueError: If it cannot be loaded; names the Keras that it belongs to where that is why.
+        OSError: If the file cannot be read.
+    """
+    path = Path(path)
+    if path.suffix not in ENDINGS:
+        raise ValueError(f"Expected a model saved as .keras or .h5, got {path}.")
+    with path.open("rb"):
+        pass
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # whatever Keras meets in a file
+        version = _keras_version(path)
+        if version and version.startswith("2.") != IS_TF_KERAS:
+            other, switch = (
+                ("Keras 3", "unset TF_USE_LEGACY_KERAS")
+                if IS_TF_KERAS
+                else ("tf_keras", "set TF_USE_LEGACY_KERAS=1")
+            )
+            raise ValueError(
+                f"{path} was saved by {other} ({version}), and this is {FLAVOR}: {switch} in the "
+                "environment."
+            ) from error
+        # Behind a layer's whole configuration Keras says what went wrong.
+        text = str(error).rpartition("Exception encountered: ")[2]
+        reason = " ".join(text.split()) or type(error).__name__
+        if len(reason) > LONGEST_REASON:
+            reason = reason[:LONGEST_REASON] + "..."
+        raise ValueError(f"{path} cannot be loaded as a model by {FLAVOR}: {reason}") from error
+
+
+def _keras_version(path) -> str | None:
+    """The version of Keras that saved a file, where the file says it."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return str(json.loads(archive.read("metadata.json"))["keras_version"])
+        with h5py.File(path) as file:
+            return str(file.attrs["keras_version"])
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
+        return None
