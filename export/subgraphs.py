@@ -2,6 +2,8 @@
 
 Streaming is one subgraph, the step itself. A whole sequence is three: the main one, which runs a
 WHILE and then what follows the last step, the WHILE's condition, and its body, which is the step.
+The body takes each step's channels from the sequence laid out in a row, so that the position in it
+is one number, which the condition can compare.
 """
 
 import dataclasses
@@ -96,20 +98,27 @@ def sequence(graph: Graph, steps: int, every_step: bool, explicit: bool) -> list
     step_input = entry[0].output if entry else x
     step_output = exit[0].inputs[0] if exit else y
 
-    counter, count_up = _counter()
-    signal = _Carried(_like(step_input, steps))
-    whole_input = _like(x, steps) if entry else signal.first
+    channels = x.shape[-1]
+    stride = _integers(channels)
+    position = _Carried(_number("position"), _number("next_position"))
+    row = _Carried(_shaped(step_input, steps * channels))
     states = [_Carried(state.before, state.after) for state in graph.states]
     results, collect = _collection(step_output, steps) if every_step else ([], [])
-    carried = [counter, signal, *states, *results]
+    carried = [position, row, *states, *results]
 
     wanted = [*(state.after for state in states), *(step_output for _ in results)]
     step = _needed(graph, wanted, given=step_input)
-    take = _slice(signal.before, counter.before, step_input)
+    taken = _shaped(step_input, channels)
     body = Subgraph(
         [value.before for value in carried],
         [value.after for value in carried],
-        [take, *step, *collect, count_up],
+        [
+            Op("SLICE", [row.before, position.before, stride], taken),
+            Op("RESHAPE", [taken], step_input),
+            *step,
+            *collect,
+            Op("ADD", [position.before, stride], position.after),
+        ],
     )
 
     last = {value.after: value.last for value in states}
@@ -118,20 +127,23 @@ def sequence(graph: Graph, steps: int, every_step: bool, explicit: bool) -> list
     rest = exit if every_step else [op for op in graph.ops if op not in [*entry, *step]]
     rest = [dataclasses.replace(op, inputs=[last.get(t, t) for t in op.inputs]) for op in rest]
     if exit:
-        rest[-1].output = _like(y, steps)
+        rest[-1].output = _shaped(y, steps, y.shape[-1])
+    whole_input = _shaped(x, steps, channels)
+    converted = _shaped(step_input, steps, channels) if entry else whole_input
     first = [value.first for value in carried]
-    given = [signal.first, *(value.first for value in states if explicit)]
+    given = [whole_input, *(value.first for value in states if explicit)]
     main = Subgraph(
-        [whole_input, *given[1:]],
+        given,
         [rest[-1].output if exit else last.get(y, y), *(s.last for s in states if explicit)],
         [
-            *(Op(op.kind, [whole_input], signal.first) for op in entry),
+            *(Op(op.kind, [whole_input], converted) for op in entry),
+            Op("RESHAPE", [converted], row.first),
             While(first, [value.last for value in carried], condition=1, body=2),
             *rest,
         ],
-        variables=[tensor for tensor in first if tensor not in given],
+        variables=[tensor for tensor in first if tensor is not row.first and tensor not in given],
     )
-    return [main, _condition(carried, steps), body]
+    return [main, _condition(carried, steps * channels), body]
 
 
 class _Carried:
@@ -143,39 +155,34 @@ class _Carried:
         self.first, self.last = dataclasses.replace(before), dataclasses.replace(before)
 
 
-def _like(tensor: Tensor, steps: int) -> Tensor:
-    """The same for every step of a sequence."""
-    return dataclasses.replace(tensor, shape=(steps, tensor.shape[-1]))
+def _shaped(tensor: Tensor, *shape: int) -> Tensor:
+    """The same type of numbers in another shape."""
+    return dataclasses.replace(tensor, shape=shape)
 
 
 def _integers(*values: int) -> Tensor:
     return Tensor("", (len(values),), "int32", data=np.array(values, np.int32))
 
 
-def _counter() -> tuple[_Carried, Op]:
-    """Where the step begins in the sequence: its number, and channel 0."""
-    before, after = Tensor("step", (2,), "int32"), Tensor("next_step", (2,), "int32")
-    return _Carried(before, after), Op("ADD", [before, _integers(1, 0)], after)
+def _number(name: str) -> Tensor:
+    return Tensor(name, (1,), "int32")
 
 
-def _condition(carried: list[_Carried], steps: int) -> Subgraph:
+def _condition(carried: list[_Carried], end: int) -> Subgraph:
     inputs = [dataclasses.replace(value.before) for value in carried]
-    is_inside = Tensor("is_inside", (2,), "bool")
-    return Subgraph(inputs, [is_inside], [Op("LESS", [inputs[0], _integers(steps, 1)], is_inside)])
-
-
-def _slice(source: Tensor, begin: Tensor, output: Tensor) -> Op:
-    return Op("SLICE", [source, begin, _integers(*output.shape)], output)
+    is_inside = Tensor("is_inside", (1,), "bool")
+    return Subgraph(inputs, [is_inside], [Op("LESS", [inputs[0], _integers(end)], is_inside)])
 
 
 def _collection(step_output: Tensor, steps: int) -> tuple[list[_Carried], list[Op]]:
     """All results: each round drops the first and appends its own."""
-    before, after = _like(step_output, steps), _like(step_output, steps)
+    width = step_output.shape[-1]
+    before, after = _shaped(step_output, steps, width), _shaped(step_output, steps, width)
     if steps == 1:
         return [_Carried(before, step_output)], []
-    kept = _like(step_output, steps - 1)
-    ops = [_slice(before, _integers(1, 0), kept), Op("CONCATENATION", [kept, step_output], after)]
-    return [_Carried(before, after)], ops
+    kept = _shaped(step_output, steps - 1, width)
+    drop = Op("SLICE", [before, _integers(1, 0), _integers(*kept.shape)], kept)
+    return [_Carried(before, after)], [drop, Op("CONCATENATION", [kept, step_output], after)]
 
 
 def _needed(graph: Graph, wanted: list[Tensor], given: Tensor) -> list[Op]:

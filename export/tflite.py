@@ -166,6 +166,8 @@ def _options(op: Op | While, portable: bool) -> tuple[str, dict]:
             sizes = zip(op.inputs[0].shape, op.output.shape, strict=True)
             axis = next(i for i, (part, whole) in enumerate(sizes) if part != whole)
             return "ConcatenationOptions", {"axis": axis}
+        case "RESHAPE" if portable:
+            return "ReshapeOptions", {"new_shape": op.output.shape}
         case "SOFTMAX":
             return "SoftmaxOptions", {"beta": 1.0}
         case "FULLY_CONNECTED" | "ADD" | "SUB" | "MUL":

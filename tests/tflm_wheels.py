@@ -29,20 +29,26 @@ while True:
         interpreter.set_input(x, 0)
         interpreter.invoke()
         for index, result in enumerate(results):
-            result.append(interpreter.get_output(index)[0])
-    pickle.dump([np.array(r) for r in results], sys.stdout.buffer)
+            result.append(interpreter.get_output(index))
+    pickle.dump([np.concatenate(r) for r in results], sys.stdout.buffer)
     sys.stdout.buffer.flush()
 """
+
+
+def _by_invoke(inputs, steps):
+    return inputs.reshape(-1, steps, inputs.shape[-1])
 
 
 class InstalledWheel:
     """Runs models in this process."""
 
-    def run(self, model: bytes, inputs: np.ndarray, outputs: int) -> list[np.ndarray]:
-        """Streams `inputs`, one step a row, and returns each output's rows."""
+    def run(
+        self, model: bytes, inputs: np.ndarray, outputs: int, steps: int = 1
+    ) -> list[np.ndarray]:
+        """Runs `inputs`, so many steps an Invoke and one a row, and returns each output's rows."""
         interpreter = tflm.Interpreter(model, output_count=outputs)
-        steps = [interpreter.invoke(x) for x in inputs[:, np.newaxis]]
-        return [np.array([step[i][0] for step in steps]) for i in range(outputs)]
+        results = [interpreter.invoke(x) for x in _by_invoke(inputs, steps)]
+        return [np.concatenate(output) for output in zip(*results, strict=True)]
 
 
 class OldestWheel:
@@ -61,9 +67,11 @@ class OldestWheel:
         imported = Path(pickle.load(self.process.stdout))
         assert Path(folder).resolve() in imported.resolve().parents
 
-    def run(self, model: bytes, inputs: np.ndarray, outputs: int) -> list[np.ndarray]:
+    def run(
+        self, model: bytes, inputs: np.ndarray, outputs: int, steps: int = 1
+    ) -> list[np.ndarray]:
         """As `InstalledWheel.run`."""
-        request = (model, inputs[:, np.newaxis], outputs)
+        request = (model, _by_invoke(inputs, steps), outputs)
         pickle.dump(request, self.process.stdin)
         self.process.stdin.flush()
         try:
