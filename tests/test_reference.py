@@ -12,7 +12,7 @@ from random_models import build, descriptions, randomize
 from keras_fastgrnn import FastGRNN, FastRNN, keras
 from keras_fastgrnn.export import fixed_point, reference, tflite
 from keras_fastgrnn.export.calibrate import calibrate
-from keras_fastgrnn.export.choose import Int16Chooser
+from keras_fastgrnn.export.convert import CHOOSERS
 from keras_fastgrnn.export.graph import Graph, Op, Tensor
 from keras_fastgrnn.export.quantize import quantize_int16
 from keras_fastgrnn.export.rewrite import simplify
@@ -21,12 +21,17 @@ from keras_fastgrnn.export.trace import trace
 
 RANDOM_MODELS = 100  # of each number of cells
 STEPS = 50
+NOTHING = {"installed": {}, "oldest": {}}
 
 
-def integer_graph(model, x):
+def float_graph(model):
     graph = trace(model)
     simplify(graph)
-    return Int16Chooser(graph, calibrate(graph, x), x).choose().integers
+    return graph
+
+
+def integer_graph(graph, x, quantization):
+    return CHOOSERS[quantization](graph, calibrate(graph, x), x).choose().integers
 
 
 def computed(graph):
@@ -42,19 +47,21 @@ def expected_values(graph, integers):
     return [np.array(rows[tensor]) for tensor in computed(graph)]
 
 
-def differing_integers(wheel, graph, integers):
-    """How many integers differ, by tensor; and in the output of the file without extra outputs."""
+def differing_integers(wheels, graph, integers):
+    """How many integers differ, by wheel and tensor; and in the output of the plain file."""
     tensors = computed(graph)
     expected = expected_values(graph, integers)
-    opened = wheel.run(tflite.write(graph, outputs=tensors), integers, len(tensors))
-    plain = wheel.run(tflite.write(graph), integers, 1)[0]
-    differences = {
-        tensor.name or str(index): np.count_nonzero(one != other)
-        for index, (tensor, one, other) in enumerate(zip(tensors, expected, opened, strict=True))
-    }
+    names = [tensor.name or str(index) for index, tensor in enumerate(tensors)]
     output = expected[tensors.index(graph.outputs[0])]
-    differences["file"] = np.count_nonzero(plain != output)
-    return {name: count for name, count in differences.items() if count}
+    opened, plain = tflite.write(graph, outputs=tensors), tflite.write(graph)
+    found = {}
+    for wheel_name, wheel in wheels.items():
+        inside = wheel.run(opened, integers, len(tensors))
+        pairs = [*zip(names, expected, inside, strict=True)]
+        pairs.append(("file", output, wheel.run(plain, integers, 1)[0]))
+        counts = {name: np.count_nonzero(one != other) for name, one, other in pairs}
+        found[wheel_name] = {name: count for name, count in counts.items() if count}
+    return found
 
 
 def streaming_model(layer):
@@ -71,7 +78,7 @@ def streaming_data():
     return rng.normal(size=(10_000, 9)) * size[:, np.newaxis]
 
 
-@pytest.mark.parametrize("wheel", ["installed", "oldest"])
+@pytest.mark.parametrize("quantization", CHOOSERS)
 @pytest.mark.parametrize(
     "layer",
     [
@@ -85,26 +92,29 @@ def streaming_data():
         pytest.param(lambda: keras.layers.LSTM(16), id="LSTM"),
     ],
 )
-def test_no_integer_differs_in_10000_steps_without_reset(wheels, wheel, layer, streaming_data):
+def test_no_integer_differs_in_10000_steps_without_reset(
+    wheels, quantization, layer, streaming_data
+):
     calibration = streaming_data[:4000].reshape(-1, STEPS, 9)
     ordinary = np.abs(calibration).max(axis=(1, 2)) < 6.0
-    graph = integer_graph(streaming_model(layer()), calibration[ordinary].astype("float32"))
+    calibration = calibration[ordinary].astype("float32")
+    graph = integer_graph(float_graph(streaming_model(layer())), calibration, quantization)
     integers = reference.quantize_values(streaming_data, graph.inputs[0])
-    assert np.mean(np.abs(integers.astype(int)) >= 32767) > 0.1
-    assert differing_integers(wheels[wheel], graph, integers) == {}
+    assert np.mean(integers == np.iinfo(integers.dtype).max) > 0.1
+    assert differing_integers(wheels, graph, integers) == NOTHING
 
 
 @pytest.mark.parametrize("cell_count", [1, 2])
 @settings(max_examples=RANDOM_MODELS, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_integer_differs_in_random_models(wheels, cell_count, data):
-    description = data.draw(descriptions(cell_count))
-    model, x = build(description, STEPS)
-    graph = integer_graph(model, x)
+    model, x = build(data.draw(descriptions(cell_count)), STEPS)
+    floats = float_graph(model)
     far = np.concatenate([x[0, : STEPS // 2], 20.0 * x[1, STEPS // 2 :]])
-    integers = reference.quantize_values(far, graph.inputs[0])
-    found = {name: differing_integers(wheels[name], graph, integers) for name in wheels}
-    assert found == {"installed": {}, "oldest": {}}
+    for quantization in CHOOSERS:
+        graph = integer_graph(floats, x, quantization)
+        integers = reference.quantize_values(far, graph.inputs[0])
+        assert differing_integers(wheels, graph, integers) == NOTHING, quantization
 
 
 def table_graph(kind, exponent, units=16):
@@ -114,25 +124,22 @@ def table_graph(kind, exponent, units=16):
     return Graph([x], [y], [Op(kind, [x], y)])
 
 
-@pytest.mark.parametrize("wheel", ["installed", "oldest"])
 @pytest.mark.parametrize("exponent", [-14, -13, -12, -11, -10, -7, -2])
 @pytest.mark.parametrize("kind", ["LOGISTIC", "TANH"])
-def test_every_input_of_a_table_gives_the_same_integer(wheels, wheel, kind, exponent):
+def test_every_input_of_a_table_gives_the_same_integer(wheels, kind, exponent):
     graph = table_graph(kind, exponent)
     integers = np.arange(-32768, 32768).reshape(-1, 16).astype(np.int16)
-    assert differing_integers(wheels[wheel], graph, integers) == {}
+    assert differing_integers(wheels, graph, integers) == NOTHING
 
 
-@pytest.mark.parametrize("wheel", ["installed", "oldest"])
 @pytest.mark.parametrize("exponent", [-15, -13, -11, -9])
 @pytest.mark.parametrize("units", [1, 2, 5, 19])
-def test_softmax_gives_the_same_integers(wheels, wheel, units, exponent):
+def test_softmax_gives_the_same_integers(wheels, units, exponent):
     rng = np.random.default_rng(units)
     spread = rng.choice([10, 1000, 12000], size=(3000, 1))
     integers = np.clip(rng.normal(size=(3000, units)) * spread, -32768, 32767).astype(np.int16)
-    assert (
-        differing_integers(wheels[wheel], table_graph("SOFTMAX", exponent, units), integers) == {}
-    )
+    graph = table_graph("SOFTMAX", exponent, units)
+    assert differing_integers(wheels, graph, integers) == NOTHING
 
 
 @pytest.mark.parametrize("name", TRUNCATING)
@@ -140,11 +147,10 @@ def test_another_rounding_is_found(wheels, monkeypatch, streaming_data, name):
     x = streaming_data[:200].reshape(-1, STEPS, 9).astype("float32")
     model = streaming_model(FastGRNN(16))
     monkeypatch.setattr(fixed_point, name, TRUNCATING[name])
-    graph = trace(model)
-    simplify(graph)
+    graph = float_graph(model)
     graph = quantize_int16(graph, assign_exponents(graph, calibrate(graph, x), {}))
     integers = reference.quantize_values(streaming_data, graph.inputs[0])
-    assert differing_integers(wheels["installed"], graph, integers)
+    assert all(differing_integers(wheels, graph, integers).values())
 
 
 def test_quantize_values_rounds_half_away_from_zero_and_clips():
