@@ -4,19 +4,19 @@ TensorFlow's libraries write to descriptor 2 while they are imported, whatever t
 `keras_api` imports this module first; in any other program it does nothing.
 """
 
+import itertools
 import os
 import sys
 from pathlib import Path
 
 NAME = "fastgrnn-export"
+MODULE = "keras_fastgrnn.export"
 
 
 def is_running() -> bool:
-    """Returns whether this process is `fastgrnn-export` or `python -m keras_fastgrnn.export`.
-
-    While Python imports the package that `-m` names, the program's own name is "-m".
-    """
-    return Path(sys.argv[0]).stem in ("-m", NAME)
+    """Returns whether this process is `fastgrnn-export` or `python -m keras_fastgrnn.export`."""
+    is_module = any(pair == ("-m", MODULE) for pair in itertools.pairwise(sys.orig_argv))
+    return is_module or Path(sys.argv[0]).stem == NAME
 
 
 def keep_standard_error() -> None:
