@@ -32,7 +32,7 @@ class TensorSummary:
         name: String, empty where it has none.
         shape: Tuple of integers.
         type: String, such as "int8".
-        scale: Float, `None` where it is not quantized; the largest of several.
+        scale: Float, the largest of several; `None` where there is none, or none that is finite.
         zero_point: Integer, of that scale, or `None`.
         scales: Integer, how many scales it has: 1, or one for each channel.
         kind: String, "constant", "variable" or "computed".
@@ -175,7 +175,9 @@ def _tensor(model, tensor, index) -> TensorSummary:
         [] if vector is None else vector.tolist()
         for vector in (quantization["scale"], quantization["zero_point"])
     )
-    largest = int(np.argmax(scales)) if scales else 0
+    finite = np.nan_to_num(scales, nan=-np.inf, posinf=-np.inf)
+    largest = int(np.argmax(finite)) if scales else 0
+    has_scale = bool(scales) and np.isfinite(finite[largest])
     constant = constant_of(model, tensor)
     kind = "variable" if tensor["is_variable"] else "computed"
     return TensorSummary(
@@ -183,7 +185,7 @@ def _tensor(model, tensor, index) -> TensorSummary:
         name=tensor["name"] or "",
         shape=shape_of(tensor),
         type=_type(tensor),
-        scale=scales[largest] if scales else None,
+        scale=scales[largest] if has_scale else None,
         zero_point=zero_points[largest] if largest < len(zero_points) else None,
         scales=len(scales),
         kind=kind if constant is None else "constant",

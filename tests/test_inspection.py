@@ -194,6 +194,19 @@ def test_files_of_tensorflows_converter_are_told(kind, process):
     assert {"int8": "int8", "dynamic": "int8", "float16": "float16"}[kind] in str(found)
 
 
+@pytest.mark.parametrize("scales", [[np.nan], [np.inf, np.nan]])
+def test_scale_that_is_no_number_is_left_out_of_the_json(scales, process):
+    def change(model):
+        quantization = {"scale": np.array(scales), "zero_point": np.zeros(len(scales))}
+        model["subgraphs"][0]["tensors"][0]["quantization"] = quantization
+
+    found = inspect(changed(deployed("int16x8").tflite, change), process)
+    assert found.subgraphs[0].tensors[0].scale is None
+    assert found.subgraphs[0].tensors[0].scales == len(scales)
+    assert "finite and positive" in found.refusal
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
 @pytest.mark.parametrize("data", [b"", b"TFL3", b"\0" * 99, b"\x08\0\0\0TFL3" + b"\xff" * 99])
 def test_what_is_no_model_is_refused(data, process):
     with pytest.raises(MalformedModelError, match="^Expected a TFLite model, got "):

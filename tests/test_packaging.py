@@ -1,5 +1,6 @@
 """The built wheel, installed away from the source tree, and what importing it brings in."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -75,6 +76,20 @@ print(keras_fastgrnn.__file__, keras_fastgrnn.export.__file__, deployed.tflite[4
         str(package / "export" / "__init__.py"),
         "b'TFL3'",
     ]
+
+
+def test_wheel_installs_the_command(installed, tmp_path):
+    command = installed / "bin" / "fastgrnn-export"
+    clean = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    result = subprocess.run(
+        [command, "inspect", "nothing"],
+        cwd=tmp_path,
+        env={**clean, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "fastgrnn-export: error: No such file or directory: nothing\n"
 
 
 def test_metadata(metadata):

@@ -1,5 +1,8 @@
 """TFLite files written and read, held against TensorFlow's own converter and reader."""
 
+import ast
+import inspect
+import re
 import struct
 
 import numpy as np
@@ -11,9 +14,50 @@ from keras_fastgrnn import FastGRNN, export, keras
 from keras_fastgrnn.export.errors import MalformedModelError
 from keras_fastgrnn.export.flatbuffer_reader import read_model
 from keras_fastgrnn.export.flatbuffer_writer import TableWriter
-from keras_fastgrnn.export.schema import OPERATORS, TENSOR_TYPES
+from keras_fastgrnn.export.schema import (
+    ACTIVATIONS,
+    OPERATORS,
+    OPTIONS_TYPES,
+    TABLES,
+    TENSOR_TYPES,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+
+
+def schema_of_tflite_micro():
+    module = "tflite_micro.tensorflow.lite.micro.python.schema_py_generated"
+    return pytest.importorskip(module)
+
+
+def test_numbers_are_those_of_tflite_micros_schema():
+    schema = schema_of_tflite_micro()
+    for ours, theirs in (
+        (OPERATORS, schema.BuiltinOperator),
+        ({name.upper(): code for name, code in TENSOR_TYPES.items()}, schema.TensorType),
+        ({"NONE": 0, **OPTIONS_TYPES}, schema.BuiltinOptions),
+        (ACTIVATIONS, schema.ActivationFunctionType),
+    ):
+        assert ours == {key: value for key, value in vars(theirs).items() if key[0] != "_"}
+
+
+def test_fields_lie_where_tflite_micros_schema_has_them():
+    """Its function that adds a field names the slot, and for a scalar its type and default."""
+    schema = schema_of_tflite_micro()
+    kinds = {"Int8": "b", "Uint8": "B", "Bool": "?", "Int32": "i", "Uint32": "I", "Uint64": "Q"}
+    for name, fields in TABLES.items():
+        for key, field in fields.items():
+            camel = "".join(part.capitalize() for part in key.split("_"))
+            source = inspect.getsource(getattr(schema, f"{name}Add{camel}"))
+            prepend, slot, default = re.search(
+                r"Prepend(\w+)Slot\((\d+), .*, (\S+)\)", source
+            ).groups()
+            assert field.slot == int(slot), (name, key)
+            if len(field.kind) > 1:
+                assert prepend == "UOffsetTRelative"
+            else:
+                assert {**kinds, "Float32": "f"}[prepend] == field.kind
+                assert field.default == ast.literal_eval(default)
 
 
 def tensor(shape, kind, buffer, **more):
@@ -180,6 +224,35 @@ def test_file_cut_off_anywhere_is_refused(files):
     for length in range(len(ours)):
         with pytest.raises(MalformedModelError):
             read_model(ours[:length])
+
+
+def overlapping(count):
+    """A file of `count` subgraphs whose vectors of tensors begin one number after the other.
+
+    Each number is the length of one vector and, in those before it, the offset of a tensor.
+    """
+    numbers = 500
+    graphs = 36 + 4 * count
+    vtable = graphs + 8 + 8 * count
+    first, tensors = vtable + 4, vtable + 4 + 4 * numbers
+    words = [20, int.from_bytes(b"TFL3", "little"), 0x0008_000A, 0, 4, 12, 4, count]
+    words += [graphs + 8 + 8 * k - (32 + 4 * k) for k in range(count)]
+    words += [0] * ((graphs - 4 * len(words)) // 4) + [0x0008_0006, 4]
+    for k in range(count):
+        place = graphs + 8 + 8 * k
+        words += [place - graphs, first + 4 * k - (place + 4)]
+    words += [0x0004_0004]
+    words += [tensors - (first + 4 * k) for k in range(numbers)]
+    words += [tensors + 4 * k - vtable for k in range(9 * numbers)]
+    return struct.pack(f"<{len(words)}I", *words)
+
+
+def test_vectors_that_overlap_are_not_read_again_and_again():
+    """The bytes are sound; reading all would take time that grows with their square."""
+    (graph,) = read_model(overlapping(1))["subgraphs"]
+    assert len(graph["tensors"]) == 4 * 500
+    with pytest.raises(MalformedModelError):
+        read_model(overlapping(400))
 
 
 @pytest.mark.parametrize("bytes_changed", [1, 4, 40])
