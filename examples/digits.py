@@ -7,6 +7,10 @@ the files a firmware needs are written with a picture.
     python examples/digits.py --output build/demo
 """
 
+import sys
+
+sys.path.append(sys.path.pop(0))  # keyword.py beside this script must not hide Python's own
+
 import argparse
 import json
 from pathlib import Path
