@@ -170,7 +170,7 @@ def test_explicit_state_has_one_scale_before_and_after_which_are_listed_in_one_o
 
 def test_loop_is_never_unrolled():
     graph, _ = typed("FastGRNN", "int16x8")
-    sizes = [len(write_subgraphs(sequence(graph, n, False, False))) for n in (2, 128, 10_000)]
+    sizes = [len(write_subgraphs(sequence(graph, n, False, False))) for n in (100, 1_000, 10_000)]
     assert len(set(sizes)) == 1
 
 
