@@ -78,7 +78,7 @@ def test_rows_have_the_bytes_and_arenas_of_the_files(quick):
 
 def test_int16x8_streaming_is_smaller_and_faster_than_the_stock_int8_step(quick):
     ours, stock, _ = rows(quick)
-    for cost in ("bytes", "arena", "Invoke, us a step"):
+    for cost in ("bytes", "arena", "Invoke, microseconds a step"):
         assert number(ours[cost]) < number(stock[cost])
     assert "- FastGRNN: all lower in ours." in (quick / "out.md").read_text()
 
