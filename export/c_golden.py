@@ -12,7 +12,12 @@ FLOAT_TOLERANCE = 1e-5
 
 
 def header(
-    name: str, input_tensor: Tensor, output_tensor: Tensor, x: np.ndarray, y: np.ndarray
+    name: str,
+    input_tensor: Tensor,
+    output_tensor: Tensor,
+    x: np.ndarray,
+    y: np.ndarray,
+    is_exact: bool = True,
 ) -> str:
     """Returns the text of `NAME_golden.h`, for C99 and C++11.
 
@@ -23,6 +28,8 @@ def header(
         x: Array of inputs in the model's own numbers, one for each Invoke of a sequence from its
             start; the first 16 are written.
         y: Array of the output of each Invoke.
+        is_exact: Boolean, whether an integer output must be met exactly, or to one unit because
+            it was computed in floats. Defaults to `True`.
 
     Returns:
         String.
@@ -50,7 +57,7 @@ static inline int {name}_self_test(int (*invoke)(const {in_type} *input, {out_ty
     if (invoke({name}_golden_input[i], output) != 0) return -1;
     for (int j = 0; j < {y.shape[1]}; ++j) {{
       const {out_type} expected = {name}_golden_output[i][j];
-{_comparison(output_tensor)}
+{_comparison(output_tensor, is_exact)}
     }}
   }}
   return wrong;
@@ -67,9 +74,12 @@ def _array(symbol, upper, values, tensor: Tensor) -> str:
     )
 
 
-def _comparison(tensor: Tensor) -> str:
-    if tensor.dtype != "float32":
+def _comparison(tensor: Tensor, is_exact: bool) -> str:
+    if tensor.dtype != "float32" and is_exact:
         return "      if (output[j] != expected) ++wrong;"
+    if tensor.dtype != "float32":
+        return """      const int error = output[j] - expected;
+      if (error < -1 || 1 < error) ++wrong;"""
     return f"""      const float size = expected < 0.0f ? -expected : expected;
       const float tolerance = {FLOAT_TOLERANCE}f * (size < 1.0f ? 1.0f : size);
       const float error = output[j] - expected;

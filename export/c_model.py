@@ -1,6 +1,6 @@
 """Flatbuffer -> C array and header, for a firmware that links TFLite Micro."""
 
-from keras_fastgrnn.export.c_tensors import declarations, steps_of
+from keras_fastgrnn.export.c_tensors import declarations
 from keras_fastgrnn.export.c_text import banner, header_file, rows
 from keras_fastgrnn.export.graph import Tensor
 
@@ -72,7 +72,7 @@ const unsigned char {name}_model[{name.upper()}_MODEL_LENGTH] = {{
 
 
 def _invocation(inputs) -> str:
-    if steps_of(inputs[0]) > 1:
+    if len(inputs[0].shape) == 3:
         return "One Invoke() is a whole sequence."
     if len(inputs) > 1:
         return "One Invoke() is one time step."

@@ -21,10 +21,10 @@ from keras_fastgrnn.export.scales import assign_exponents, may_have_any_scale, s
 # What fewer operators may cost, as a factor of the root mean square error of the outputs. Who asks
 # for int8 asks for less; there a joined product saves a twentieth of a small file.
 TOLERATED_LOSS = 1.1
-TOLERATED_LOSS_OF_JOINING_INT8 = 1.5
+TOLERATED_LOSS_OF_JOINING_INT8 = 1.35
 
 # What a scale for each unit of a matrix, 12 bytes a unit, must bring as such a factor.
-WORTHWHILE_GAIN = 1.25
+WORTHWHILE_GAIN = 2.0
 
 # Sequences of the calibration data on which the ways are tried.
 TRIAL_SEQUENCES = 256

@@ -1,5 +1,6 @@
 """Keras model -> a model that TFLite Micro runs, in one call."""
 
+import math
 import warnings
 
 import numpy as np
@@ -9,11 +10,12 @@ from keras_fastgrnn.export.calibrate import calibrate, check_sequences
 from keras_fastgrnn.export.choose import Int8Chooser, Int16Chooser, spread
 from keras_fastgrnn.export.deployed import DeployedModel
 from keras_fastgrnn.export.errors import PrecisionWarning
-from keras_fastgrnn.export.graph import Graph
+from keras_fastgrnn.export.graph import Graph, Tensor
 from keras_fastgrnn.export.io_types import TYPES, with_io_types
 from keras_fastgrnn.export.layers import chain_of
-from keras_fastgrnn.export.precision import rounding_costs
+from keras_fastgrnn.export.precision import in_real_values, rounding_costs, twins_of
 from keras_fastgrnn.export.rewrite import fold_all, simplify
+from keras_fastgrnn.export.subgraphs import CONVERSIONS
 from keras_fastgrnn.export.tflite import with_float_clips
 from keras_fastgrnn.export.trace import trace
 from keras_fastgrnn.keras_api import invalid_argument
@@ -32,7 +34,7 @@ CHOICES = {
 LARGEST_RELATIVE_ERROR = 0.1
 
 # Sequences of the calibration data on which the cost of each tensor's rounding is measured.
-COSTING_SEQUENCES = 64
+COSTING_SEQUENCES = 16
 
 # An input channel whose standard deviation is fewer integer steps than this may explain it.
 COARSE_LEVELS = {"int16": 64.0, "int8": 2.0}
@@ -77,11 +79,11 @@ def convert(
             Defaults to `None`.
         quantization: "int16x8", "int8", or `None` for float32. Defaults to "int16x8".
         mode: "streaming" for an input of shape `(1, input_dim)`, or "sequence" for one of shape
-            `(steps, input_dim)`. Defaults to "streaming".
+            `(1, steps, input_dim)`. Defaults to "streaming".
         state: "variable" to keep the state inside, for which only TFLite Micro has the means, or
             "explicit" for states as inputs and outputs of the file, after the model's own, which
-            full TFLite runs too. A sequence then begins with their zero points. Defaults to
-            "variable".
+            full TFLite runs too, but for ends that turn int8 into int16. A sequence then begins
+            with their zero points. Defaults to "variable".
         input_type: "int8", "int16" or "float32", the type of the model's own input. Defaults to
             `None`, the type it computes in.
         output_type: As `input_type`, for the model's own output. Defaults to `None`.
@@ -130,27 +132,43 @@ def convert(
             "Received an invalid value for argument model, expected a fixed number of steps for "
             "mode='sequence', got an input of any number. Begin it with Input((steps, input_dim))."
         )
-    x, expected, ranges, costs = calibration_data, None, {}, {}
+    x, expected, ranges = calibration_data, None, {}
     integer_ends = {"int8", "int16"} & {input_type, output_type}
     if x is not None or quantization is not None or integer_ends:
         x = check_sequences(x, input_dim, "calibration_data", steps)
         expected = _keras_outputs(model, x)
         ranges = calibrate(graph, x)
     ends = ranges.get(graph.inputs[0]), ranges.get(graph.outputs[0])
+    real, twins = graph, []
     if quantization is None:
         fold_all(graph)
-        graph = with_float_clips(graph)
     else:
         chosen = CHOOSERS[quantization](graph, ranges, x).choose()
-        every_step = len(model.outputs[0].shape) == 3
-        sample = spread(x, COSTING_SEQUENCES)
-        costs = rounding_costs(chosen.graph, chosen.integers, sample, every_step)
+        real = in_real_values(chosen.graph, chosen.integers)
+        twins = twins_of(chosen.graph, chosen.integers)
         graph = chosen.integers
-    graph = with_io_types(graph, input_type, output_type, *ends)
+    inside = graph
+    graph = with_float_clips(with_io_types(inside, input_type, output_type, *ends))
+    costs = {}
+    if x is not None:
+        twins += _converted_ends(real, inside, graph)
+        every_step = len(model.outputs[0].shape) == 3
+        costs = rounding_costs(real, twins, spread(x, COSTING_SEQUENCES), every_step)
     deployed = DeployedModel(model, graph, options, name, x, expected, costs)
-    if quantization is not None:
+    if costs:
         _warn_of_imprecision(deployed, x)
     return deployed
+
+
+def _converted_ends(real: Graph, inside: Graph, graph: Graph) -> list[tuple[Tensor, Tensor]]:
+    """The float tensors of the model's ends, with the integers of another type they have there."""
+    ends = zip(
+        (*real.inputs, *real.outputs),
+        (*inside.inputs, *inside.outputs),
+        (*graph.inputs, *graph.outputs),
+        strict=True,
+    )
+    return [(t, outer) for t, inner, outer in ends if outer is not inner and outer.scale]
 
 
 def _keras_outputs(model, x) -> np.ndarray:
@@ -166,6 +184,9 @@ def name_tensors(graph: Graph) -> None:
     """Gives every tensor that nothing named a name from its operator."""
     for index, op in enumerate(graph.ops):
         op.output.name = op.output.name or f"{op.kind.lower()}_{index}"
+        for tensor in op.inputs:
+            if tensor.is_constant:
+                tensor.name = f"{op.output.name}/constant"
 
 
 def _warn_of_imprecision(deployed, x) -> None:
@@ -173,19 +194,20 @@ def _warn_of_imprecision(deployed, x) -> None:
     error = report.agreement.relative_error
     if error <= LARGEST_RELATIVE_ERROR:
         return
-    scale, coarse_levels = _input_scale(deployed.graph)
-    levels = x.std(axis=(0, 1)) / scale
-    coarse = np.flatnonzero(levels < coarse_levels)
+    counted = _counted_input(deployed.graph)
+    levels = x.std(axis=(0, 1)) / (counted.scale or math.inf)
+    coarse = np.flatnonzero(levels < COARSE_LEVELS.get(counted.dtype, 0.0))
     costliest = next(iter(report.rounding_costs))
     advice = f"The rounding of {costliest!r} costs most. "
     if coarse.size:
         advice = (
             f"The input has one scale for all its channels, and channels {coarse.tolist()} vary by "
             f"only {levels[coarse].min():.2g} of its integer steps: bring the channels to a "
-            "similar size before the model, in the training data and in the firmware."
+            "similar size before the model, in the training data and in the firmware, and leave "
+            "out those that never change."
         )
     elif report.quantization == "int8":
-        advice += "quantization='int16x8' rounds it 256 times finer, at nearly the same size."
+        advice += "quantization='int16x8' rounds 256 times finer, at nearly the same size."
     else:
         advice += "Compare predict with the Keras model before you use it."
     warnings.warn(
@@ -196,8 +218,8 @@ def _warn_of_imprecision(deployed, x) -> None:
     )
 
 
-def _input_scale(graph: Graph) -> tuple[float, float]:
-    """The scale in which the model computes with its input, and how few steps of it are coarse."""
-    (x,) = graph.inputs
-    computed = graph.ops[0].output if x.dtype == "float32" else x
-    return computed.scale, COARSE_LEVELS[computed.dtype]
+def _counted_input(graph: Graph) -> Tensor:
+    """The input as the integers it is computed with, where there are any."""
+    (x,), first = graph.inputs, graph.ops[0]
+    is_converted = first.kind in CONVERSIONS and first.output.scale is not None
+    return first.output if is_converted else x

@@ -49,7 +49,7 @@ class DeployedModel:
             agreement = compare(self._from_output(outputs), expected)
         arena = tflm.find_arena_size(self.tflite) if tflm.is_available() else None
         self.report: Report = describe(
-            graph, name, options, self.tflite, arena, tensors, agreement, costs
+            subgraphs, name, options, self.tflite, arena, tensors, agreement, costs
         )
 
     def _subgraphs(self, is_explicit: bool) -> list[Subgraph]:
@@ -68,7 +68,9 @@ class DeployedModel:
         """Runs whole sequences, each from a zero state, and returns what the device would.
 
         Values that leave the range of their tensor are clipped there, as on the device, and
-        counted: a `SaturationWarning` names the tensors where that changes results.
+        counted: a `SaturationWarning` names the tensors where that changes results. Only a float32
+        input so large that its integer leaves 32 bits is undefined on the device: TFLite Micro on
+        x86 answers with the lowest integer, the reference clips.
 
         Args:
             x: Array of shape `(batch, steps, input_dim)`, as the Keras model takes it.
@@ -87,11 +89,12 @@ class DeployedModel:
         if on not in ("tflm", "reference"):
             raise invalid_argument("on", "'tflm' or 'reference'", on)
         x = check_sequences(x, self.graph.inputs[0].shape[-1], "x", self._steps)
+        interpreter = self._tflm() if on == "tflm" else None
         integers = self._to_input(x)
         outputs, tensors = observe(self.graph, integers)
         _warn_of_saturation(tensors)
-        if on == "tflm":
-            outputs = self._run_on_tflm(integers, verbose)
+        if interpreter is not None:
+            outputs = self._run_on_tflm(interpreter, integers, verbose)
         return self._from_output(outputs)
 
     def __repr__(self) -> str:
@@ -128,7 +131,9 @@ class DeployedModel:
             "report.md": report_files.markdown(report, graph, f"{name}_report.png"),
         }
         if self._golden is not None:
-            texts["golden.h"] = c_golden.header(name, inputs[0], outputs[0], *self._golden)
+            texts["golden.h"] = c_golden.header(
+                name, inputs[0], outputs[0], *self._golden, is_exact=report.quantization is not None
+            )
         contents = {
             f"{name}.tflite": tflite,
             **{f"{name}_{ending}": text.encode() for ending, text in texts.items()},
@@ -146,24 +151,29 @@ class DeployedModel:
             outputs = reference.dequantize_values(outputs, tensor)
         return np.asarray(outputs if self._returns_sequences else outputs[:, -1], np.float32)
 
-    def _run_on_tflm(self, integers, verbose) -> np.ndarray:
+    def _tflm(self) -> tflm.Interpreter:
         if self._interpreter is None:
-            self._interpreter = tflm.Interpreter(self.tflite, output_count=len(self.outputs))
+            arena = max(tflm.LARGE_ARENA, self.report.arena_bytes or 0)
+            self._interpreter = tflm.Interpreter(self.tflite, arena, len(self.outputs))
+        return self._interpreter
+
+    def _run_on_tflm(self, interpreter, integers, verbose) -> np.ndarray:
         states = [np.full(t.shape, t.zero_point, t.dtype) for t in self.inputs[1:]]
         show = sys.stdout.isatty() if verbose is None else verbose
         progress = keras.utils.Progbar(len(integers), unit_name="sequence", verbose=int(show))
         outputs = []
         for values in integers:
             if self._steps is None:
-                outputs.append(self._interpreter.run(values, states))
+                outputs.append(interpreter.run(values, states))
             else:
-                outputs.append(self._interpreter.invoke(values, *states)[0])
+                answer = interpreter.invoke(values[np.newaxis], *states)[0]
+                outputs.append(answer.reshape(-1, answer.shape[-1]))
             progress.add(1)
         return np.stack(outputs)
 
 
 def _warn_of_saturation(tensors) -> None:
-    clipped = [t for t in tensors if t.saturated and not t.by_design]
+    clipped = [t for t in tensors if t.is_clipped]
     if clipped:
         lines = "; ".join(
             f"{'the state ' if t.is_state else ''}{t.name!r} beyond {t.limit:.4g} in "

@@ -32,13 +32,17 @@ _CLIPPED = {
     (-1.0, 1.0): Int8Scale(float(np.float32(1 / 127)), 0),
 }
 
-# A calibrated range is spread over the integers between the two ends, so that a value at an end
-# tells that the range was left.
-_LOWEST, _HIGHEST = -127, 126
+# A calibrated range is spread over the integers well inside the two ends, so that a value at an end
+# tells that the range was left, and not that a value in it was rounded.
+_LOWEST, _HIGHEST = -124, 123
 
 # A range that grows by no more than this when it is made symmetric has the zero point 0, which is
-# stored once. The values of a state are left as they are: their rounding costs most.
+# stored once. The rounding of a state's values costs most.
 _TOLERATED_WIDENING = 1.25
+_TOLERATED_WIDENING_OF_STATES = 1.05
+
+# Finer steps before a nonlinearity would change nothing in its 8 bits.
+_FINEST_BEFORE_NONLINEARITY = 2.0**-12
 
 # One in 128 scales will do.
 _ATTEMPTS = 4096
@@ -73,9 +77,9 @@ def assign_int8_scales(graph: Graph, ranges: dict[Tensor, Range]) -> dict[Tensor
         calibrated = _calibrated_scale(graph, tensors, ranges, state_parts)
         chosen[group] = wanted.pop() if wanted else calibrated
     free = {group for group in chosen if not any(t in dictated for t in members[group])}
-    for op in graph.ops:
-        if op.kind == "SUB":
-            _settle_subtraction([groups[t] for t in (*op.inputs, op.output)], chosen, free)
+    subtractions = [op for op in graph.ops if op.kind == "SUB"]
+    while any(_settle_subtraction(op, groups, chosen, free) for op in subtractions):
+        pass
     return {tensor: chosen[group] for tensor, group in groups.items()}
 
 
@@ -151,27 +155,35 @@ def _calibrated_scale(graph, tensors, ranges, state_parts) -> Int8Scale:
             limit = useful_limit(graph, tensor, "int8")
             lows.append(max(ranges[tensor].low, -limit))
             highs.append(min(ranges[tensor].high, limit))
+            if any(op.kind in _DICTATED for op in graph.consumers(tensor)):
+                highs.append(_FINEST_BEFORE_NONLINEARITY * (_HIGHEST - _LOWEST))
     is_state_part = any(tensor in state_parts for tensor in tensors)
-    widening = 1.0 if is_state_part else _TOLERATED_WIDENING
+    widening = _TOLERATED_WIDENING_OF_STATES if is_state_part else _TOLERATED_WIDENING
     return int8_scale_for(min(lows), max(highs), widening)
 
 
-def _settle_subtraction(groups, chosen, free) -> None:
+def _settle_subtraction(op: Op, groups, chosen, free) -> bool:
     """Enlarges scales by some parts in a million until SUB's factors round to the same integers.
 
-    TFLite Micro's SUB divides scales in double precision; before October 2026 it did in single.
+    TFLite Micro's SUB divides scales in double precision; until October 2026 it did in single.
+
+    Returns:
+        Whether a scale was enlarged.
     """
+    members = [groups[tensor] for tensor in (*op.inputs, op.output)]
+    before = dict(chosen)
 
     def agrees(part):
-        scales = [chosen[group].scale for group in groups]
+        scales = [chosen[group].scale for group in members]
         return _factors(scales, np.float32)[part] == _factors(scales, np.float64)[part]
 
-    for group, part in zip(groups, (slice(0, 2), slice(0, 2), slice(2, 3)), strict=True):
+    for group, part in zip(members, (slice(0, 2), slice(0, 2), slice(2, 3)), strict=True):
         for _ in range(_ATTEMPTS if group in free else 0):
             if agrees(part):
                 break
             larger = float(np.nextafter(np.float32(chosen[group].scale), np.float32(1e30)))
             chosen[group] = Int8Scale(larger, chosen[group].zero_point)
+    return chosen != before
 
 
 def _factors(scales, number) -> list[tuple[int, int]]:

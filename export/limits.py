@@ -78,14 +78,15 @@ def ends_by_design(graph: Graph, tensor: Tensor) -> tuple[bool, bool]:
     """Returns whether the two ends of a tensor's integers stand for values it may well take.
 
     True where the operator's own limit ends there, as for a hard sigmoid, where what lies beyond
-    makes no difference, as before a sigmoid, and where values are only copied or converted.
+    makes no difference, as before a sigmoid, and where such values are only copied or converted.
 
     Args:
         graph: Integer graph.
         tensor: Tensor of it.
     """
     op = graph.producer(tensor)
-    if op is not None and (op.kind == "CONCATENATION" or has_fixed_range(op)):
+    source = graph.producer(op.inputs[0]) if op is not None and op.kind == "QUANTIZE" else op
+    if source is not None and (source.kind == "CONCATENATION" or has_fixed_range(source)):
         return True, True
     limit = useful_limit(graph, tensor, tensor.dtype)
     low, high = real_ends(tensor)

@@ -1,4 +1,4 @@
-"""What the rounding of each tensor costs, alone."""
+"""How far rounded outputs are from exact ones, and what rounding each tensor alone costs."""
 
 import math
 
@@ -8,72 +8,97 @@ from keras_fastgrnn.export import reference
 from keras_fastgrnn.export.graph import Graph, Op, Tensor, constant
 
 
-def rounding_costs(
-    graph: Graph, integers: Graph, x: np.ndarray, every_step: bool
-) -> dict[str, float]:
-    """Rounds one tensor at a time in an otherwise float computation.
+def relative_error(outputs: np.ndarray, expected: np.ndarray) -> float:
+    """Returns the root mean square difference over the standard deviation of what is expected.
+
+    Args:
+        outputs: Array.
+        expected: Array of the same shape. Where it does not vary, its root mean square counts.
+    """
+    expected = np.asarray(expected, np.float64)
+    size = math.sqrt(np.mean(np.square(expected)))
+    deviation = float(expected.std())
+    if deviation <= 1e-6 * size:  # one number, or the same for every sequence
+        deviation = size
+    return math.sqrt(np.mean(np.square(outputs - expected))) / max(deviation, 1e-30)
+
+
+def twins_of(graph: Graph, integers: Graph) -> list[tuple[Tensor, Tensor]]:
+    """Pairs the tensors of a float graph with those of the integer graph made from it.
 
     Biases are left out, which are counted so finely that they cost nothing, and what is only
     copied.
 
     Args:
         graph: Float graph.
-        integers: Integer graph made from it, operator by operator.
-        x: Array of shape `(batch, steps, input_dim)`, real values.
-        every_step: Boolean, whether the outputs of every step count, or of the last one.
+        integers: Integer graph of the same operators.
 
     Returns:
-        Dictionary from the name of a tensor to the root mean square difference that its rounding
-        alone makes in the outputs, over their standard deviation; the largest first.
+        List of pairs of a float and an integer tensor.
     """
-    wanted = slice(None) if every_step else slice(-1, None)
-
-    def outputs(graph, rounding):
-        steps = reference.steps(graph, x, rounding)
-        return np.stack([values[graph.outputs[0]] for values in steps][wanted])
-
-    twins = _twins(graph, integers)
-    graph = _in_real_values(graph, twins)
-    expected = outputs(graph, {})
-    deviation = max(float(expected.std()), 1e-30)
-    costs: dict[str, float] = {}
-    for tensor, twin in twins.items():
-        if _is_copy(graph, tensor) or any(tensor is state.before for state in graph.states):
-            continue
-        if twin.is_constant:
-            found = outputs(_with_rounded_constant(graph, tensor, twin), {})
-        else:
-            found = outputs(graph, {tensor: twin})
-        cost = math.sqrt(np.mean(np.square(found - expected))) / deviation
-        costs[twin.name] = max(cost, costs.get(twin.name, 0.0))
-    return dict(sorted(costs.items(), key=lambda item: -item[1]))
-
-
-def _twins(graph: Graph, integers: Graph) -> dict[Tensor, Tensor]:
     twins = dict(zip(graph.inputs, integers.inputs, strict=True))
     for op, integer in zip(graph.ops, integers.ops, strict=True):
         twins.update(zip(op.inputs[:2], integer.inputs[:2], strict=True))
         twins[op.output] = integer.output
-    return twins
+    copies = {op.output for op in graph.ops if op.kind == "CONCATENATION"}
+    left_out = copies | {state.before for state in graph.states}
+    return [(tensor, twin) for tensor, twin in twins.items() if tensor not in left_out]
 
 
-def _is_copy(graph: Graph, tensor: Tensor) -> bool:
-    producer = graph.producer(tensor)
-    return producer is not None and producer.kind == "CONCATENATION"
+def in_real_values(graph: Graph, integers: Graph) -> Graph:
+    """Returns a float graph that computes what the integers stand for.
 
+    A joined matrix counts all its inputs in one unit, though their scales may differ.
 
-def _in_real_values(graph: Graph, twins: dict[Tensor, Tensor]) -> Graph:
-    """A joined matrix counts all its inputs in one unit, though their scales may differ."""
+    Args:
+        graph: Float graph.
+        integers: Integer graph of the same operators.
+    """
     real = graph.copy()
-    for op in graph.ops:
+    for op, integer in zip(graph.ops, integers.ops, strict=True):
         if op.kind == "CONCATENATION":
             joined = next(copy for copy in real.ops if copy.output is op.output)
             for place, tensor in enumerate(op.inputs):
-                unit = twins[op.output].scale / twins[tensor].scale
+                unit = integer.output.scale / integer.inputs[place].scale
                 joined.inputs[place] = Tensor("", tensor.shape)
                 counted = Op("MUL", [tensor, constant(unit)], joined.inputs[place])
                 real.ops.insert(real.ops.index(joined), counted)
     return real
+
+
+def rounding_costs(
+    graph: Graph, twins: list[tuple[Tensor, Tensor]], x: np.ndarray, every_step: bool
+) -> dict[str, float]:
+    """Rounds one tensor at a time in an otherwise float computation.
+
+    Args:
+        graph: Float graph.
+        twins: List of pairs of a tensor of it and the integer tensor to round it to.
+        x: Array of shape `(batch, steps, input_dim)`, real values.
+        every_step: Boolean, whether the outputs of every step count, or of the last one.
+
+    Returns:
+        Dictionary from the name of an integer tensor to the `relative_error` that its rounding
+        alone makes in the outputs; the largest first.
+    """
+    computed = [pair for pair in twins if not pair[1].is_constant]
+    rows = [slice(i * len(x), (i + 1) * len(x)) for i in range(len(computed) + 1)]
+    rounding = [(tensor, part, twin) for part, (tensor, twin) in zip(rows, computed, strict=False)]
+    together = _outputs(graph, np.concatenate([x] * len(rows)), rounding, every_step)
+    expected = together[rows[-1]]
+    found = {twin.name: together[part] for part, (_, twin) in zip(rows, computed, strict=False)}
+    for tensor, twin in twins:
+        if twin.is_constant:
+            rounded = _with_rounded_constant(graph, tensor, twin)
+            found[twin.name] = _outputs(rounded, x, [], every_step)
+    costs = {name: relative_error(outputs, expected) for name, outputs in found.items()}
+    return dict(sorted(costs.items(), key=lambda item: -item[1]))
+
+
+def _outputs(graph, x, rounding, every_step) -> np.ndarray:
+    """Of shape `(batch, steps, outputs)`, all steps or the last."""
+    results = [values[graph.outputs[0]] for values in reference.steps(graph, x, rounding)]
+    return np.stack(results if every_step else results[-1:], axis=1)
 
 
 def _with_rounded_constant(graph: Graph, tensor: Tensor, twin: Tensor) -> Graph:

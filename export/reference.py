@@ -6,7 +6,7 @@ activations have the shape `(batch, units)`.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -32,25 +32,27 @@ def run(graph: Graph, x: np.ndarray) -> np.ndarray:
 
 
 def steps(
-    graph: Graph, x: np.ndarray, rounding: dict[Tensor, Tensor] | None = None
+    graph: Graph, x: np.ndarray, rounding: Sequence[tuple[Tensor, slice, Tensor]] = ()
 ) -> Iterator[dict[Tensor, np.ndarray]]:
     """Yields the value of every computed tensor after each time step.
 
     Args:
         graph: Float or integer graph.
         x: Array of shape `(batch, steps, input_dim)`, in the graph's own numbers.
-        rounding: Dictionary from tensors of a float graph to integer tensors; their values are
-            rounded to those that the integers stand for. Defaults to `None`, no rounding.
+        rounding: Sequence of tensors of a float graph, each with some rows of the batch and an
+            integer tensor: there its values are rounded to those that the integers stand for.
+            Defaults to none.
 
     Yields:
         Dictionary from tensor to array of shape `(batch, units)`. The tensor a state is read from
         holds the value before the step.
     """
-    rounding = rounding or {}
 
     def rounded(tensor, values):
-        twin = rounding.get(tensor)
-        return values if twin is None else dequantize_values(quantize_values(values, twin), twin)
+        for _, rows, twin in (entry for entry in rounding if entry[0] is tensor):
+            values = values.copy()
+            values[rows] = dequantize_values(quantize_values(values[rows], twin), twin)
+        return values
 
     operations = [(op, _compile(op)) for op in graph.ops]
     (source,) = graph.inputs

@@ -5,9 +5,6 @@ import io
 from keras_fastgrnn.export.graph import Graph
 from keras_fastgrnn.export.report import Report, TensorReport
 
-# A range that was fitted to the data has a value at its end, so some are no sign of clipping.
-_CLIPPED_FRACTION = 1e-3
-
 _PLAIN, _STATE, _CLIPPED, _OTHER = "#1f77b4", "#ff7f0e", "#d62728", "#9aa5b1"
 
 
@@ -157,7 +154,7 @@ def _draw_ranges(axes, tensors: list[TensorReport]) -> None:
     for row, tensor in enumerate(tensors):
         text = f"{tensor.low:.3g} to {tensor.high:.3g}"
         saturated = 0 if tensor.by_design else tensor.saturated
-        is_clipped = saturated > _CLIPPED_FRACTION * tensor.values
+        is_clipped = tensor.is_clipped
         color = _CLIPPED if is_clipped else _STATE if tensor.is_state else _PLAIN
         ends = [tensor.low, tensor.high, 0.0]
         if tensor.limit is not None:

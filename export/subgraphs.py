@@ -90,7 +90,8 @@ def sequence(graph: Graph, steps: int, every_step: bool, explicit: bool) -> list
             the last are outputs; else each sequence starts from 0.
 
     Returns:
-        List of the main `Subgraph`, the condition and the body.
+        List of the main `Subgraph`, the condition and the body. The main one takes an input of
+        shape `(1, steps, input_dim)`, and returns `(1, steps, outputs)` or `(1, outputs)`.
     """
     (x,), (y,) = graph.inputs, graph.outputs
     entry = [op for op in graph.ops if op.kind in CONVERSIONS and op.inputs[0] is x]
@@ -126,15 +127,19 @@ def sequence(graph: Graph, steps: int, every_step: bool, explicit: bool) -> list
         last[step_output] = results[0].last
     rest = exit if every_step else [op for op in graph.ops if op not in [*entry, *step]]
     rest = [dataclasses.replace(op, inputs=[last.get(t, t) for t in op.inputs]) for op in rest]
-    if exit:
-        rest[-1].output = _shaped(y, steps, y.shape[-1])
-    whole_input = _shaped(x, steps, channels)
-    converted = _shaped(step_input, steps, channels) if entry else whole_input
+    output = last.get(y, y)
+    if every_step:
+        if exit:
+            output = rest[-1].output = _shaped(y, *results[0].last.shape)
+        rest.append(Op("RESHAPE", [output], _shaped(output, 1, *output.shape)))
+        output = rest[-1].output
+    whole_input = _shaped(x, 1, steps, channels)
+    converted = _shaped(step_input, 1, steps, channels) if entry else whole_input
     first = [value.first for value in carried]
     given = [whole_input, *(value.first for value in states if explicit)]
     main = Subgraph(
         given,
-        [rest[-1].output if exit else last.get(y, y), *(s.last for s in states if explicit)],
+        [output, *(state.last for state in states if explicit)],
         [
             *(Op(op.kind, [whole_input], converted) for op in entry),
             Op("RESHAPE", [converted], row.first),

@@ -11,6 +11,9 @@ from keras_fastgrnn.export.errors import MissingRuntimeError
 from keras_fastgrnn.export.flatbuffer_reader import read_model
 from keras_fastgrnn.export.schema import constant_of, tensor_bytes
 
+# More than small models need.
+LARGE_ARENA = 1 << 20
+
 
 def is_available() -> bool:
     """Returns whether the TFLite Micro wheel is installed."""
@@ -34,7 +37,7 @@ class Interpreter:
         RuntimeError: If TFLite Micro refuses the model; the message is its own.
     """
 
-    def __init__(self, model: bytes, arena_size: int = 1 << 20, output_count: int = 1):
+    def __init__(self, model: bytes, arena_size: int = LARGE_ARENA, output_count: int = 1):
         self.output_count = output_count
         if not is_available():
             raise MissingRuntimeError(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_models import needs_tflm, sequences, sequential
 
-from keras_fastgrnn import FastGRNN, FastRNN, export, keras
+from keras_fastgrnn import FastGRNN, FastRNN, export, keras, quant_sigmoid
 from keras_fastgrnn.export import reference, tflite
 from keras_fastgrnn.export.calibrate import calibrate
 from keras_fastgrnn.export.convert import CHOOSERS
@@ -24,7 +24,14 @@ each_input = pytest.mark.parametrize("input_type", [None, *TYPES])
 each_output = pytest.mark.parametrize("output_type", [None, *TYPES])
 each_quantization = pytest.mark.parametrize("quantization", OWN)
 
-HEADS = {"linear": None, "tanh": "tanh", "sigmoid": "sigmoid", "softmax": "softmax", "relu": "relu"}
+HEADS = {
+    "linear": None,
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+    "softmax": "softmax",
+    "relu": "relu",
+    "quant_sigmoid": quant_sigmoid,
+}
 
 
 @functools.cache
@@ -123,6 +130,7 @@ DICTATED = {
     "tanh": {"int8": (1 / 128, 0), "int16": (2.0**-15, 0)},
     "sigmoid": {"int8": (1 / 256, -128), "int16": (2.0**-15, 0)},
     "softmax": {"int8": (1 / 256, -128), "int16": (2.0**-15, 0)},
+    "quant_sigmoid": {"int8": (float(np.float32(1 / 255)), -128), "int16": (2.0**-15, 0)},
 }
 
 

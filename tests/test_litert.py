@@ -109,9 +109,10 @@ def test_every_step_from_the_same_state_is_within_2_units_of_tflite_micro(
                 np.testing.assert_allclose(one.astype(int), other.astype(int), atol=2)
 
 
-# Roundings are fed back for as long as a state lives.
+# int16x8 computes the same integers. In int8, FULLY_CONNECTED rounds once there and twice in TFLite
+# Micro, and what differs is fed back for as long as a state lives.
 @pytest.mark.parametrize(
-    ("quantization", "of_state", "of_range"), [("int16x8", 8, 0.001), ("int8", 8, 0.03)]
+    ("quantization", "of_state", "of_range"), [("int16x8", 0, 0.0), ("int8", 8, 0.05)]
 )
 def test_integer_model_stays_near_tflite_micro_for_128_steps(
     deployed, data, quantization, of_state, of_range
@@ -142,7 +143,7 @@ def test_whole_sequence_answers_as_step_by_step(deployed, data, quantization):
     for x in data[:4]:
         logits, states = streamed(desktop, *given(streaming, x))
         x, start = given(whole, x)
-        output, state = desktop_whole.invoke(x.reshape(whole.inputs[0].shape), *start)
+        output, state = desktop_whole.invoke(x[np.newaxis], *start)
         np.testing.assert_array_equal(output[0], logits[-1])
         np.testing.assert_array_equal(state[0], states[-1])
 
@@ -164,11 +165,9 @@ def test_other_types_at_the_ends_and_every_step_run_too(quantization, input_type
         output_type="float32",
     )
     sequence, states = given(deployed, x[0])
-    output, *after = LiteRT(deployed.tflite).invoke(
-        sequence.reshape(deployed.inputs[0].shape), *states
-    )
+    output, *after = LiteRT(deployed.tflite).invoke(sequence[np.newaxis], *states)
     assert [a.shape for a in after] == [(1, 4), (1, 4), (1, 5)]
-    expected = deployed.predict(x[:1])[0]
+    expected = deployed.predict(x[:1])
     # The roundings named above, in 7 steps: 4 units of int8 over a range of about 2.
     tolerance = {"int16x8": 1e-3, "int8": 4 * 2 / 253, None: 1e-5}[quantization]
-    np.testing.assert_allclose(output.reshape(expected.shape), expected, atol=tolerance)
+    np.testing.assert_allclose(output, expected, atol=tolerance)

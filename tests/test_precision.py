@@ -8,7 +8,7 @@ from keras_fastgrnn import FastGRNN, keras
 from keras_fastgrnn.export import convert
 from keras_fastgrnn.export.calibrate import calibrate
 from keras_fastgrnn.export.choose import Int8Chooser, Int16Chooser
-from keras_fastgrnn.export.precision import rounding_costs
+from keras_fastgrnn.export.precision import in_real_values, rounding_costs, twins_of
 from keras_fastgrnn.export.rewrite import simplify
 from keras_fastgrnn.export.trace import trace
 
@@ -60,7 +60,8 @@ def test_cost_is_what_rounding_one_tensor_changes(quantization, every_step, name
     graph = trace(model)
     simplify(graph)
     chosen = CHOOSERS[quantization](graph, calibrate(graph, x), x).choose()
-    costs = rounding_costs(chosen.graph, chosen.integers, x, every_step)
+    real = in_real_values(chosen.graph, chosen.integers)
+    costs = rounding_costs(real, twins_of(chosen.graph, chosen.integers), x, every_step)
     tensor = next(t for t in chosen.integers.tensors() if t.name.split("/")[-1] == name)
 
     exact = fastgrnn(model, x, lambda _, values: values)

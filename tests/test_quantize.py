@@ -1,5 +1,6 @@
 """Float graphs turned into integers, against numbers worked out by hand."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -47,7 +48,12 @@ def test_weights_and_bias_are_the_nearest_integers(seed):
     matrix, bias = rng.normal(size=(7, 5)) * 10.0 ** rng.integers(-6, 4), rng.normal(size=7)
     graph = quantized([(FULL, [matrix, bias], {})], [-12, -11], width=5)
     _, weights, offset = graph.ops[0].inputs
-    assert weights.scale == float(np.float32(np.abs(matrix).max() / 127))
+    # 2^-12 over 2^-11 is a half, so the scale itself has the 15 bits that the factor has.
+    units = Fraction(float(np.float32(np.abs(matrix).max() / 127)))
+    exponent = 15 - math.frexp(units)[1]
+    assert Fraction(weights.scale) == Fraction(math.ceil(units * Fraction(2) ** exponent)) / (
+        Fraction(2) ** exponent
+    )
     expected = [[nearest(v, weights.scale) for v in row] for row in matrix]
     assert weights.data.tolist() == expected
     assert np.abs(weights.data).max() == 127
@@ -56,8 +62,19 @@ def test_weights_and_bias_are_the_nearest_integers(seed):
 
 
 def test_largest_weight_is_127_on_both_sides():
-    graph = quantized([(FULL, [[[-3.0, 3.0], [1.5, 0.0118]]], {})], [-15, -15])
+    graph = quantized([(FULL, [[[-3.0, 3.0], [1.52, 0.0118]]], {})], [-15, -15])
     assert graph.ops[0].inputs[1].data.tolist() == [[-127, 127], [64, 0]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_factor_of_an_int16_product_has_15_bits(seed):
+    """TFLite Micro's kernel uses no more of it, and full TFLite all: they must do the same."""
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(3, 3)) * 10.0 ** rng.integers(-3, 3)
+    graph = quantized([(FULL, [matrix], {})], list(rng.integers(-15, -8, 2)), width=3)
+    (product,) = graph.ops
+    factor = product.inputs[0].scale * product.inputs[1].scale / product.output.scale
+    assert (math.frexp(factor)[0] * 2**15).is_integer()
 
 
 def test_matrix_of_zeros_leaves_the_bias_exact():

@@ -134,12 +134,19 @@ def test_picture_shows_the_state_in_a_color_of_its_own(deployed):
 
 
 @pytest.mark.parametrize(
-    ("saturated", "by_design", "is_red"),
-    [(100, False, True), (100, True, False), (1, False, False)],
+    ("saturated", "by_design", "dtype", "is_red"),
+    [
+        (100, False, "int16", True),
+        (100, True, "int16", False),
+        (1, False, "int16", True),
+        (1, False, "int8", False),
+        (100, False, "int8", True),
+    ],
 )
-def test_picture_shows_what_is_clipped_often_and_not_by_design(saturated, by_design, is_red):
+def test_picture_shows_what_is_clipped_and_not_by_design(saturated, by_design, dtype, is_red):
+    """int8 has some values at its ends by rounding alone."""
     deployed = exported("int16x8")
-    changes = {"saturated": saturated, "by_design": by_design, "values": 10_000}
+    changes = {"saturated": saturated, "by_design": by_design, "dtype": dtype, "values": 10_000}
     tensors = [dataclasses.replace(t, **changes) for t in deployed.report.tensors]
     report = dataclasses.replace(deployed.report, tensors=tensors)
     image = pixels(report_files.picture(report, deployed.graph))

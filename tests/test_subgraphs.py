@@ -65,9 +65,9 @@ def zeros(tensors):
 
 def invoked(subgraphs, x, states=()):
     """What the file of these subgraphs answers to a sequence: its outputs."""
-    main = subgraphs[0]
-    interpreter = tflm.Interpreter(write_subgraphs(subgraphs), output_count=len(main.outputs))
-    return interpreter.invoke(x.reshape(main.inputs[0].shape), *states)
+    count = len(subgraphs[0].outputs)
+    interpreter = tflm.Interpreter(write_subgraphs(subgraphs), output_count=count)
+    return interpreter.invoke(x[np.newaxis], *states)
 
 
 def streamed(wheel, graph, x):
@@ -85,10 +85,10 @@ def test_sequence_answers_as_streaming_at_the_last_step_and_at_every_step(
     last = sequence(graph, steps, every_step=False, explicit=False)
     every = sequence(graph, steps, every_step=True, explicit=False)
     for wheel in wheels.values():
-        (outputs,) = wheel.run(write_subgraphs(last), x[:steps], 1, steps)
+        (outputs,) = wheel.run(write_subgraphs(last), x[np.newaxis, :steps], 1)
         np.testing.assert_array_equal(outputs, expected[-1:])
-        (outputs,) = wheel.run(write_subgraphs(every), x[:steps], 1, steps)
-        np.testing.assert_array_equal(outputs, expected)
+        (outputs,) = wheel.run(write_subgraphs(every), x[np.newaxis, :steps], 1)
+        np.testing.assert_array_equal(outputs, expected[np.newaxis])
 
 
 @each_quantization
@@ -103,15 +103,15 @@ def test_sequence_answers_as_streaming_whatever_the_types_at_its_ends(
     subgraphs = sequence(graph, 9, every_step, explicit=False)
     (outputs,) = invoked(subgraphs, x[:9])
     assert outputs.dtype == graph.outputs[0].dtype
-    expected = expected if every_step else expected[-1:]
-    np.testing.assert_array_equal(outputs.reshape(expected.shape), expected)
+    expected = expected[np.newaxis] if every_step else expected[-1:]
+    np.testing.assert_array_equal(outputs, expected)
 
 
 @each_quantization
 def test_every_invoke_is_a_sequence_of_its_own(wheels, quantization):
     graph, x = typed("stacked", quantization)
     data = write_subgraphs(sequence(graph, 8, every_step=False, explicit=False))
-    (together,) = wheels["installed"].run(data, x[:32], 1, 8)
+    (together,) = wheels["installed"].run(data, x[:32].reshape(4, 8, -1), 1)
     for index in range(4):
         alone = streamed(wheels["installed"], graph, x[8 * index : 8 * index + 8])
         np.testing.assert_array_equal(together[index], alone[-1])

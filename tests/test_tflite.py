@@ -187,6 +187,11 @@ def test_file_of_9_channels_16_units_and_2_classes_is_small():
         assert len(export.convert(model, quantization=None).tflite) <= 2992
 
 
+def test_int8_file_of_9_channels_16_units_and_2_classes_is_small():
+    for model, x in random_models(16, 9):
+        assert len(export.convert(model, x, quantization="int8").tflite) <= 2056
+
+
 def test_file_of_low_rank_is_small():
     for model, x in random_models(64, 32, kernel_rank=8, recurrent_rank=16):
         assert len(export.convert(model, x).tflite) <= 5400

@@ -35,19 +35,13 @@ while True:
 """
 
 
-def _by_invoke(inputs, steps):
-    return inputs.reshape(-1, steps, inputs.shape[-1])
-
-
 class InstalledWheel:
     """Runs models in this process."""
 
-    def run(
-        self, model: bytes, inputs: np.ndarray, outputs: int, steps: int = 1
-    ) -> list[np.ndarray]:
-        """Runs `inputs`, so many steps an Invoke and one a row, and returns each output's rows."""
+    def run(self, model: bytes, inputs: np.ndarray, outputs: int) -> list[np.ndarray]:
+        """Runs `inputs`, a step or a sequence an Invoke, and returns each output's rows."""
         interpreter = tflm.Interpreter(model, output_count=outputs)
-        results = [interpreter.invoke(x) for x in _by_invoke(inputs, steps)]
+        results = [interpreter.invoke(x) for x in inputs[:, np.newaxis]]
         return [np.concatenate(output) for output in zip(*results, strict=True)]
 
 
@@ -67,11 +61,9 @@ class OldestWheel:
         imported = Path(pickle.load(self.process.stdout))
         assert Path(folder).resolve() in imported.resolve().parents
 
-    def run(
-        self, model: bytes, inputs: np.ndarray, outputs: int, steps: int = 1
-    ) -> list[np.ndarray]:
+    def run(self, model: bytes, inputs: np.ndarray, outputs: int) -> list[np.ndarray]:
         """As `InstalledWheel.run`."""
-        request = (model, _by_invoke(inputs, steps), outputs)
+        request = (model, inputs[:, np.newaxis], outputs)
         pickle.dump(request, self.process.stdin)
         self.process.stdin.flush()
         try:
