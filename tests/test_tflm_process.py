@@ -77,8 +77,10 @@ def test_sequence_in_one_invoke(process):
     found = deployed("sequence")
     process.load(found.tflite)
     for x in integers("sequence"):
-        (answer,) = process.run([x[np.newaxis]])
-        np.testing.assert_array_equal(answer[0], tflm.Interpreter(found.tflite).invoke(x)[0])
+        (answer,) = process.run([x[np.newaxis, np.newaxis]])
+        np.testing.assert_array_equal(
+            answer[0], tflm.Interpreter(found.tflite).invoke(x[np.newaxis])[0]
+        )
 
 
 @pytest.mark.parametrize("name", ["int16x8", "int8", "float32", "explicit", "sequence"])
