@@ -119,19 +119,17 @@ def convert(
         "output_type": output_type,
     }
     for argument, value in options.items():
-        if not (value is None or isinstance(value, str)) or value not in CHOICES[argument]:
-            choices = ", ".join(map(repr, CHOICES[argument]))
-            raise invalid_argument(argument, f"one of {choices}", value)
+        _check_choice(argument, value)
     model = chain_of(model)
-    graph = trace(model)
-    simplify(graph)
-    name_tensors(graph)
     _, steps, input_dim = model.inputs[0].shape
     if mode == "sequence" and steps is None:
         raise ValueError(
             "Received an invalid value for argument model, expected a fixed number of steps for "
             "mode='sequence', got an input of any number. Begin it with Input((steps, input_dim))."
         )
+    graph = trace(model)
+    simplify(graph)
+    name_tensors(graph)
     x, expected, ranges = calibration_data, None, {}
     integer_ends = {"int8", "int16"} & {input_type, output_type}
     if x is not None or quantization is not None or integer_ends:
@@ -158,6 +156,12 @@ def convert(
     if costs:
         _warn_of_imprecision(deployed, x)
     return deployed
+
+
+def _check_choice(argument: str, value) -> None:
+    if not (value is None or isinstance(value, str)) or value not in CHOICES[argument]:
+        choices = ", ".join(map(repr, CHOICES[argument]))
+        raise invalid_argument(argument, f"one of {choices}", value)
 
 
 def _converted_ends(real: Graph, inside: Graph, graph: Graph) -> list[tuple[Tensor, Tensor]]:

@@ -358,3 +358,18 @@ def test_unknown_choice_is_refused(model, argument, value):
         f"Received an invalid value for argument {argument}, expected one of {CHOICES[argument]}, "
         f"got {value!r}."
     )
+
+
+@needs_tflm
+def test_sequence_that_needs_more_than_a_megabyte_runs():
+    model = sequential(FastGRNN(2), keras.layers.Dense(2), steps=10_000, channels=10)
+    deployed = export.convert(model, quantization=None, mode="sequence")
+    assert deployed.report.arena_bytes > 1 << 20
+    x = sequences(1, steps=10_000, channels=10)
+    np.testing.assert_allclose(deployed.predict(x), model.predict(x, verbose=0), atol=1e-4)
+
+
+def test_one_sequence_with_one_output_has_costs_and_error_of_ordinary_size():
+    model = sequential(FastGRNN(3), keras.layers.Dense(1))
+    report = export.convert(model, sequences(1), quantization="int16x8").report
+    assert max(report.rounding_costs.values()) < 1.0 and report.agreement.relative_error < 1.0

@@ -206,15 +206,24 @@ def factors(first, second, output, number):
     return [factor(float(f)) for f in (first / twice, second / twice, twice / shifted)]
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_subtraction_has_the_same_factors_in_single_and_double_precision(seed):
-    """TFLite Micro divides in the one up to October 2026, in the other from then on."""
-    x, a, b, c, d, p, q = (value(2, name) for name in "xabcdpq")
+def subtractions(shared):
+    """`p = a - b` and `q = c - d` of free scales; with `shared`, `a` and `c` have one."""
+    x, joined = value(2, "x"), value(4, "joined")
+    a, b, c, d, p, q = (value(2, name) for name in "abcdpq")
     ops = [Op(FULL, [x, constant(W)], y) for y in (a, b, c, d)]
     ops += [Op("SUB", [a, b], p), Op("SUB", [c, d], q)]
+    if shared:
+        ops.append(Op("CONCATENATION", [a, c], joined))
+    return Graph([x], [p, q], ops)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("seed", range(10))
+def test_subtraction_has_the_same_factors_in_single_and_double_precision(shared, seed):
+    """TFLite Micro divides in the one up to October 2026, in the other from then on."""
     sizes = np.random.default_rng(seed).uniform(0.1, 9.0, (2, 6))
     ranges = {name: (-low, high) for name, low, high in zip("abcdpq", *sizes, strict=True)}
-    found = scales_of(Graph([x], [p, q], ops), **ranges)
+    found = scales_of(subtractions(shared), **ranges)
     for names in ("abp", "cdq"):
         scales = [found[name] for name in names]
         assert factors(*scales, np.float32) == factors(*scales, np.float64), names

@@ -143,3 +143,32 @@ def test_output_of_a_relu_that_is_clipped_is_told():
 def test_float_model_never_saturates():
     deployed = export.convert(accumulator(), np.ones((1, 10, 1)), quantization=None)
     assert warnings_of(deployed, 1e6 * np.ones((3, 100, 1))) == []
+
+
+@pytest.mark.parametrize("head", ["softmax", "sigmoid", "tanh"])
+@pytest.mark.parametrize(
+    ("quantization", "output_type"), [("int16x8", "int8"), ("int8", "int16"), ("int8", "float32")]
+)
+def test_converted_output_of_a_function_that_ends_there_gives_no_warning(
+    head, quantization, output_type
+):
+    model = sequential(FastGRNN(3), LAYERS.Dense(2, activation=head))
+    model.layers[-1].bias.assign([30.0, -30.0])
+    x = sequences()
+    deployed = export.convert(model, x, quantization=quantization, output_type=output_type)
+    assert not [w for w in warnings_of(deployed, x) if "dense" in str(w.message)]
+
+
+def test_converted_output_beyond_its_calibrated_range_is_told():
+    model = sequential(FastGRNN(3), LAYERS.Dense(2))
+    deployed = export.convert(model, 0.01 * sequences(), output_type="int8")
+    (warning,) = warnings_of(deployed, sequences())
+    assert "'dense" in str(warning.message)
+
+
+@pytest.mark.parametrize("quantization", ["int16x8", "int8"])
+def test_calibration_data_itself_gives_no_warning(quantization):
+    for seed in range(5):
+        model = sequential(FastGRNN(6), LAYERS.Dense(3), seed=seed)
+        deployed = export.convert(model, sequences(64), quantization=quantization)
+        assert not warnings_of(deployed, sequences(64))
