@@ -6,6 +6,7 @@ on the calibration data, and the one with fewer operators is taken where it cost
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,11 @@ TOLERATED_LOSS_OF_JOINING_INT8 = 1.35
 
 # What a scale for each unit of a matrix, 12 bytes a unit, must bring as such a factor.
 WORTHWHILE_GAIN = 2.0
+
+# Factors by which an int8 state's range may grow to have the zero point 0, which saves bytes, and
+# what a smaller one must bring. Which is better is a matter of how roundings meet the feedback.
+WIDENINGS_OF_INT8_STATES = (1.05, 1.0)
+WORTHWHILE_GAIN_OF_ZERO_POINTS = 1.25
 
 # Sequences of the calibration data on which the ways are tried.
 TRIAL_SEQUENCES = 256
@@ -84,8 +90,11 @@ class _Chooser:
         return self.best
 
     def _candidate(self, graph, scaling) -> Candidate:
+        return self._judged(graph, scaling, lambda: self._quantize(graph, scaling))
+
+    def _judged(self, graph, scaling, quantize: Callable[[], Graph]) -> Candidate:
         try:
-            integers = self._quantize(graph, scaling)
+            integers = quantize()
         except ValueError as problem:
             return Candidate(graph, scaling, problem, math.inf)
         x = reference.quantize_input(self.x, integers.inputs[0])
@@ -151,8 +160,20 @@ class Int8Chooser(_Chooser):
                 self._take(self._candidate(self.best.graph, scaling), 1.0 / WORTHWHILE_GAIN)
         return self.best
 
-    def _quantize(self, graph, scaling) -> Graph:
-        return quantize_int8(graph, assign_int8_scales(graph, self.ranges), scaling)
+    def _candidate(self, graph, scaling) -> Candidate:
+        best = None
+        for widening in WIDENINGS_OF_INT8_STATES:
+            candidate = self._judged(
+                graph,
+                scaling,
+                lambda widening=widening: quantize_int8(
+                    graph, assign_int8_scales(graph, self.ranges, widening), scaling
+                ),
+            )
+            gain = 1.0 if best is None else WORTHWHILE_GAIN_OF_ZERO_POINTS
+            if best is None or candidate.error * gain < best.error:
+                best = candidate
+        return best
 
     def _try_joining_all(self, totals: list[Tensor]) -> None:
         for total in totals:

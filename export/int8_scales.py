@@ -37,9 +37,8 @@ _CLIPPED = {
 _LOWEST, _HIGHEST = -124, 123
 
 # A range that grows by no more than this when it is made symmetric has the zero point 0, which is
-# stored once. The rounding of a state's values costs most.
+# stored once. For the values of a state, whose rounding costs most, the caller decides.
 _TOLERATED_WIDENING = 1.25
-_TOLERATED_WIDENING_OF_STATES = 1.05
 
 # Finer steps before a nonlinearity would change nothing in its 8 bits.
 _FINEST_BEFORE_NONLINEARITY = 2.0**-12
@@ -48,7 +47,9 @@ _FINEST_BEFORE_NONLINEARITY = 2.0**-12
 _ATTEMPTS = 4096
 
 
-def assign_int8_scales(graph: Graph, ranges: dict[Tensor, Range]) -> dict[Tensor, Int8Scale]:
+def assign_int8_scales(
+    graph: Graph, ranges: dict[Tensor, Range], widening_of_states: float = 1.0
+) -> dict[Tensor, Int8Scale]:
     """Chooses scale and zero point of every computed tensor.
 
     Tensors share a scale where that costs nothing: what is added up to be read by a nonlinearity,
@@ -57,6 +58,8 @@ def assign_int8_scales(graph: Graph, ranges: dict[Tensor, Range]) -> dict[Tensor
     Args:
         graph: Float graph.
         ranges: Dictionary from tensor to `Range`.
+        widening_of_states: Float, the factor by which the range of a state, or of what it is added
+            up from, may grow to have the zero point 0. Defaults to 1.
 
     Returns:
         Dictionary from tensor to `Int8Scale`.
@@ -69,12 +72,14 @@ def assign_int8_scales(graph: Graph, ranges: dict[Tensor, Range]) -> dict[Tensor
     members: dict[Tensor, list[Tensor]] = {}
     for tensor, group in groups.items():
         members.setdefault(group, []).append(tensor)
-    chosen, state_parts = {}, _state_parts(graph)
+    chosen = {}
+    widenings = dict.fromkeys(groups, _TOLERATED_WIDENING)
+    widenings.update(dict.fromkeys(_state_parts(graph), widening_of_states))
     for group, tensors in members.items():
         wanted = {dictated[tensor] for tensor in tensors if tensor in dictated}
         if len(wanted) > 1:
             raise ValueError(f"{tensors[0].name!r} is to have two scales at once.")
-        calibrated = _calibrated_scale(graph, tensors, ranges, state_parts)
+        calibrated = _calibrated_scale(graph, tensors, ranges, min(widenings[t] for t in tensors))
         chosen[group] = wanted.pop() if wanted else calibrated
     free = {group for group in chosen if not any(t in dictated for t in members[group])}
     subtractions = [op for op in graph.ops if op.kind == "SUB"]
@@ -148,7 +153,7 @@ def _state_parts(graph: Graph) -> set[Tensor]:
     return parts
 
 
-def _calibrated_scale(graph, tensors, ranges, state_parts) -> Int8Scale:
+def _calibrated_scale(graph, tensors, ranges, widening) -> Int8Scale:
     lows, highs = [0.0], [0.0]
     for tensor in tensors:
         if tensor in ranges:
@@ -157,8 +162,6 @@ def _calibrated_scale(graph, tensors, ranges, state_parts) -> Int8Scale:
             highs.append(min(ranges[tensor].high, limit))
             if any(op.kind in _DICTATED for op in graph.consumers(tensor)):
                 highs.append(_FINEST_BEFORE_NONLINEARITY * (_HIGHEST - _LOWEST))
-    is_state_part = any(tensor in state_parts for tensor in tensors)
-    widening = _TOLERATED_WIDENING_OF_STATES if is_state_part else _TOLERATED_WIDENING
     return int8_scale_for(min(lows), max(highs), widening)
 
 
