@@ -27,6 +27,14 @@ from keras_fastgrnn.own_command import NAME as PROGRAM
 
 FAILED, INTERRUPTED = 1, 130
 
+_CHOICES = {
+    "quantization": "int8 weights with activations of 16 or 8 bits, or floats throughout",
+    "mode": "one Invoke computes one time step, or a whole sequence",
+    "state": "kept inside, or inputs and outputs of the file",
+    "input_type": "type of the file's input",
+    "output_type": "type of the file's output",
+}
+
 _EPILOGS = {
     "convert": """examples:
   fastgrnn-export convert gesture.keras --calibration train.npz --name gesture --out build/
@@ -114,7 +122,8 @@ def _parser() -> argparse.ArgumentParser:
             names.remove("none")
             default = "the type that the model computes in"
         flag = "--" + argument.replace("_", "-")
-        option(flag, choices=names, default=argparse.SUPPRESS, help=f"default: {default}")
+        text = f"{_CHOICES[argument]}; default: {default}"
+        option(flag, choices=names, default=argparse.SUPPRESS, help=text)
 
     option = add("run", _run, "Runs sequences through a .tflite file on TFLite Micro.")
     option("file", metavar="FILE", help="the .tflite file, from here or from elsewhere")
@@ -131,10 +140,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
+    return int(text)
 
 
 def _convert(given) -> None:
@@ -148,6 +156,7 @@ def _convert(given) -> None:
             x = load_array(given.calibration, given.array, 3)[: given.count]
     with _stage("Loading the model"):
         model = load_model(given.model)
+    _refuse_existing(Path(given.out, f"{name}.tflite"), given.overwrite)
     with _stage("Converting: calibrating, choosing scales, comparing with Keras"):
         deployed = convert(model, x, name=name, **chosen)
     with _stage("Writing the files"):
@@ -161,11 +170,15 @@ def _convert(given) -> None:
 def _run(given) -> None:
     x = load_array(given.data, given.array, 3)
     labels = None if given.labels is None else load_array(given.data, given.labels, None)
+    if given.output is not None:
+        _refuse_existing(Path(given.output), given.overwrite)
     with TFLMProcess() as process:
         runner = SequenceRunner(_read(given.file), process)
         with Progress(console=_console(), disable=not _console().is_terminal) as progress:
             task = progress.add_task("sequences", total=len(x))
             outputs = runner.run(x, lambda: progress.advance(task))
+    for note in runner.notes:
+        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
     classes = outputs.argmax(axis=2)
     print(f"{len(x):,} sequences, {outputs.shape[1]:,} answers each, {outputs.shape[2]:,} outputs")
     for unit, values in enumerate(np.moveaxis(outputs[:, -1], 1, 0)):
@@ -181,14 +194,18 @@ def _run(given) -> None:
 
 def _accuracy(classes, labels) -> float:
     """Labels are one for a sequence, met by its last answer, or one for every answer."""
-    if labels.shape == classes.shape[:1]:
-        classes = classes[:, -1]
-    if labels.shape != classes.shape or labels.dtype.kind not in "iu":
+    met = classes[:, -1] if labels.shape == classes.shape[:1] else classes
+    if labels.shape != met.shape or labels.dtype.kind not in "iu":
         raise ValueError(
             f"The labels are {labels.dtype} of shape {labels.shape}, expected integers of shape "
             f"{classes.shape[:1]}, or {classes.shape} for one an answer."
         )
-    return float(np.mean(classes == labels))
+    return float(np.mean(met == labels))
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(f"{path} is there already. Give --overwrite to replace it.")
 
 
 def _save(path, overwrite, **arrays) -> None:
@@ -223,10 +240,12 @@ def _own_warnings_shown():
     """Shows this project's warnings as lines of their own, and nobody else's."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        yield
-    for warning in caught:
-        if issubclass(warning.category, (PrecisionWarning, SaturationWarning)):
-            print(f"{PROGRAM}: warning: {_one_line(warning.message)}", file=sys.stderr)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                if issubclass(warning.category, (PrecisionWarning, SaturationWarning)):
+                    print(f"{PROGRAM}: warning: {_one_line(warning.message)}", file=sys.stderr)
 
 
 def _one_line(error) -> str:

@@ -30,6 +30,8 @@ def load_model(path):
         raise ValueError(f"Expected a model saved as .keras or .h5, got {path}.")
     with path.open("rb"):
         pass
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no Keras archive, or one cut off. Save the model again.")
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras meets in a file

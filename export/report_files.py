@@ -50,6 +50,8 @@ def markdown(report: Report, graph: Graph, picture_name: str) -> str:
     arena = "not measured" if report.arena_bytes is None else f"{report.arena_bytes:,} bytes"
     facts = [
         ("format", report.quantization or "float32"),
+        ("one Invoke", {"streaming": "a time step", "sequence": "a sequence"}[report.mode]),
+        ("state", {"variable": "inside", "explicit": "inputs and outputs"}[report.state]),
         ("file", f"{report.file_bytes:,} bytes"),
         ("arena", arena),
         ("multiply-accumulates a step", f"{report.multiply_accumulates:,}"),
@@ -62,6 +64,8 @@ def markdown(report: Report, graph: Graph, picture_name: str) -> str:
         error = f"{100 * agreement.relative_error:.2g} %"
         facts.append(("error, of the standard deviation of Keras's outputs", error))
         facts.append(("largest difference of an output", f"{agreement.largest_difference:.3g}"))
+    for name, cost in list(report.rounding_costs.items())[:3]:
+        facts.append((f"error by rounding {_code(name)} alone", f"{100 * cost:.2g} %"))
     parts = [(_code(name), f"{size:,}") for name, size in file_parts(report, graph).items()]
     operators = [(f"`{kind}`", f"{count:,}") for kind, count in report.operators.items()]
     sections = [

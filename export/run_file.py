@@ -7,6 +7,7 @@ import numpy as np
 from keras_fastgrnn.export import reference
 from keras_fastgrnn.export.calibrate import check_sequences
 from keras_fastgrnn.export.graph import Tensor
+from keras_fastgrnn.export.limits import real_ends
 from keras_fastgrnn.export.schema import TYPE_NAMES, shape_of
 from keras_fastgrnn.export.tflm_process import TFLMProcess
 from keras_fastgrnn.export.verify import verify
@@ -29,6 +30,7 @@ class SequenceRunner:
     Attributes:
         inputs, outputs: Lists of `Tensor`.
         steps: Integer, the steps of a whole sequence, or `None` where it takes one at a time.
+        notes: List of strings, what a user should know of how the last sequences were taken.
 
     Raises:
         MalformedModelError: If TFLite Micro cannot be given the file.
@@ -44,6 +46,7 @@ class SequenceRunner:
             for ends in ("inputs", "outputs")
         )
         self.steps = self._check_ends()
+        self.notes: list[str] = []
         self._process = process
         self._states = [np.full(t.shape, t.zero_point, t.dtype) for t in self.inputs[1:]]
         process.load(data, process.find_arena_size(data))
@@ -66,9 +69,9 @@ class SequenceRunner:
         """
         source, target = self.inputs[0], self.outputs[0]
         values = check_sequences(x, source.shape[-1], "DATA", self.steps)
+        self.notes = []
         if source.dtype != "float32":
-            is_integer = np.asarray(x).dtype == source.dtype
-            values = np.asarray(x) if is_integer else reference.quantize_input(values, source)
+            values = self._integers(np.asarray(x), values)
         results = []
         for sequence in values:
             results.append(self._run_one(sequence).reshape(-1, target.shape[-1]))
@@ -77,6 +80,20 @@ class SequenceRunner:
         if target.dtype != "float32":
             results = reference.dequantize_values(results, target)
         return results
+
+    def _integers(self, x, values) -> np.ndarray:
+        source = self.inputs[0]
+        if x.dtype == source.dtype:
+            self.notes = [f"the data is {x.dtype} as the input is, and taken as its integers"]
+            return x
+        low, high = real_ends(source)
+        outside = np.count_nonzero((values < low) | (values > high))
+        if outside:
+            self.notes = [
+                f"{outside:,} of {values.size:,} values of the data lie beyond the input's range, "
+                f"{low:.4g} to {high:.4g}, and were clipped"
+            ]
+        return reference.quantize_input(values, source)
 
     def _run_one(self, sequence) -> np.ndarray:
         count = len(self.outputs)

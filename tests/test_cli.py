@@ -198,7 +198,7 @@ MISTAKES = {
     "no model": (["convert", "nothing.keras", "--calibration", "x.npy"], "No such file"),
     "model is a folder": (["convert", "data.keras", "--calibration", "x.npy"], "No such file"),
     "ending": (["convert", "model.tflite", "--calibration", "x.npy"], "saved as .keras or .h5"),
-    "half a model": (["convert", "half.keras", "--calibration", "x.npy"], "cannot be loaded"),
+    "half a model": (["convert", "half.keras", "--calibration", "x.npy"], "is no Keras archive"),
     "text as model": (["convert", "text.h5", "--calibration", "x.npy"], "cannot be loaded"),
     "no calibration": (["convert", "model.keras", "--out", "out"], "argument calibration_data"),
     "no data": ([*CONVERT, "nothing.npz"], "No such file or directory: nothing.npz"),

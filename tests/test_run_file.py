@@ -133,3 +133,19 @@ def test_file_that_is_not_safe_is_refused(process):
 
     with pytest.raises(MalformedModelError):
         SequenceRunner(changed(deployed("int16x8").tflite, change), process)
+
+
+def test_values_beyond_the_inputs_range_are_told_and_integers_too():
+    found = deployed("int16x8")
+    limit = 2.0**15 * found.inputs[0].scale
+    x = sequences(2)
+    x[0, 0, 0], x[1, 2, 1] = 2.0 * limit, -2.0 * limit
+    with TFLMProcess() as process:
+        runner = SequenceRunner(found.tflite, process)
+        runner.run(sequences(2))
+        assert runner.notes == []
+        runner.run(x)
+        (note,) = runner.notes
+        assert note.startswith(f"2 of {x.size:,} values") and "were clipped" in note
+        runner.run(np.ones(x.shape, np.int16))
+        assert runner.notes == ["the data is int16 as the input is, and taken as its integers"]
