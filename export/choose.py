@@ -66,10 +66,15 @@ class _Chooser:
         graph: Simplified float graph.
         ranges: Dictionary from tensor to `Range`.
         x: Calibration data, array of shape `(batch, steps, input_dim)`.
+        portable: Boolean, whether full TFLite is to compute the same integers. Defaults to
+            `False`.
     """
 
-    def __init__(self, graph: Graph, ranges: dict[Tensor, Range], x: np.ndarray):
+    def __init__(
+        self, graph: Graph, ranges: dict[Tensor, Range], x: np.ndarray, portable: bool = False
+    ):
         self.ranges = ranges
+        self.portable = portable
         self.x = spread(x, TRIAL_SEQUENCES)
         self.expected = reference.run(graph, self.x)
         self.best = self._candidate(graph, self.first_scaling)
@@ -154,7 +159,7 @@ class Int8Chooser(_Chooser):
     def choose(self) -> Candidate:
         """As `Int16Chooser.choose`; then gives matrices a scale for each unit where that pays."""
         super().choose()
-        for op in self.best.graph.ops:
+        for op in self.best.graph.ops if not self.portable else ():
             if op.kind == "FULLY_CONNECTED" and op.output.shape[-1] > 1:
                 scaling = self.best.scaling | {op.output}
                 self._take(self._candidate(self.best.graph, scaling), 1.0 / WORTHWHILE_GAIN)
@@ -167,7 +172,10 @@ class Int8Chooser(_Chooser):
                 graph,
                 scaling,
                 lambda widening=widening: quantize_int8(
-                    graph, assign_int8_scales(graph, self.ranges, widening), scaling
+                    graph,
+                    assign_int8_scales(graph, self.ranges, widening),
+                    scaling,
+                    self.portable,
                 ),
             )
             gain = 1.0 if best is None else WORTHWHILE_GAIN_OF_ZERO_POINTS

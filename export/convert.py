@@ -82,8 +82,9 @@ def convert(
             `(1, steps, input_dim)`. Defaults to "streaming".
         state: "variable" to keep the state inside, for which only TFLite Micro has the means, or
             "explicit" for states as inputs and outputs of the file, after the model's own, which
-            full TFLite runs too, but for ends that turn int8 into int16. A sequence then begins
-            with their zero points. Defaults to "variable".
+            full TFLite runs too, but for ends that turn int8 into int16; its reference kernels
+            compute the same integers, for which int8 weights are even, so of 7 bits. A sequence
+            then begins with their zero points. Defaults to "variable".
         input_type: "int8", "int16" or "float32", the type of the model's own input. Defaults to
             `None`, the type it computes in.
         output_type: As `input_type`, for the model's own output. Defaults to `None`.
@@ -141,7 +142,7 @@ def convert(
     if quantization is None:
         fold_all(graph)
     else:
-        chosen = CHOOSERS[quantization](graph, ranges, x).choose()
+        chosen = CHOOSERS[quantization](graph, ranges, x, state == "explicit").choose()
         real = in_real_values(chosen.graph, chosen.integers)
         twins = twins_of(chosen.graph, chosen.integers)
         graph = chosen.integers

@@ -3,6 +3,7 @@
 The formulas are in `docs/numerics.md`.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -57,7 +58,10 @@ def quantize_int16(graph: Graph, exponents: dict[Tensor, float]) -> Graph:
 
 
 def quantize_int8(
-    graph: Graph, scales: dict[Tensor, Int8Scale], per_channel: frozenset[Tensor]
+    graph: Graph,
+    scales: dict[Tensor, Int8Scale],
+    per_channel: frozenset[Tensor],
+    portable: bool = False,
 ) -> Graph:
     """Quantizes a float graph to int8 activations.
 
@@ -67,6 +71,9 @@ def quantize_int8(
             returns it.
         per_channel: Set of the results of FULLY_CONNECTED operators whose weights have a scale
             for each unit.
+        portable: Boolean, whether weights and biases are even and their scales such that full
+            TFLite, which rounds a product once and not twice, computes the same integers.
+            Defaults to `False`.
 
     Returns:
         A new `Graph` of integers.
@@ -86,7 +93,7 @@ def quantize_int8(
         )
         for tensor, scale in scales.items()
     }
-    return _integer_graph(graph, integers, constant, per_channel)
+    return _integer_graph(graph, integers, constant, per_channel, 2 if portable else 1)
 
 
 def _int8_constant_scale(values: np.ndarray, used: set[float]) -> float:
@@ -111,12 +118,13 @@ def _integer_graph(
     integers: dict[Tensor, Tensor],
     constant: Callable[[Tensor], Tensor],
     per_channel: frozenset[Tensor],
+    step: int = 1,
 ) -> Graph:
     ops = []
     for op in graph.ops:
         output = integers[op.output]
         if op.kind == "FULLY_CONNECTED":
-            inputs = _matrix(op, integers[op.inputs[0]], output, op.output in per_channel)
+            inputs = _matrix(op, integers[op.inputs[0]], output, op.output in per_channel, step)
         else:
             inputs = [integers[t] if t in integers else constant(t) for t in op.inputs]
         ops.append(Op(op.kind, inputs, output, op.low, op.high))
@@ -129,25 +137,34 @@ def _integer_graph(
     )
 
 
-def _matrix(op: Op, x: Tensor, output: Tensor, per_channel: bool) -> list[Tensor]:
+def _matrix(op: Op, x: Tensor, output: Tensor, per_channel: bool, step: int) -> list[Tensor]:
+    """Input, weights and bias, whose integers are multiples of `step`."""
     matrix = op.inputs[1].data
     smallest = SMALLEST_MULTIPLIER * output.scale / x.scale
     largest = np.abs(matrix).max(axis=1, keepdims=True) if per_channel else np.abs(matrix).max()
     scale = np.float32(np.maximum(largest / INT8_MAX, smallest))
     if not per_channel:
         settle = _short_scale if output.dtype == "int16" else _settled_scale
+        settle = _scale_of_a_power if step == 2 else settle
         scale = settle(float(scale), x.scale, output.scale)
     weights = Tensor(f"{op.output.name}/weights", matrix.shape, "int8", scale=scale)
-    weights.data = np.clip(quantize_values(matrix, weights), -INT8_MAX, INT8_MAX)
+    weights.data = np.clip(_multiples(matrix, weights, step), -INT8_MAX, INT8_MAX)
     tensors = [x, weights]
     if len(op.inputs) == 3:
         bias_scale = np.float32(x.scale) * np.float32(scale)
         bias_scale = bias_scale.ravel() if per_channel else float(bias_scale)
         bias = Tensor(f"{op.output.name}/bias", op.inputs[2].shape, BIAS_TYPES[output.dtype])
         bias.scale = bias_scale
-        bias.data = quantize_values(op.inputs[2].data, bias)
+        bias.data = _multiples(op.inputs[2].data, bias, step)
         tensors.append(bias)
     return tensors
+
+
+def _multiples(values: np.ndarray, tensor: Tensor, step: int) -> np.ndarray:
+    if step == 1:
+        return quantize_values(values, tensor)
+    coarse = dataclasses.replace(tensor, scale=step * tensor.scale)
+    return step * quantize_values(values, coarse).astype(np.int64)
 
 
 def _short_scale(scale: float, input_scale: float, output_scale: float) -> float:
@@ -158,6 +175,27 @@ def _short_scale(scale: float, input_scale: float, output_scale: float) -> float
     mantissa, exponent = math.frexp(input_scale * scale / output_scale)
     factor = math.ldexp(math.ceil(math.ldexp(mantissa, 15)), exponent - 15)
     return float(np.float32(factor * output_scale / input_scale))
+
+
+def _scale_of_a_power(scale: float, input_scale: float, output_scale: float) -> float:
+    """Enlarges a scale until the factor of the product is a hair above a power of two.
+
+    Then an even sum is halved exactly in the first of TFLite Micro's two roundings, and what is
+    halfway in the second goes away from zero in full TFLite's only one, too.
+    """
+    _, exponent = math.frexp(input_scale * scale * INT8_MAX / (INT8_MAX - 1) / output_scale)
+    scale = float(np.float32(math.ldexp(output_scale / input_scale, exponent)))
+
+    def is_above(product):
+        multiplier, shift = quantize_multiplier(product / output_scale)
+        return shift == exponent + 1 and 2**30 < multiplier < 2**30 + 2**13
+
+    while not (
+        is_above(input_scale * scale)
+        and is_above(float(np.float32(input_scale) * np.float32(scale)))
+    ):
+        scale = float(np.nextafter(np.float32(scale), np.float32(np.inf)))
+    return scale
 
 
 def _settled_scale(scale: float, input_scale: float, output_scale: float) -> float:

@@ -94,46 +94,16 @@ def test_float_model_answers_as_keras(model, deployed, data):
 
 
 @pytest.mark.parametrize("quantization", ["int16x8", "int8"])
-def test_every_step_from_the_same_state_is_within_2_units_of_tflite_micro(
-    deployed, data, quantization
-):
+def test_integers_are_those_of_tflite_micro_in_128_steps(deployed, data, quantization):
     streaming = deployed[quantization, "streaming"]
     desktop = LiteRT(streaming.tflite)
     micro = tflm.Interpreter(streaming.tflite, output_count=2)
-    for x in data[:4]:
-        x, states = given(streaming, x)
-        for row in x[:, np.newaxis]:
-            found = desktop.invoke(row, *states)
-            logits, *states = micro.invoke(row, *states)
-            for one, other in zip(found, [logits, *states], strict=True):
-                np.testing.assert_allclose(one.astype(int), other.astype(int), atol=2)
-
-
-# int16x8 computes the same integers. In int8, FULLY_CONNECTED rounds once there and twice in TFLite
-# Micro, and what differs is fed back for as long as a state lives.
-@pytest.mark.parametrize(
-    ("quantization", "of_state", "of_range"), [("int16x8", 0, 0.0), ("int8", 8, 0.05)]
-)
-def test_integer_model_stays_near_tflite_micro_for_128_steps(
-    deployed, data, quantization, of_state, of_range
-):
-    streaming = deployed[quantization, "streaming"]
-    desktop = LiteRT(streaming.tflite)
-    micro = tflm.Interpreter(streaming.tflite, output_count=2)
-    differences, logits = [], []
     for x in data:
         found = streamed(desktop, *given(streaming, x))
         expected = streamed(micro, *given(streaming, x))
-        differences.append([np.abs(a - b).max() for a, b in zip(found, expected, strict=True)])
-        logits.append(expected[0])
-    largest_of_logits, largest_of_state = np.max(differences, axis=0)
-    part = largest_of_logits / np.ptp(logits)
-    print(
-        f"{quantization}: state {largest_of_state:.0f} units, logits {largest_of_logits:.0f} "
-        f"units, {100 * part:.3f} % of their range"
-    )
-    assert largest_of_state <= of_state
-    assert part <= of_range
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert np.ptp(found[0]) > 10 and np.ptp(found[1]) > 10
 
 
 @each_type

@@ -8,7 +8,8 @@ import pytest
 from graphs import chain, fastrnn_step, kinds
 
 from keras_fastgrnn.export import reference
-from keras_fastgrnn.export.quantize import quantize_int16
+from keras_fastgrnn.export.int8_scales import Int8Scale
+from keras_fastgrnn.export.quantize import quantize_int8, quantize_int16
 
 FULL = "FULLY_CONNECTED"
 
@@ -170,3 +171,22 @@ def test_values_at_the_border_are_not_refused():
     assert quantized([("TANH", [], {})], [2, -15])
     assert quantized([("ADD", [[1.0]], {})], [0, -13])
     assert quantized([("MUL", [[1.0]], {})], [0, -15])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_portable_int8_product_is_of_even_integers_and_a_factor_above_a_power_of_two(seed):
+    """So full TFLite, which rounds it once, and TFLite Micro, which rounds it twice, agree."""
+    rng = np.random.default_rng(seed)
+    matrix, bias = rng.normal(size=(3, 4)) * 10.0 ** rng.integers(-3, 3), rng.normal(size=3)
+    graph = chain(4, (FULL, [matrix, bias], {}))
+    sizes = rng.uniform(0.001, 1.0, 2)
+    tensors = [t for t in graph.tensors() if not t.is_constant]
+    scales = {t: Int8Scale(float(np.float32(s)), 3) for t, s in zip(tensors, sizes, strict=True)}
+    (product,) = quantize_int8(graph, scales, frozenset(), portable=True).ops
+    x, weights, offset = product.inputs
+    assert not np.any(weights.data % 2) and not np.any(offset.data % 2)
+    assert 62 <= np.abs(weights.data).max() <= 126
+    mantissa, _ = math.frexp(x.scale * weights.scale / product.output.scale)
+    assert 0.5 < mantissa < 0.5 + 2.0**-18
+    np.testing.assert_allclose(weights.data * weights.scale, matrix, atol=1.001 * weights.scale)
+    np.testing.assert_allclose(offset.data * offset.scale, bias, atol=1.001 * offset.scale)
