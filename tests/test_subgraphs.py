@@ -186,7 +186,7 @@ def test_predict_of_a_sequence_model_is_predict_of_the_streaming_model(
     model = sequential(FastGRNN(4, return_sequences=returns), LAYERS.Dense(2), spread=0.3)
     x = sequences(6)
     whole = export.convert(model, x, quantization=quantization, mode="sequence", state=state)
-    steps = export.convert(model, x, quantization=quantization)
+    steps = export.convert(model, x, quantization=quantization, state=state)
     np.testing.assert_array_equal(whole.predict(x), steps.predict(x))
     assert whole.predict(x).shape == model.predict(x, verbose=0).shape
 
