@@ -27,10 +27,14 @@ TOLERATED_LOSS_OF_JOINING_INT8 = 1.35
 # What a scale for each unit of a matrix, 12 bytes a unit, must bring as such a factor.
 WORTHWHILE_GAIN = 2.0
 
-# Factors by which an int8 state's range may grow to have the zero point 0, which saves bytes, and
-# what a smaller one must bring. Which is better is a matter of how roundings meet the feedback.
-WIDENINGS_OF_INT8_STATES = (1.05, 1.0)
-WORTHWHILE_GAIN_OF_ZERO_POINTS = 1.25
+# The scales that int8 states may have, those that save most bytes first, and what a later one must
+# bring. Which is better is a matter of how roundings meet the feedback.
+SCALES_OF_INT8_STATES = tuple(
+    {"widening_of_states": widening, "sums_share": sums_share}
+    for sums_share in (True, False)
+    for widening in (1.15, 1.0)
+)
+WORTHWHILE_GAIN_OF_INT8_SCALES = 1.5
 
 # Sequences of the calibration data on which the ways are tried.
 TRIAL_SEQUENCES = 256
@@ -167,18 +171,14 @@ class Int8Chooser(_Chooser):
 
     def _candidate(self, graph, scaling) -> Candidate:
         best = None
-        for widening in WIDENINGS_OF_INT8_STATES:
+        for options in SCALES_OF_INT8_STATES:
+            scales = assign_int8_scales(graph, self.ranges, **options)
             candidate = self._judged(
                 graph,
                 scaling,
-                lambda widening=widening: quantize_int8(
-                    graph,
-                    assign_int8_scales(graph, self.ranges, widening),
-                    scaling,
-                    self.portable,
-                ),
+                lambda scales=scales: quantize_int8(graph, scales, scaling, self.portable),
             )
-            gain = 1.0 if best is None else WORTHWHILE_GAIN_OF_ZERO_POINTS
+            gain = 1.0 if best is None else WORTHWHILE_GAIN_OF_INT8_SCALES
             if best is None or candidate.error * gain < best.error:
                 best = candidate
         return best

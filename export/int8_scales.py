@@ -48,7 +48,10 @@ _ATTEMPTS = 4096
 
 
 def assign_int8_scales(
-    graph: Graph, ranges: dict[Tensor, Range], widening_of_states: float = 1.0
+    graph: Graph,
+    ranges: dict[Tensor, Range],
+    widening_of_states: float = 1.0,
+    sums_share: bool = False,
 ) -> dict[Tensor, Int8Scale]:
     """Chooses scale and zero point of every computed tensor.
 
@@ -60,6 +63,8 @@ def assign_int8_scales(
         ranges: Dictionary from tensor to `Range`.
         widening_of_states: Float, the factor by which the range of a state, or of what it is added
             up from, may grow to have the zero point 0. Defaults to 1.
+        sums_share: Boolean, whether what is added up to a state shares its scale, which saves
+            bytes, and the sum is then exact. Defaults to `False`.
 
     Returns:
         Dictionary from tensor to `Int8Scale`.
@@ -68,7 +73,7 @@ def assign_int8_scales(
         ValueError: If operators dictate different scales for one tensor.
     """
     dictated = {op.output: scale for op in graph.ops if (scale := dictated_int8_scale(op))}
-    groups = groups_of(graph, _ties(graph, dictated))
+    groups = groups_of(graph, _ties(graph, dictated, sums_share))
     members: dict[Tensor, list[Tensor]] = {}
     for tensor, group in groups.items():
         members.setdefault(group, []).append(tensor)
@@ -115,12 +120,16 @@ def int8_scale_for(low: float, high: float, tolerated_widening: float = 1.0) -> 
     return Int8Scale(scale, int(np.clip(round(_LOWEST - low / scale), -128, 127)))
 
 
-def _ties(graph: Graph, dictated) -> list[list[Tensor]]:
+def _ties(graph: Graph, dictated, sums_share) -> list[list[Tensor]]:
     ties = [[state.before, state.after] for state in graph.states]
     for op in graph.ops:
         if op.kind == "CONCATENATION":
             ties.append([*op.inputs, op.output])
-        elif _adds_products(graph, op) or _adds_before_nonlinearity(graph, op):
+        elif (
+            _adds_products(graph, op)
+            or _adds_before_nonlinearity(graph, op)
+            or (sums_share and op.kind == "ADD" and not op.inputs[1].is_constant)
+        ):
             ties.append([t for t in (*op.inputs, op.output) if t not in dictated])
         elif op.kind == "MUL":
             differences = [t for t in op.inputs if _kind_of(graph, t) == "SUB"]

@@ -45,7 +45,7 @@ def quantize_int16(graph: Graph, exponents: dict[Tensor, float]) -> Graph:
     """
     used = set(exponents.values())
 
-    def constant(tensor: Tensor) -> Tensor:
+    def constant(tensor: Tensor, op: Op, weight_scales: set[float]) -> Tensor:
         needed = exponent_for(np.abs(tensor.data).max())
         exponent = shared_exponent(needed, used, CONSTANT_SHARING_BITS)
         return _constant(tensor, "int16", 2.0**exponent)
@@ -84,8 +84,10 @@ def quantize_int8(
 
     used = {scale.scale for scale in scales.values() if scale.zero_point == 0}
 
-    def constant(tensor: Tensor) -> Tensor:
-        return _constant(tensor, "int8", _int8_constant_scale(tensor.data, used))
+    def constant(tensor: Tensor, op: Op, weight_scales: set[float]) -> Tensor:
+        unit = scales[op.output].scale if op.kind == "ADD" else 0.0
+        scale = _int8_constant_scale(tensor.data, unit, used | weight_scales)
+        return _constant(tensor, "int8", scale)
 
     integers = {
         tensor: Tensor(
@@ -96,13 +98,17 @@ def quantize_int8(
     return _integer_graph(graph, integers, constant, per_channel, 2 if portable else 1)
 
 
-def _int8_constant_scale(values: np.ndarray, used: set[float]) -> float:
-    """A scale in use that rounds the constant as finely as one of its own might, or its own."""
+def _int8_constant_scale(values: np.ndarray, unit: float, used: set[float]) -> float:
+    """A scale in use that rounds the constant as finely as one of its own might, or its own.
+
+    What is added to values counted in `unit` need not be finer than a tenth of that.
+    """
     largest = np.abs(values).max() or 1.0
+    tolerance = max(largest / (2 * INT8_MAX), 0.1 * unit)
     for scale in sorted(used):
         rounded = np.round(values / scale)
         error = np.abs(rounded * scale - values).max()
-        if np.abs(rounded).max() <= INT8_MAX and error <= largest / (2 * INT8_MAX):
+        if np.abs(rounded).max() <= INT8_MAX and error <= tolerance:
             return scale
     return float(np.float32(largest / INT8_MAX))
 
@@ -116,18 +122,25 @@ def _constant(tensor: Tensor, dtype: str, scale: float) -> Tensor:
 def _integer_graph(
     graph: Graph,
     integers: dict[Tensor, Tensor],
-    constant: Callable[[Tensor], Tensor],
+    constant: Callable[[Tensor, Op, set[float]], Tensor],
     per_channel: frozenset[Tensor],
     step: int = 1,
 ) -> Graph:
+    matrices = {
+        op: _matrix(
+            op, integers[op.inputs[0]], integers[op.output], op.output in per_channel, step
+        )
+        for op in graph.ops
+        if op.kind == "FULLY_CONNECTED"
+    }
+    scales = [weights.scale for _, weights, *_ in matrices.values()]
+    scales = {scale for scale in scales if np.ndim(scale) == 0}
     ops = []
     for op in graph.ops:
-        output = integers[op.output]
-        if op.kind == "FULLY_CONNECTED":
-            inputs = _matrix(op, integers[op.inputs[0]], output, op.output in per_channel, step)
-        else:
-            inputs = [integers[t] if t in integers else constant(t) for t in op.inputs]
-        ops.append(Op(op.kind, inputs, output, op.low, op.high))
+        inputs = matrices.get(op) or [
+            integers[t] if t in integers else constant(t, op, scales) for t in op.inputs
+        ]
+        ops.append(Op(op.kind, inputs, integers[op.output], op.low, op.high))
         _check_rescaling(ops[-1])
     return Graph(
         inputs=[integers[tensor] for tensor in graph.inputs],
