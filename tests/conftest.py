@@ -60,6 +60,15 @@ def shared() -> Path:
 
 
 @pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    """A folder with a FastGRNN checkpoint of the authors' code."""
+    import checkpoints
+
+    checkpoints.write(tmp_path, checkpoints.fastgrnn_arrays())
+    return tmp_path
+
+
+@pytest.fixture
 def run_python(tmp_path):
     """Runs Python in a process of its own, as a user's shell would: no flavor chosen yet.
 
