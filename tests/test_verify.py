@@ -80,6 +80,33 @@ def make_constant(model):
     model["buffers"].append({"data": np.zeros(3, "<i2")})
 
 
+def bias_of(values):
+    """A change that gives the first FULLY_CONNECTED this bias."""
+
+    def change(model):
+        kind = TENSOR_TYPES[values.dtype.name]
+        bias = operand(model, "FULLY_CONNECTED", 2)
+        bias.update(shape=[len(values)], type=kind, buffer=len(model["buffers"]))
+        model["buffers"].append({"data": values})
+
+    return change
+
+
+def options_of(kind, options_type, **options):
+    """A change that gives the first operator of that kind these options."""
+
+    def change(model):
+        found = operator(model, kind)
+        found.update(builtin_options_type=options_type, builtin_options=options)
+
+    return change
+
+
+def result_of(kind, graph=0, **fields):
+    """A change that gives the result of the first operator of that kind these fields."""
+    return lambda model: operand(model, kind, 0, graph, "outputs").update(fields)
+
+
 def give_plan(model):
     model["metadata"] = [{"name": "OfflineMemoryAllocation", "buffer": 0}]
 
@@ -198,49 +225,22 @@ BROKEN = {
         "which has a value",
     ),
     "fused activation": (
-        lambda m: operator(m, "FULLY_CONNECTED").update(
-            builtin_options_type=8, builtin_options={"fused_activation_function": 5}
-        ),
+        options_of("FULLY_CONNECTED", 8, fused_activation_function=5),
         "fused activation is number 5",
     ),
     "types differ": (
-        lambda m: operand(m, "TANH", 0, side="outputs").update(type=TENSOR_TYPES["int8"]),
+        result_of("TANH", type=TENSOR_TYPES["int8"]),
         r"(are|is) of (the types|type)",
     ),
-    "activation shape": (
-        lambda m: operand(m, "TANH", 0, side="outputs").update(shape=[1, 4]),
-        r"its shapes are \[1, 5\], \[1, 4\]",
-    ),
+    "activation shape": (result_of("TANH", shape=[1, 4]), r"its shapes are \[1, 5\], \[1, 4\]"),
     "weights shape": (
         lambda m: operand(m, "FULLY_CONNECTED", 1).update(shape=[8, 5]),
         r"its shapes are \[1, 8\], \[8, 5\], \[1, 5\]",
     ),
-    "bias shape": (
-        lambda m: operand(m, "FULLY_CONNECTED", 2).update(
-            shape=[4], buffer=len(m["buffers"])
-        )
-        or m["buffers"].append({"data": np.zeros(4, "<i8")}),
-        r"its bias is int64 \[4\]",
-    ),
-    "bias type": (
-        lambda m: operand(m, "FULLY_CONNECTED", 2).update(
-            type=TENSOR_TYPES["int32"], buffer=len(m["buffers"])
-        )
-        or m["buffers"].append({"data": np.zeros(5, "<i4")}),
-        r"its bias is int32 \[5\]",
-    ),
-    "concatenation": (
-        lambda m: operator(m, "CONCATENATION").update(
-            builtin_options_type=10, builtin_options={"axis": 0}
-        ),
-        "along axis 0",
-    ),
-    "axis": (
-        lambda m: operator(m, "CONCATENATION").update(
-            builtin_options_type=10, builtin_options={"axis": 2}
-        ),
-        "its axis is 2",
-    ),
+    "bias shape": (bias_of(np.zeros(4, "<i8")), r"its bias is int64 \[4\]"),
+    "bias type": (bias_of(np.zeros(5, "<i4")), r"its bias is int32 \[5\]"),
+    "concatenation": (options_of("CONCATENATION", 10, axis=0), "along axis 0"),
+    "axis": (options_of("CONCATENATION", 10, axis=2), "its axis is 2"),
     "output scale": (
         lambda m: replace(alone(operand(m, "SUB", 0, side="outputs")), "scale", 0, 1e-15),
         "far too small for its inputs",
@@ -282,12 +282,9 @@ BROKEN_LOOPS = {
         ),
         "differ in type or shape",
     ),
-    "slice": (
-        lambda m: operand(m, "SLICE", 0, graph=2, side="outputs").update(shape=[2, 3]),
-        r"it takes \[3\] from",
-    ),
+    "slice": (result_of("SLICE", graph=2, shape=[2, 3]), r"it takes \[3\] from"),
     "condition": (
-        lambda m: operand(m, "LESS", 0, graph=1, side="outputs").update(type=2),
+        result_of("LESS", graph=1, type=TENSOR_TYPES["int32"]),
         "TFLite Micro does not compute|its output is of type int32",
     ),
 }
