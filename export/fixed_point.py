@@ -95,16 +95,17 @@ def multiply(
 
 
 def logistic_table_int8(input_scale: float, input_zero_point: int) -> np.ndarray:
-    """Computes an int8 LOGISTIC of every input.
+    """Computes what an int8 LOGISTIC answers to each of its 256 inputs.
 
     The output has the scale 1/256 and the zero point -128.
 
     Args:
-        input_scale: Float, a float32 number as a file stores it.
-        input_zero_point: Integer in [-128, 127].
+        input_scale: Float, what one step of the input stands for; a float32 number, as a file
+            stores it.
+        input_zero_point: Integer in [-128, 127], the input that stands for 0.
 
     Returns:
-        Array of 256 int64 in [-128, 127]; the output of input `x` is entry `x + 128`.
+        Array of int64 in [-128, 127], shape `(256,)`; the output of input `x` is entry `x + 128`.
 
     Example:
 
@@ -118,16 +119,17 @@ def logistic_table_int8(input_scale: float, input_zero_point: int) -> np.ndarray
 
 
 def tanh_table_int8(input_scale: float, input_zero_point: int) -> np.ndarray:
-    """Computes an int8 TANH of every input.
+    """Computes what an int8 TANH answers to each of its 256 inputs.
 
     The output has the scale 1/128 and the zero point 0.
 
     Args:
-        input_scale: Float, a float32 number as a file stores it.
-        input_zero_point: Integer in [-128, 127].
+        input_scale: Float, what one step of the input stands for; a float32 number, as a file
+            stores it.
+        input_zero_point: Integer in [-128, 127], the input that stands for 0.
 
     Returns:
-        Array of 256 int64 in [-128, 127]; the output of input `x` is entry `x + 128`.
+        Array of int64 in [-128, 127], shape `(256,)`; the output of input `x` is entry `x + 128`.
 
     Example:
 

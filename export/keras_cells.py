@@ -75,13 +75,14 @@ def simple_rnn_step(x, h, w: SimpleRNNWeights, tap: Tap = no_tap):
     `h' = f(W x + U h + b)`.
 
     Args:
-        x: Input of this step, shape `(batch, input_dim)`.
-        h: State before this step, shape `(batch, units)`.
-        w: The weights.
-        tap: Called with the name and value of every tensor of the device.
+        x: Array or symbol of shape `(batch, input_dim)`, the input of this step.
+        h: Array or symbol of shape `(batch, units)`, the state before this step.
+        w: `SimpleRNNWeights`.
+        tap: Callable from the name and value of a tensor of the device to the value to go on
+            with. Defaults to returning the value as it is.
 
     Returns:
-        State after this step, shape `(batch, units)`.
+        State after this step, of the type and shape of `h`.
     """
     return tap("state", w.activation(tap("state_pre", w.candidate.sum(x, h))))
 
@@ -95,13 +96,14 @@ def gru_step(x, h, w: GRUWeights, tap: Tap = no_tap):
     `c + z * (h - c)`.
 
     Args:
-        x: Input of this step, shape `(batch, input_dim)`.
-        h: State before this step, shape `(batch, units)`.
-        w: The weights.
-        tap: Called with the name and value of every tensor of the device.
+        x: Array or symbol of shape `(batch, input_dim)`, the input of this step.
+        h: Array or symbol of shape `(batch, units)`, the state before this step.
+        w: `GRUWeights`.
+        tap: Callable from the name and value of a tensor of the device to the value to go on
+            with. Defaults to returning the value as it is.
 
     Returns:
-        State after this step, shape `(batch, units)`.
+        State after this step, of the type and shape of `h`.
     """
     update = tap("update", w.recurrent_activation(tap("update_pre", w.update.sum(x, h))))
     reset = tap("reset", w.recurrent_activation(tap("reset_pre", w.reset.sum(x, h))))
@@ -123,14 +125,15 @@ def lstm_step(x, h, c, w: LSTMWeights, tap: Tap = no_tap):
     `c' = f * c + i * a(W_c x + U_c h + b_c)` and `h' = o * a(c')`.
 
     Args:
-        x: Input of this step, shape `(batch, input_dim)`.
-        h: State before this step, shape `(batch, units)`.
-        c: Cell state before this step, shape `(batch, units)`.
-        w: The weights.
-        tap: Called with the name and value of every tensor of the device.
+        x: Array or symbol of shape `(batch, input_dim)`, the input of this step.
+        h: Array or symbol of shape `(batch, units)`, the state before this step.
+        c: Array or symbol of shape `(batch, units)`, the cell state before this step.
+        w: `LSTMWeights`.
+        tap: Callable from the name and value of a tensor of the device to the value to go on
+            with. Defaults to returning the value as it is.
 
     Returns:
-        State and cell state after this step, each of shape `(batch, units)`.
+        State and cell state after this step, each of the type and shape of `h`.
     """
 
     def gate(name, weights: Gate, activation):
