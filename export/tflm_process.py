@@ -134,8 +134,9 @@ class TFLMProcess:
             self._start()
         process, late = self._process, threading.Event()
         timer = threading.Timer(self.timeout, lambda: (late.set(), process.kill()))
-        timer.start()
+        timer.daemon = True  # Ctrl-C may come before it can be canceled
         try:
+            timer.start()
             send(process.stdin, header, arrays)
             answer, results = receive(process.stdout)
         except (EOFError, BrokenPipeError, ValueError) as error:
