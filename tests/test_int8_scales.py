@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from graphs import chain, constant, fastgrnn_step, value
+from graphs import chain, constant, fastgrnn_step, fastrnn_step, value
 from small_models import sequences, sequential
 
 from keras_fastgrnn import FastGRNN, keras
@@ -120,12 +120,12 @@ def test_both_limits_of_a_clip_are_integers(low, high):
 # A whole graph
 
 
-def scales_of(graph, **ranges):
+def scales_of(graph, sums_share=False, **ranges):
     """Scales by the name of the tensor; the range is [-1, 0.5] where none is given."""
     tensors = [t for t in graph.tensors() if not t.is_constant]
     assert ranges.keys() <= {tensor.name for tensor in tensors}
     by_tensor = {tensor: Range(*ranges.get(tensor.name, (-1.0, 0.5))) for tensor in tensors}
-    scales = assign_int8_scales(graph, by_tensor)
+    scales = assign_int8_scales(graph, by_tensor, sums_share=sums_share)
     assert scales.keys() == set(tensors)
     return {tensor.name: scale for tensor, scale in scales.items()}
 
@@ -161,6 +161,59 @@ def test_concatenation_and_what_it_joins_have_one_scale():
     assert found["x"] == found["g"] == found["joined"] == found["output"]
     inside = integers([-4.0, 9.0], found["x"])
     assert inside.min() >= -124 and inside.max() <= 123
+
+
+# Together they fill [-9, 8].
+PARTS_OF_A_STATE = {
+    "before": (-3.0, 0.0),
+    "after": (-2.0, 7.0),
+    "kept": (-9.0, 1.0),
+    "added": (-1.0, 8.0),
+    "diff": (-4.0, 2.0),
+}
+
+
+def test_parts_of_a_state_share_one_scale_that_holds_all_their_ranges_if_sums_share():
+    found = scales_of(fastgrnn_step(), sums_share=True, **PARTS_OF_A_STATE)
+    (scale,) = {found[name] for name in PARTS_OF_A_STATE}
+    # Of 247 steps 9 / 17 are from -124 to the zero point.
+    assert scale.scale == pytest.approx(17.0 / 247.0, rel=1e-3)
+    assert scale.zero_point == 7
+    assert not {found[name] for name in ("x", "sum", "gate", "c", "out")} & {scale}
+
+
+@pytest.mark.parametrize("widest", PARTS_OF_A_STATE)
+def test_each_part_of_a_state_widens_the_scale_that_they_share(widest):
+    found = scales_of(fastgrnn_step(), sums_share=True, **{widest: (-9.0, 8.0)})
+    for name in PARTS_OF_A_STATE:
+        assert found[name].scale == pytest.approx(17.0 / 247.0, rel=1e-3)
+        assert found[name].zero_point == 7
+
+
+def test_parts_of_a_state_have_scales_of_their_own_unless_sums_share():
+    found = scales_of(fastgrnn_step(), **PARTS_OF_A_STATE)
+    assert found["before"] == found["after"]
+    assert found["kept"] == found["diff"]  # which a gate multiplies by at most 1
+    widths = {"before": 10.0, "kept": 11.0, "added": 9.0}
+    for name, width in widths.items():
+        assert found[name].scale == pytest.approx(width / 247.0, rel=1e-3)
+    # Of 247 steps 3 / 10, 9 / 11 and 1 / 9 are from -124 to the zero point.
+    assert [found[name].zero_point for name in widths] == [-50, 78, -97]
+
+
+def test_operand_of_a_dictated_scale_is_left_out_where_sums_share():
+    ranges = {"before": (-3.0, 0.0), "after": (-2.0, 7.0), "kept": (-1.0, 9.0)}
+    found = scales_of(fastrnn_step(), sums_share=True, **ranges)
+    assert found["candidate"] == Int8Scale(1 / 128, 0)
+    # Of 247 steps 3 / 12 are from -124 to the zero point.
+    assert {found[name] for name in ranges} == {Int8Scale(float(np.float32(12.0 / 247.0)), -62)}
+
+
+def test_addition_of_a_constant_shares_nothing_where_sums_share():
+    graph = chain(2, ("ADD", [[[5.0, 5.0]]], {}))
+    found = scales_of(graph, sums_share=True, input=(-1.0, 1.0), add_0=(4.0, 6.0))
+    assert found["input"] == Int8Scale(float(np.float32(1.0 / 123.0)), 0)
+    assert found["add_0"] == Int8Scale(float(np.float32(6.0 / 247.0)), -124)
 
 
 def test_sum_before_a_function_is_held_only_as_far_as_the_function_tells_values_apart():

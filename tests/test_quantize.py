@@ -190,3 +190,98 @@ def test_portable_int8_product_is_of_even_integers_and_a_factor_above_a_power_of
     assert 0.5 < mantissa < 0.5 + 2.0**-18
     np.testing.assert_allclose(weights.data * weights.scale, matrix, atol=1.001 * weights.scale)
     np.testing.assert_allclose(offset.data * offset.scale, bias, atol=1.001 * offset.scale)
+
+
+# Constants of int8
+
+
+def last_constant(steps, scales, per_channel=False):
+    """Scale and integers of the last operator's constant, in a chain of width 2.
+
+    `scales` are those of the input and of each result; one with the zero point 3 is not shared.
+    """
+    graph = chain(2, *steps)
+    tensors = [t for t in graph.tensors() if not t.is_constant]
+    scales = [Int8Scale(size, 3) if isinstance(size, float) else size for size in scales]
+    by_tensor = dict(zip(tensors, scales, strict=True))
+    outputs = frozenset([graph.ops[0].output] if per_channel else [])
+    tensor = quantize_int8(graph, by_tensor, outputs).ops[-1].inputs[1]
+    assert (tensor.dtype, tensor.zero_point) == ("int8", 0)
+    return tensor.scale, np.ravel(tensor.data).tolist()
+
+
+# A matrix that reaches 127/128 has the scale 1/128 where input and result have powers of two.
+PRODUCT = (FULL, [np.eye(2) * 127 / 128], {})
+
+
+def constant_after_product(kind, values, unit, **options):
+    """The same of an operator that reads a product and answers in units of that size."""
+    return last_constant([PRODUCT, (kind, [values], {})], [2.0**-5, 2.0**-4, unit], **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "integers"),
+    [
+        # A tenth of the unit is 0.4 of 1/128; a 254th of the constant is 0.24 of it.
+        ([60.39 / 128], 2.0**-5, [60]),
+        ([-60.39 / 128], 2.0**-5, [-60]),
+        ([0.39 / 128], 2.0**-5, [0]),
+        # A tenth of the unit is nothing; a 254th of the largest value is 0.252 of 1/128.
+        ([[64 / 128, 32.24 / 128]], 2.0**-12, [64, 32]),
+        ([[-64 / 128, 32.24 / 128]], 2.0**-12, [-64, 32]),
+        ([127 / 128], 2.0**-12, [127]),
+        ([-127.39 / 128], 2.0**-5, [-127]),
+        ([0.0], 2.0**-12, [0]),
+    ],
+)
+def test_constant_of_an_addition_shares_the_scale_of_a_matrix_that_is_fine_enough(
+    values, unit, integers
+):
+    assert constant_after_product("ADD", values, unit) == (2.0**-7, integers)
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "integers"),
+    [
+        # Coarser than 0.4 and 0.252 of 1/128.
+        ([60.41 / 128], 2.0**-5, [127]),
+        ([[64 / 128, 32.26 / 128]], 2.0**-12, [127, 64]),
+        # Beyond 127, however coarse the result.
+        ([128 / 128], 2.0**-5, [127]),
+        ([-128 / 128], 1.0, [-127]),
+        ([[0.0, 300 / 128]], 1.0, [0, 127]),
+    ],
+)
+def test_constant_of_an_addition_has_its_own_scale_where_none_is_fine_enough(
+    values, unit, integers
+):
+    own = float(np.float32(np.abs(values).max() / 127))
+    assert constant_after_product("ADD", values, unit) == (own, integers)
+
+
+def test_factor_is_not_shared_for_the_unit_of_its_result():
+    own = float(np.float32(60.39 / 128 / 127))
+    assert constant_after_product("MUL", [60.39 / 128], 2.0**-5) == (own, [127])
+    # 0.23 of 1/128 is less than a 254th of it.
+    assert constant_after_product("MUL", [60.23 / 128], 2.0**-5) == (2.0**-7, [60])
+
+
+def test_scales_for_each_unit_of_a_matrix_are_not_shared():
+    found = constant_after_product("ADD", [0.5], 2.0**-5, per_channel=True)
+    assert found == (np.float32(0.5 / 127), [127])
+
+
+@pytest.mark.parametrize(
+    ("value", "scale", "integer"), [(60.2 / 256, 2.0**-8, 60), (128.2 / 256, 2.0**-7, 64)]
+)
+def test_constant_shares_the_smallest_scale_that_holds_it(value, scale, integer):
+    half_as_large = (FULL, [np.eye(2) * 127 / 256], {})
+    steps = [half_as_large, PRODUCT, ("ADD", [[value]], {})]
+    found = last_constant(steps, [2.0**-5, 2.0**-5, 2.0**-4, 2.0**-5])
+    assert found == (scale, [integer])
+
+
+@pytest.mark.parametrize(("zero_point", "scale", "integer"), [(0, 2.0**-8, 64), (3, 2.0**-7, 32)])
+def test_scale_of_a_computed_tensor_is_shared_if_its_zero_point_is_0(zero_point, scale, integer):
+    found = constant_after_product("ADD", [0.25], Int8Scale(2.0**-8, zero_point))
+    assert found == (scale, [integer])
