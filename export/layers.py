@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from keras_fastgrnn import activations
-from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS, keras, mixed_flavors_message
+from keras_fastgrnn.keras_api import IS_TF_KERAS, keras
+from keras_fastgrnn.models import cells_of, check_built
 
 _HINTS = {
     "Masking": "a streaming model sees no padded steps; remove it and feed only real steps",
@@ -40,20 +41,8 @@ def chain_of(model):
         ValueError: If it is not built, has several inputs or outputs, computes something of its
             own in `call`, or its input is not a sequence of vectors.
     """
-    if not isinstance(model, keras.Model):
-        if any(base.__name__ == "Model" for base in type(model).__mro__):
-            raise TypeError(mixed_flavors_message("The model"))
-        raise TypeError(
-            f"Received an invalid value for argument model, expected a {FLAVOR} model, "
-            f"got {type(model).__name__}."
-        )
-    inputs = getattr(model, "inputs", None)
-    if not inputs:
-        raise ValueError(
-            "Received an invalid value for argument model, expected a built Sequential or "
-            "Functional model, got one without a known input. Begin it with Input((steps, "
-            "input_dim)), or call it once on data."
-        )
+    check_built(model)
+    inputs = model.inputs
     if len(inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
             "Received an invalid value for argument model, expected one input and one output, "
@@ -74,18 +63,6 @@ def chain_of(model):
             "from the export. Convert keras.Model(model.inputs, model.outputs) if that is enough."
         )
     return chain
-
-
-def cells_of(layer) -> list:
-    """Returns the cells of a recurrent layer, from its input on.
-
-    Args:
-        layer: Recurrent layer.
-
-    Returns:
-        List of cells; more than one where the layer stacks them.
-    """
-    return list(getattr(layer.cell, "cells", [layer.cell]))
 
 
 def unsupported_layers(chain, layer_classes, cell_classes) -> list[str]:

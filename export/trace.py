@@ -14,9 +14,10 @@ from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
 from keras_fastgrnn.export.errors import UnsupportedLayerError
 from keras_fastgrnn.export.graph import Graph, Op, State, Tensor, constant
 from keras_fastgrnn.export.keras_cells import KERAS_CELLS
-from keras_fastgrnn.export.layers import cells_of, chain_of, unsupported_layers
+from keras_fastgrnn.export.layers import chain_of, unsupported_layers
 from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.layers import FastGRNN, FastRNN
+from keras_fastgrnn.models import cells_of
 
 
 def trace(model) -> Graph:

@@ -1,0 +1,78 @@
+"""Which layers of a model hold our cells, and which models are refused."""
+
+import pytest
+from small_models import CHANNELS, STEPS, sequential
+
+from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, keras, models
+from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS
+
+LAYERS = keras.layers
+
+
+def stack_of_all():
+    return sequential(
+        LAYERS.Dense(4),
+        FastGRNN(3, return_sequences=True),
+        LAYERS.GRU(3, return_sequences=True),
+        LAYERS.RNN(FastRNNCell(2), return_sequences=True),
+        LAYERS.RNN([FastGRNNCell(3), LAYERS.GRUCell(2)], return_sequences=True),
+        FastRNN(3),
+        LAYERS.Dense(2),
+    )
+
+
+def test_layers_with_our_cells_are_found_in_order():
+    model = stack_of_all()
+    assert models.fast_layers(model) == [model.layers[index] for index in (1, 3, 4, 5)]
+
+
+def test_cells_of_a_stack_are_listed_from_its_input_on():
+    first, second = FastGRNNCell(3), LAYERS.GRUCell(2)
+    assert models.cells_of(LAYERS.RNN([first, second])) == [first, second]
+    assert models.cells_of(LAYERS.RNN(first)) == [first]
+
+
+@pytest.mark.parametrize(
+    ("wrap", "kind"),
+    [
+        (lambda: LAYERS.Bidirectional(FastGRNN(2, name="inner")), "Bidirectional"),
+        (lambda: LAYERS.Bidirectional(LAYERS.RNN([FastRNNCell(2)])), "Bidirectional"),
+        (lambda: sequential(FastGRNN(2)), "Sequential"),
+        (lambda: sequential(LAYERS.Bidirectional(FastRNN(2))), "Sequential"),
+    ],
+)
+def test_cell_inside_another_layer_is_refused_by_the_name_of_that_layer(wrap, kind):
+    outer = wrap()
+    model = sequential(FastGRNN(CHANNELS, return_sequences=True), outer)
+    with pytest.raises(ValueError) as error:
+        models.fast_layers(model)
+    assert str(error.value) == (
+        "Received an invalid value for argument model, expected recurrent layers that stand in it "
+        f"directly, got one inside {outer.name} ({kind})."
+    )
+
+
+def test_model_without_our_cells_is_refused():
+    with pytest.raises(ValueError, match="expected a model with FastGRNN or FastRNN layers"):
+        models.fast_layers(sequential(LAYERS.GRU(2), LAYERS.Dense(2)))
+
+
+def test_model_that_is_not_built_is_refused():
+    with pytest.raises(ValueError, match=r"got one without a known input\. Begin it with Input"):
+        models.fast_layers(keras.Sequential([FastGRNN(2)]))
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(TypeError, match=rf"expected a {FLAVOR} model, got FastGRNN\.$"):
+        models.fast_layers(FastGRNN(2))
+
+
+def test_model_of_the_other_keras_is_refused():
+    if IS_TF_KERAS:
+        import keras as other
+    else:
+        import tf_keras as other
+    inputs = other.layers.Input((STEPS, CHANNELS))
+    model = other.Model(inputs, other.layers.Dense(2)(inputs))
+    with pytest.raises(TypeError, match=f"but keras_fastgrnn runs on {FLAVOR} in this process"):
+        models.fast_layers(model)
