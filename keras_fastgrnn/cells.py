@@ -146,6 +146,10 @@ class FastCell(keras.layers.SimpleRNNCell):
             constraint=self.bias_constraint,
         )
 
+    def get_prunable_weights(self) -> list:
+        """Returns the matrices, or their low-rank factors: what TF-MOT prunes of a layer."""
+        return [*self.kernel_factors, *self.recurrent_factors]
+
     def step_weights(self, recurrent_mask=None):
         """Returns what the step reads, as the tensors of this moment.
 

@@ -42,6 +42,10 @@ class FastLayer(keras.layers.RNN):
         parameters = inspect.signature(cls.cell_class).parameters.values()
         return [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
 
+    def get_prunable_weights(self) -> list:
+        """Returns the matrices of the cell, or their factors: what TF-MOT prunes of a layer."""
+        return self.cell.get_prunable_weights()
+
     def get_config(self):
         cell = self.cell.get_config()
         layer = super().get_config()
