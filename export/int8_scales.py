@@ -1,7 +1,5 @@
 """Which scale and zero point each tensor of an int8 graph has."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from keras_fastgrnn.export.calibrate import Range
@@ -9,32 +7,20 @@ from keras_fastgrnn.export.fixed_point import quantize_multiplier
 from keras_fastgrnn.export.graph import Graph, Op, Tensor
 from keras_fastgrnn.export.groups import groups_of
 from keras_fastgrnn.export.limits import useful_limit
+from keras_fastgrnn.fixed_scales import (
+    CLIPPED_INT8_SCALES,
+    HIGHEST_CALIBRATED_INT8,
+    INT8_FUNCTION_SCALES,
+    LOWEST_CALIBRATED_INT8,
+    Scale,
+)
 
-
-@dataclass(frozen=True)
-class Int8Scale:
-    """How int8 stands for real values: `scale * (integer - zero_point)`."""
-
-    scale: float
-    zero_point: int
-
-
-# TFLite Micro's int8 LOGISTIC, TANH and SOFTMAX answer at these.
+# From the kind of an operator to the scale that it dictates.
 _DICTATED = {
-    "LOGISTIC": Int8Scale(1 / 256, -128),
-    "TANH": Int8Scale(1 / 128, 0),
-    "SOFTMAX": Int8Scale(1 / 256, -128),
+    "LOGISTIC": INT8_FUNCTION_SCALES["sigmoid"],
+    "TANH": INT8_FUNCTION_SCALES["tanh"],
+    "SOFTMAX": INT8_FUNCTION_SCALES["softmax"],
 }
-
-# Both limits of a result that is clipped are integers.
-_CLIPPED = {
-    (0.0, 1.0): Int8Scale(float(np.float32(1 / 255)), -128),
-    (-1.0, 1.0): Int8Scale(float(np.float32(1 / 127)), 0),
-}
-
-# A calibrated range is spread over the integers well inside the two ends, so that a value at an end
-# tells that the range was left, and not that a value in it was rounded.
-_LOWEST, _HIGHEST = -124, 123
 
 # A range that grows by no more than this when it is made symmetric has the zero point 0, which is
 # stored once. For the values of a state, whose rounding costs most, the caller decides.
@@ -42,6 +28,8 @@ _TOLERATED_WIDENING = 1.25
 
 # Finer steps before a nonlinearity would change nothing in its 8 bits.
 _FINEST_BEFORE_NONLINEARITY = 2.0**-12
+
+_STEPS = HIGHEST_CALIBRATED_INT8 - LOWEST_CALIBRATED_INT8
 
 # One in 128 scales will do.
 _ATTEMPTS = 4096
@@ -52,7 +40,7 @@ def assign_int8_scales(
     ranges: dict[Tensor, Range],
     widening_of_states: float = 1.0,
     sums_share: bool = False,
-) -> dict[Tensor, Int8Scale]:
+) -> dict[Tensor, Scale]:
     """Chooses scale and zero point of every computed tensor.
 
     Tensors share a scale where that costs nothing: what is added up to be read by a nonlinearity,
@@ -67,7 +55,7 @@ def assign_int8_scales(
             bytes, and the sum is then exact. Defaults to `False`.
 
     Returns:
-        Dictionary from tensor to `Int8Scale`.
+        Dictionary from tensor to `Scale`.
 
     Raises:
         ValueError: If operators dictate different scales for one tensor.
@@ -93,16 +81,16 @@ def assign_int8_scales(
     return {tensor: chosen[group] for tensor, group in groups.items()}
 
 
-def dictated_int8_scale(op: Op) -> Int8Scale | None:
+def dictated_int8_scale(op: Op) -> Scale | None:
     """Returns the scale of an operator's result where the operator dictates it, else `None`.
 
     Args:
         op: Operator of a float or integer graph.
     """
-    return _DICTATED.get(op.kind) or _CLIPPED.get((op.low, op.high))
+    return _DICTATED.get(op.kind) or CLIPPED_INT8_SCALES.get((op.low, op.high))
 
 
-def int8_scale_for(low: float, high: float, tolerated_widening: float = 1.0) -> Int8Scale:
+def int8_scale_for(low: float, high: float, tolerated_widening: float = 1.0) -> Scale:
     """Returns the scale and zero point at which int8 holds a range, and 0 exactly.
 
     Args:
@@ -115,9 +103,9 @@ def int8_scale_for(low: float, high: float, tolerated_widening: float = 1.0) -> 
     width = (high - low) or 1.0
     largest = max(-low, high)
     if 0.0 < 2.0 * largest <= tolerated_widening * width:
-        return Int8Scale(float(np.float32(largest / _HIGHEST)), 0)
-    scale = float(np.float32(width / (_HIGHEST - _LOWEST)))
-    return Int8Scale(scale, int(np.clip(round(_LOWEST - low / scale), -128, 127)))
+        return Scale(float(np.float32(largest / HIGHEST_CALIBRATED_INT8)), 0)
+    scale = float(np.float32(width / _STEPS))
+    return Scale(scale, int(np.clip(round(LOWEST_CALIBRATED_INT8 - low / scale), -128, 127)))
 
 
 def _ties(graph: Graph, dictated, sums_share) -> list[list[Tensor]]:
@@ -162,7 +150,7 @@ def _state_parts(graph: Graph) -> set[Tensor]:
     return parts
 
 
-def _calibrated_scale(graph, tensors, ranges, widening) -> Int8Scale:
+def _calibrated_scale(graph, tensors, ranges, widening) -> Scale:
     lows, highs = [0.0], [0.0]
     for tensor in tensors:
         if tensor in ranges:
@@ -170,7 +158,9 @@ def _calibrated_scale(graph, tensors, ranges, widening) -> Int8Scale:
             lows.append(max(ranges[tensor].low, -limit))
             highs.append(min(ranges[tensor].high, limit))
             if any(op.kind in _DICTATED for op in graph.consumers(tensor)):
-                highs.append(_FINEST_BEFORE_NONLINEARITY * (_HIGHEST - _LOWEST))
+                highs.append(
+                    _FINEST_BEFORE_NONLINEARITY * (HIGHEST_CALIBRATED_INT8 - LOWEST_CALIBRATED_INT8)
+                )
     return int8_scale_for(min(lows), max(highs), widening)
 
 
@@ -194,7 +184,7 @@ def _settle_subtraction(op: Op, groups, chosen, free) -> bool:
             if agrees(part):
                 break
             larger = float(np.nextafter(np.float32(chosen[group].scale), np.float32(1e30)))
-            chosen[group] = Int8Scale(larger, chosen[group].zero_point)
+            chosen[group] = Scale(larger, chosen[group].zero_point)
     return chosen != before
 
 

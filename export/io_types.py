@@ -4,7 +4,8 @@ from keras_fastgrnn.export.calibrate import Range
 from keras_fastgrnn.export.graph import Graph, Op, Tensor
 from keras_fastgrnn.export.int8_scales import dictated_int8_scale, int8_scale_for
 from keras_fastgrnn.export.limits import has_fixed_range
-from keras_fastgrnn.export.scales import FIXED_EXPONENT, HEADROOM, exponent_for, scale_of
+from keras_fastgrnn.export.scales import HEADROOM, exponent_for, scale_of
+from keras_fastgrnn.fixed_scales import INT16_RESULT_EXPONENT
 
 TYPES = ("int8", "int16", "float32")
 
@@ -55,6 +56,6 @@ def _typed(tensor: Tensor, dtype: str, seen: Range | None, producer: Op | None) 
         scale = dictated or int8_scale_for(seen.low, seen.high)
         typed.scale, typed.zero_point = scale.scale, scale.zero_point
     elif dtype == "int16":
-        exponent = FIXED_EXPONENT if is_fixed else exponent_for(HEADROOM * seen.magnitude)
+        exponent = INT16_RESULT_EXPONENT if is_fixed else exponent_for(HEADROOM * seen.magnitude)
         typed.scale = scale_of(exponent)
     return typed

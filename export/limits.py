@@ -5,18 +5,11 @@ import math
 import numpy as np
 
 from keras_fastgrnn.export.graph import Graph, Op, Tensor
-
-# TFLite Micro's int16 LOGISTIC and TANH read values up to 8 at their finest: there sigmoid is
-# within 3.4e-4 of its limit, tanh within 2.3e-7.
-_INT16_LIMIT = 8.0
-
-# Where sigmoid is half a unit of 2^-8 from its limit, and tanh half a unit of 2^-7.
-_INT8_SIGMOID_LIMIT = math.log(2.0**9 - 1.0)
-_INT8_TANH_LIMIT = math.atanh(1.0 - 2.0**-8)
+from keras_fastgrnn.fixed_scales import INT8_LIMITS, INT16_LIMIT
 
 _LIMITS = {
-    "int16": {"LOGISTIC": _INT16_LIMIT, "TANH": _INT16_LIMIT},
-    "int8": {"LOGISTIC": _INT8_SIGMOID_LIMIT, "TANH": _INT8_TANH_LIMIT},
+    "int16": {"LOGISTIC": INT16_LIMIT, "TANH": INT16_LIMIT},
+    "int8": {"LOGISTIC": INT8_LIMITS["sigmoid"], "TANH": INT8_LIMITS["tanh"]},
 }
 
 # The range of their results is dictated.

@@ -11,7 +11,6 @@ import numpy as np
 
 from keras_fastgrnn.export.fixed_point import quantize_multiplier
 from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
-from keras_fastgrnn.export.int8_scales import Int8Scale
 from keras_fastgrnn.export.limits import FIXED_KINDS
 from keras_fastgrnn.export.reference import quantize_values
 from keras_fastgrnn.export.scales import (
@@ -20,6 +19,7 @@ from keras_fastgrnn.export.scales import (
     scale_of,
     shared_exponent,
 )
+from keras_fastgrnn.fixed_scales import Scale
 
 INT8_MAX = 127
 
@@ -59,7 +59,7 @@ def quantize_int16(graph: Graph, exponents: dict[Tensor, float]) -> Graph:
 
 def quantize_int8(
     graph: Graph,
-    scales: dict[Tensor, Int8Scale],
+    scales: dict[Tensor, Scale],
     per_channel: frozenset[Tensor],
     portable: bool = False,
 ) -> Graph:
@@ -127,9 +127,7 @@ def _integer_graph(
     step: int = 1,
 ) -> Graph:
     matrices = {
-        op: _matrix(
-            op, integers[op.inputs[0]], integers[op.output], op.output in per_channel, step
-        )
+        op: _matrix(op, integers[op.inputs[0]], integers[op.output], op.output in per_channel, step)
         for op in graph.ops
         if op.kind == "FULLY_CONNECTED"
     }

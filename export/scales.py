@@ -8,6 +8,7 @@ from keras_fastgrnn.export.calibrate import Range
 from keras_fastgrnn.export.graph import Graph, Tensor
 from keras_fastgrnn.export.groups import groups_of
 from keras_fastgrnn.export.limits import has_fixed_range, useful_limit
+from keras_fastgrnn.fixed_scales import INT16_RESULT_EXPONENT, INT16_TABLE_EXPONENT
 
 # Room above the largest value seen in calibration.
 HEADROOM = 1.25
@@ -16,12 +17,6 @@ HEADROOM = 1.25
 # saves 20 bytes.
 OUTPUT_SHARING_BITS = 2
 CONSTANT_SHARING_BITS = 1
-
-# TFLite Micro's int16 LOGISTIC, TANH and SOFTMAX answer in units of 2^-15.
-FIXED_EXPONENT = -15
-
-# LOGISTIC and TANH read units of 2^-12 without a multiplication, which is values up to 8.
-TABLE_EXPONENT = -12
 
 
 class Exponents(dict):
@@ -53,7 +48,7 @@ def exponent_for(magnitude: float) -> int:
         Integer `e` with `magnitude <= 2^(e + 15)`.
     """
     if magnitude == 0.0:
-        return FIXED_EXPONENT
+        return INT16_RESULT_EXPONENT
     mantissa, exponent = math.frexp(magnitude)
     return exponent - 15 - (mantissa == 0.5)
 
@@ -110,7 +105,7 @@ def assign_exponents(
         needed[group] = max(needed.get(group, exponent), exponent)
     exponents = Exponents(fixed, groups)
     for tensor in groups:
-        exponents[tensor] = FIXED_EXPONENT if tensor in fixed else needed[groups[tensor]]
+        exponents[tensor] = INT16_RESULT_EXPONENT if tensor in fixed else needed[groups[tensor]]
     for tensor in set(graph.outputs) - fixed:
         if list(groups.values()).count(groups[tensor]) == 1:
             others = [exponents[t] for t in groups if t is not tensor]
@@ -144,5 +139,5 @@ def _needed_exponent(graph, tensor, ranges) -> int:
         return -99
     magnitude = min(HEADROOM * ranges[tensor].magnitude, useful_limit(graph, tensor, "int16"))
     readers = {op.kind for op in graph.consumers(tensor)}
-    floor = TABLE_EXPONENT if readers & {"LOGISTIC", "TANH"} else -30
+    floor = INT16_TABLE_EXPONENT if readers & {"LOGISTIC", "TANH"} else -30
     return max(exponent_for(magnitude), floor)

@@ -18,6 +18,13 @@ from keras_fastgrnn.export.layers import chain_of, unsupported_layers
 from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.layers import FastGRNN, FastRNN
 from keras_fastgrnn.models import cells_of
+from keras_fastgrnn.quantize_aware_layers import (
+    QuantizeAwareCell,
+    QuantizeAwareDense,
+    QuantizeAwareFastGRNNCell,
+    QuantizeAwareFastRNNCell,
+    QuantizeAwareRNN,
+)
 
 
 def trace(model) -> Graph:
@@ -142,9 +149,12 @@ def _trace_rescaling(layer, value: Symbol) -> Symbol:
 
 
 def _trace_dense(layer, value: Symbol) -> Symbol:
-    value = value @ np.asarray(layer.kernel, np.float64)
-    if layer.use_bias:
-        value = value + np.asarray(layer.bias, np.float64)
+    kernel, bias = layer.kernel, layer.bias if layer.use_bias else None
+    if isinstance(layer, QuantizeAwareDense):
+        kernel, bias = layer.rounded_weights()
+    value = value @ np.asarray(kernel, np.float64)
+    if bias is not None:
+        value = value + np.asarray(bias, np.float64)
     value.tensor.name = f"{layer.name}/logits"
     value = _activated(layer.activation)(value)
     value.tensor.name = layer.name
@@ -173,7 +183,7 @@ def _trace_cell(cell, prefix: str, x: Symbol) -> Symbol:
     for old, new in zip(before, after, strict=True):
         old.name = new.tensor.name
         graph.states.append(State(old, new.tensor))
-    return weights.unit * after[0]
+    return after[0] if isinstance(cell, QuantizeAwareCell) else weights.unit * after[0]
 
 
 def _constants(weights):
@@ -195,15 +205,33 @@ def _step_of_ours(cell):
     return cell.step, cell.step_weights()
 
 
+def _rounded_step_of_ours(cell):
+    cell.begin(training=False)
+    return _step_of_ours(cell)
+
+
 # From the class of a cell to a function that returns the cell's step and the weights it reads.
-_CELLS = {FastRNNCell: _step_of_ours, FastGRNNCell: _step_of_ours, **KERAS_CELLS}
-_TRACERS = {
-    keras.layers.InputLayer: _trace_nothing,
-    keras.layers.Dropout: _trace_nothing,
+_CELLS = {
+    FastRNNCell: _step_of_ours,
+    FastGRNNCell: _step_of_ours,
+    QuantizeAwareFastRNNCell: _rounded_step_of_ours,
+    QuantizeAwareFastGRNNCell: _rounded_step_of_ours,
+    **KERAS_CELLS,
+}
+
+# From the class of a layer to a function of the layer and anything that has operators.
+AFFINE_LAYERS = {
     keras.layers.Normalization: _trace_normalization,
     keras.layers.Rescaling: _trace_rescaling,
+}
+_TRACERS = {
+    **AFFINE_LAYERS,
+    keras.layers.InputLayer: _trace_nothing,
+    keras.layers.Dropout: _trace_nothing,
     keras.layers.Dense: _trace_dense,
+    QuantizeAwareDense: _trace_dense,
     keras.layers.RNN: _trace_recurrent,
+    QuantizeAwareRNN: _trace_recurrent,
     keras.layers.SimpleRNN: _trace_recurrent,
     keras.layers.GRU: _trace_recurrent,
     keras.layers.LSTM: _trace_recurrent,

@@ -7,6 +7,7 @@ import numbers
 from keras_fastgrnn import activations, steps
 from keras_fastgrnn.keras_api import (
     IS_TF_KERAS,
+    checked_integer,
     invalid_argument,
     keras,
     refuse_caller_of_other_flavor,
@@ -42,6 +43,7 @@ class FastCell(keras.layers.SimpleRNNCell):
     """
 
     step = None
+    tap = staticmethod(steps.no_tap)
     bias_names = ()
     scalar_names = ()
 
@@ -66,7 +68,7 @@ class FastCell(keras.layers.SimpleRNNCell):
         recurrent_rank=None,
         **kwargs,
     ):
-        units = _checked_integer("units", units, math.inf)
+        units = checked_integer("units", units)
         if not IS_TF_KERAS:
             kwargs["seed"] = seed
         super().__init__(
@@ -180,7 +182,7 @@ class FastCell(keras.layers.SimpleRNNCell):
         if input_mask is not None:
             inputs = inputs * input_mask
         weights = self.step_weights(recurrent_mask)
-        h = weights.unit * self.step(inputs, h / weights.unit, weights)
+        h = weights.unit * self.step(inputs, h / weights.unit, weights, self.tap)
         return h, [h] if isinstance(states, (list, tuple)) else h
 
     def _dropout_masks(self, inputs, h, training):
@@ -356,16 +358,8 @@ for _cell_class in (FastGRNNCell, FastRNNCell):
     _cell_class.__signature__ = merged_signature(_cell_class.__init__, FastCell.__init__)
 
 
-def _checked_integer(argument, value, high):
-    valid = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not (valid and 1 <= value <= high):
-        expected = "a positive integer" if high == math.inf else f"an integer in [1, {high}]"
-        raise invalid_argument(argument, expected, value)
-    return int(value)
-
-
 def _checked_rank(argument, rank, full_rank):
-    return None if rank is None else _checked_integer(argument, rank, full_rank)
+    return None if rank is None else checked_integer(argument, rank, full_rank)
 
 
 def _checked_rate(argument, value):

@@ -71,13 +71,13 @@ def _product(value, kernel, name: str, tap: Tap):
     return value @ last
 
 
-def _products(x, g, w, tap: Tap):
+def _sum_of_products(x, g, bias, w, tap: Tap):
     h = w.unit * g
     if w.recurrent_mask is not None:
         h = h * w.recurrent_mask
-    return _product(x, w.kernel, "kernel_projection", tap) + _product(
-        h, w.recurrent_kernel, "recurrent_projection", tap
-    )
+    from_input = _product(x, w.kernel, "kernel_projection", tap)
+    from_state = _product(h, w.recurrent_kernel, "recurrent_projection", tap)
+    return tap("kernel_product", from_input) + tap("recurrent_product", from_state + bias)
 
 
 def fastrnn_step(x, g, w: FastRNNWeights, tap: Tap = no_tap):
@@ -94,7 +94,7 @@ def fastrnn_step(x, g, w: FastRNNWeights, tap: Tap = no_tap):
     Returns:
         State after this step over alpha, shape `(batch, units)`.
     """
-    candidate_pre = tap("candidate_pre", _products(x, g, w, tap) + w.bias)
+    candidate_pre = tap("candidate_pre", _sum_of_products(x, g, w.bias, w, tap))
     candidate = tap("candidate", w.activation(candidate_pre))
     return tap("state", candidate + tap("kept", w.beta * g))
 
@@ -115,7 +115,7 @@ def fastgrnn_step(x, g, w: FastGRNNWeights, tap: Tap = no_tap):
     Returns:
         State after this step over zeta, shape `(batch, units)`.
     """
-    gate_pre = tap("gate_pre", _products(x, g, w, tap) + w.gate_bias)
+    gate_pre = tap("gate_pre", _sum_of_products(x, g, w.gate_bias, w, tap))
     gate = tap("gate", w.recurrent_activation(gate_pre))
     candidate_pre = tap("candidate_pre", gate_pre + (w.candidate_bias - w.gate_bias))
     candidate = tap("candidate", w.activation(candidate_pre))

@@ -1,0 +1,147 @@
+"""Rounds values in training as the device's integers do, with straight-through gradients.
+
+A format says how the integers of activations stand for real values. Everything here is computed
+by TensorFlow operations: in a training step on tensors, and by the exporter on the same variables,
+so that both have the same scales.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from keras_fastgrnn.fixed_scales import (
+    CLIPPED_INT8_SCALES,
+    HIGHEST_CALIBRATED_INT8,
+    INT8_FUNCTION_SCALES,
+    INT16_RESULT_EXPONENT,
+    INT16_TABLE_EXPONENT,
+    LOWEST_CALIBRATED_INT8,
+    Scale,
+)
+
+# What a range is taken to be before it was seen.
+_UNSEEN = 8.0
+
+
+def power_of_two_at_least(value):
+    """Returns the smallest powers of two that are not below positive numbers.
+
+    Args:
+        value: float32 tensor.
+
+    Returns:
+        Tensor of its shape.
+    """
+    mantissa = 2**23 - 1
+    bits = tf.bitcast(tf.convert_to_tensor(value, tf.float32), tf.int32)
+    return tf.bitcast(tf.bitwise.bitwise_and(bits + mantissa, ~mantissa), tf.float32)
+
+
+def round_to_integers(value, scale, zero_point, bits: int):
+    """Rounds a value to what integers of a scale and zero point hold.
+
+    Args:
+        value: float32 tensor.
+        scale: Number or tensor, the real value of integer 1.
+        zero_point: Number or tensor, the integer that stands for 0.
+        bits: Integer, 8 or 16.
+
+    Returns:
+        Tensor of the shape of `value`. Its gradient is that of a clip to the same ends.
+    """
+    low = (-(2 ** (bits - 1)) - zero_point) * scale
+    high = (2 ** (bits - 1) - 1 - zero_point) * scale
+    return tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=bits)
+
+
+@dataclass(frozen=True)
+class Int16Format:
+    """Activations of 16 bits: zero point 0, and a power of two for a scale."""
+
+    bits = 16
+    scale_before_functions = Scale(2.0**INT16_TABLE_EXPONENT)
+
+    def scale_of_function(self, name: str, ends: tuple[float, float] | None) -> Scale | None:
+        """Returns the scale at which a function answers, or `None` if it has any.
+
+        Args:
+            name: String, as `activations.name_of` gives it.
+            ends: The limits of a piecewise-linear function, or `None` for another one.
+        """
+        is_bounded = name in INT8_FUNCTION_SCALES or ends in CLIPPED_INT8_SCALES
+        return Scale(2.0**INT16_RESULT_EXPONENT) if is_bounded else None
+
+    def scale_of_range(self, seen, limit: float):
+        """Returns scale and zero point that hold what was seen.
+
+        Args:
+            seen: Tensor of shape `(2,)`, the smallest and the largest value; zeros before any.
+            limit: Float, the magnitude beyond which values make no difference.
+        """
+        magnitude = tf.maximum(-seen[0], seen[1])
+        magnitude = tf.minimum(tf.where(magnitude > 0.0, magnitude, _UNSEEN), limit)
+        return power_of_two_at_least(magnitude) * 2.0**-15, tf.constant(0.0)
+
+
+@dataclass(frozen=True)
+class Int8Format:
+    """Activations of 8 bits, with any scale and zero point."""
+
+    bits = 8
+    scale_before_functions = None
+
+    def scale_of_function(self, name: str, ends: tuple[float, float] | None) -> Scale | None:
+        """As `Int16Format.scale_of_function`."""
+        return INT8_FUNCTION_SCALES.get(name) or CLIPPED_INT8_SCALES.get(ends)
+
+    def scale_of_range(self, seen, limit: float):
+        """As `Int16Format.scale_of_range`."""
+        is_seen = seen[1] > seen[0]
+        low = tf.maximum(tf.where(is_seen, tf.minimum(seen[0], 0.0), -_UNSEEN), -limit)
+        high = tf.minimum(tf.where(is_seen, tf.maximum(seen[1], 0.0), _UNSEEN), limit)
+        scale = (high - low) / (HIGHEST_CALIBRATED_INT8 - LOWEST_CALIBRATED_INT8)
+        return scale, tf.round(LOWEST_CALIBRATED_INT8 - low / scale)
+
+
+FORMATS = {"int16x8": Int16Format(), "int8": Int8Format()}
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """How integers stand for the values of a matrix: symmetric, one scale.
+
+    Attributes:
+        bits: Integer, 8 or 4.
+        power_of_two: Boolean, whether the scale is a power of two.
+    """
+
+    bits: int = 8
+    power_of_two: bool = False
+
+    @property
+    def largest(self) -> int:
+        """The largest integer; the smallest is its negative."""
+        return 2 ** (self.bits - 1) - 1
+
+    def scale(self, values):
+        """Returns the scale of a matrix as a tensor.
+
+        Args:
+            values: float32 tensor or array.
+        """
+        largest = tf.maximum(tf.reduce_max(tf.abs(values)), np.float32(1e-30))
+        scale = largest / self.largest
+        return power_of_two_at_least(scale) if self.power_of_two else scale
+
+    def round(self, values):
+        """Returns a matrix of the nearest multiples of its scale.
+
+        Args:
+            values: float32 tensor.
+        """
+        values = tf.convert_to_tensor(values)
+        end = tf.stop_gradient(self.scale(values)) * self.largest
+        return tf.quantization.fake_quant_with_min_max_vars(
+            values, -end, end, num_bits=self.bits, narrow_range=True
+        )

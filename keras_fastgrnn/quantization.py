@@ -1,0 +1,224 @@
+"""Quantization-aware training: a model that computes in training what the device computes."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
+from keras_fastgrnn.export.calibrate import check_sequences
+from keras_fastgrnn.export.trace import AFFINE_LAYERS, trace
+from keras_fastgrnn.fake_quantization import FORMATS
+from keras_fastgrnn.keras_api import invalid_argument, keras
+from keras_fastgrnn.layers import FastGRNN, FastRNN
+from keras_fastgrnn.models import cells_of, fast_layers
+from keras_fastgrnn.quantize_aware_layers import (
+    Options,
+    QuantizeAwareDense,
+    QuantizeAwareFastGRNNCell,
+    QuantizeAwareFastRNNCell,
+    QuantizeAwareRNN,
+)
+
+_CELLS = {FastGRNNCell: QuantizeAwareFastGRNNCell, FastRNNCell: QuantizeAwareFastRNNCell}
+_RECURRENT = (keras.layers.RNN, FastGRNN, FastRNN)
+
+
+def quantize_aware(
+    model,
+    quantization: str = "int16x8",
+    *,
+    weight_bits: int = 8,
+    power_of_two_weights: bool = False,
+    byte_biases: bool = False,
+    preserve_zeros: bool = True,
+    calibration_data=None,
+):
+    """Returns a model that rounds in training what the device rounds.
+
+    It has the same layers and weights; train it further, with a tenth of the learning rate, and
+    give it to `keras_fastgrnn.export.convert`, which then needs no calibration data: the file has
+    the scales that were trained with. Every tensor that the device computes is rounded to its
+    integers and clipped at their ends, and so are the weights. The gradient goes straight through
+    the rounding, and is 0 where a value is clipped.
+
+    The range of each tensor is a weight of the model, saved with it, and grows with what training
+    shows: in the loop to all values ever seen, since averages of the steps' ranges would clip the
+    late steps of a growing state; for int8 inputs and outputs it is a moving average over the
+    batches. A batch is rounded by what was seen before it; until anything is, ranges are taken to
+    be from -8 to 8. Use `calibration_data` to start from the data's ranges.
+
+    Normalization and Rescaling are folded into the layer after them. A recurrent layer of the
+    returned model gives the state as the device keeps it, `h / zeta` for FastGRNN and `h / alpha`
+    for FastRNN, and the layer after it has a kernel in that unit.
+
+    Args:
+        model: Built Keras model: a chain of Input, Normalization, Rescaling, Dropout, RNN with
+            `FastRNNCell` or `FastGRNNCell`, `FastRNN`, `FastGRNN` and Dense layers, which ends
+            with a Dense layer.
+        quantization: "int16x8" (activations and state of 16 bits) or "int8" (of 8). Defaults to
+            "int16x8".
+        weight_bits: Integer, 8 or 4. In a `.tflite` file 4 bits are stored as 8. Defaults to 8.
+        power_of_two_weights: Boolean, whether scales of matrices are powers of two, so that a
+            product is rescaled by a shift. Costs up to one bit of the weights. Defaults to `False`.
+        byte_biases: Boolean, whether biases are rounded to an int8 times a power of two. Defaults
+            to `False`.
+        preserve_zeros: Boolean, whether weights that are exactly 0, as pruning leaves them, get no
+            gradient, and so stay 0. Defaults to `True`.
+        calibration_data: Array of shape `(batch, steps, input_dim)`, some hundred sequences whose
+            ranges to start from. Defaults to `None`.
+
+    Returns:
+        A Keras model, not compiled.
+
+    Raises:
+        UnsupportedLayerError: If a layer cannot be exported; names all of them.
+        ValueError: If an argument is invalid, or the model has no cell of ours, ends with a
+            recurrent layer, or has weights that are NaN.
+        TypeError: If `model` is not a model of this process's Keras.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fastgrnn import FastGRNN, export, keras
+    >>> from keras_fastgrnn.quantization import quantize_aware
+    >>> layers = [keras.layers.Input((20, 3)), FastGRNN(8), keras.layers.Dense(2)]
+    >>> x = np.random.default_rng(0).normal(size=(40, 20, 3)).astype("float32")
+    >>> model = quantize_aware(keras.Sequential(layers))
+    >>> model.compile("adam", "mse")
+    >>> history = model.fit(x, x[:, -1, :2], epochs=1, verbose=0)
+    >>> export.convert(model).predict(x).shape
+    (40, 2)
+
+    Reference:
+        Kusupati et al., NeurIPS 2018, section 3.3 (https://arxiv.org/abs/1901.02358)
+    """
+    if quantization not in FORMATS:
+        raise invalid_argument("quantization", " or ".join(map(repr, FORMATS)), quantization)
+    if weight_bits not in (4, 8) or isinstance(weight_bits, bool):
+        raise invalid_argument("weight_bits", "4 or 8", weight_bits)
+    options = Options(quantization, weight_bits, power_of_two_weights, byte_biases, preserve_zeros)
+    fast_layers(model)
+    trace(model)
+    chain = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    _check_chain(chain)
+    if calibration_data is not None:
+        input_dim = model.inputs[0].shape[-1]
+        calibration_data = check_sequences(calibration_data, input_dim, "calibration_data")
+    aware = _assembled(model, chain, options)
+    if calibration_data is not None:
+        for _ in range(2):  # the second time with the ranges of the first
+            aware(calibration_data, training=True)
+    return aware
+
+
+def _check_chain(chain) -> None:
+    for layer in chain:
+        if isinstance(layer, QuantizeAwareRNN | QuantizeAwareDense):
+            raise ValueError(
+                "Received an invalid value for argument model, expected a model of float layers, "
+                f"got {layer.name}, which is quantization-aware already."
+            )
+        if isinstance(layer, keras.layers.RNN) and type(layer) not in _RECURRENT:
+            raise ValueError(
+                "Received an invalid value for argument model, expected recurrent layers of "
+                f"FastRNN or FastGRNN cells, got {layer.name} ({type(layer).__name__})."
+            )
+    if not isinstance(chain[-1], keras.layers.Dense):
+        raise ValueError(
+            "Received an invalid value for argument model, expected a Dense layer at its end, got "
+            f"{chain[-1].name} ({type(chain[-1]).__name__})."
+        )
+
+
+@dataclasses.dataclass
+class _Affine:
+    """What the layers before have left to do with the next layer's input: `factor * x + shift`."""
+
+    factor: np.ndarray | float = 1.0
+    shift: np.ndarray | float = 0.0
+
+    def __mul__(self, factor) -> "_Affine":
+        return _Affine(self.factor * factor, self.shift * factor)
+
+    def __add__(self, shift) -> "_Affine":
+        return _Affine(self.factor, self.shift + shift)
+
+    def __sub__(self, shift) -> "_Affine":
+        return self + -shift
+
+    def fold_into(self, kernel: list[np.ndarray], bias: list[np.ndarray]) -> None:
+        """Changes a kernel (a matrix or two factors) and the biases beside it, in place."""
+        first = kernel[0]
+        rows = np.broadcast_to(self.shift, len(first))
+        for vector in bias:
+            shifted = rows @ first
+            for factor in kernel[1:]:
+                shifted = shifted @ factor
+            vector += shifted
+        kernel[0] = first * np.broadcast_to(self.factor, len(first))[:, np.newaxis]
+
+
+def _assembled(model, chain, options: Options):
+    source = keras.Input(model.inputs[0].shape[1:], name="sequences")
+    value, affine, is_first, made = source, _Affine(), True, []
+    for layer in chain:
+        if type(layer) in AFFINE_LAYERS:
+            affine = AFFINE_LAYERS[type(layer)](layer, affine)
+            continue
+        if isinstance(layer, keras.layers.Dropout):
+            value = keras.layers.Dropout.from_config(layer.get_config())(value)
+            continue
+        make = _recurrent if isinstance(layer, keras.layers.RNN) else _dense
+        aware, weights, affine = make(layer, options, affine, is_first)
+        is_first = False
+        value = aware(value)
+        made.append((aware, weights))
+    aware_model = keras.Model(source, value, name=model.name)
+    for aware, weights in made:
+        _set_weights(aware, weights)
+    return aware_model
+
+
+def _recurrent(layer, options: Options, affine: _Affine, is_first: bool):
+    """Returns the quantization-aware layer, its weights, and what is left for the next layer."""
+    cells, weights = [], []
+    for cell in cells_of(layer):
+        kernel = [np.array(factor, np.float64) for factor in cell.kernel_factors]
+        zeros = np.zeros(cell.units)
+        names = cell.bias_names
+        biases = [np.array(getattr(cell, n), np.float64) if cell.use_bias else zeros for n in names]
+        biases = [bias.copy() for bias in biases]
+        affine.fold_into(kernel, biases)
+        use_bias = cell.use_bias or any(np.any(bias) for bias in biases)
+        logits = [np.array(getattr(cell, f"{name}_logit")) for name in cell.scalar_names]
+        recurrent = [np.array(factor) for factor in cell.recurrent_factors]
+        weights.append([*kernel, *recurrent, *(biases if use_bias else []), *logits])
+        config = {**cell.get_config(), "use_bias": use_bias, **dataclasses.asdict(options)}
+        cells.append(_CELLS[type(cell)].from_config(config))
+        affine = _Affine(factor=float(cell.step_weights().unit))
+    aware = QuantizeAwareRNN(
+        cells if len(cells) > 1 else cells[0],
+        quantizes_input=is_first,
+        return_sequences=layer.return_sequences,
+        unroll=layer.unroll,
+        name=layer.name,
+    )
+    return aware, weights, affine
+
+
+def _dense(layer, options: Options, affine: _Affine, is_first: bool):
+    """As `_recurrent`."""
+    kernel = [np.array(layer.kernel, np.float64)]
+    bias = np.array(layer.bias, np.float64) if layer.use_bias else np.zeros(layer.units)
+    affine.fold_into(kernel, [bias])
+    use_bias = layer.use_bias or bool(np.any(bias))
+    config = {**layer.get_config(), "use_bias": use_bias, **dataclasses.asdict(options)}
+    aware = QuantizeAwareDense.from_config({**config, "quantizes_input": is_first})
+    return aware, [[*kernel, *([bias] if use_bias else [])]], _Affine()
+
+
+def _set_weights(aware, weights) -> None:
+    owners = cells_of(aware) if isinstance(aware, QuantizeAwareRNN) else [aware]
+    for owner, values in zip(owners, weights, strict=True):
+        for variable, value in zip(owner.trainable_weights, values, strict=True):
+            variable.assign(value.astype(np.float32))

@@ -1,0 +1,248 @@
+"""Cells and layers that compute in training what the device computes in integers.
+
+`keras_fastgrnn.quantization.quantize_aware` makes them of a model. A recurrent layer here returns
+the state as the device keeps it, `g = h / unit` (see `keras_fastgrnn.steps`); the layer after it
+has a kernel in that unit.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from keras_fastgrnn import activations
+from keras_fastgrnn.activations import PIECEWISE_LINEAR
+from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
+from keras_fastgrnn.fake_quantization import FORMATS, WeightFormat, round_to_integers
+from keras_fastgrnn.fixed_scales import Scale
+from keras_fastgrnn.keras_api import keras, register
+from keras_fastgrnn.models import cells_of
+from keras_fastgrnn.step_quantizer import (
+    BYTE_BIASES,
+    RangedGroup,
+    StepQuantizer,
+    round_matrix,
+    scale_of_group,
+)
+
+# How much of its range an int8 input or output keeps from batch to batch.
+_INT8_MOMENTUM = 0.99
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a layer is quantized; the arguments are documented at `quantize_aware`."""
+
+    quantization: str = "int16x8"
+    weight_bits: int = 8
+    power_of_two_weights: bool = False
+    byte_biases: bool = False
+    preserve_zeros: bool = True
+
+    @property
+    def activation_format(self):
+        return FORMATS[self.quantization]
+
+    @property
+    def weight_format(self) -> WeightFormat:
+        return WeightFormat(self.weight_bits, self.power_of_two_weights)
+
+    def end_range(self, name: str, layer) -> RangedGroup:
+        """Returns the range of an input or output of a layer, which is outside any loop."""
+        momentum = _INT8_MOMENTUM if self.quantization == "int8" else None
+        return RangedGroup(name, layer, self.activation_format, momentum=momentum)
+
+
+class _Quantized:
+    """What has the fields of `Options` as arguments and in its configuration."""
+
+    def __init__(self, *args, **kwargs):
+        names = [field.name for field in dataclasses.fields(Options)]
+        self.options = Options(**{name: kwargs.pop(name) for name in names if name in kwargs})
+        super().__init__(*args, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), **dataclasses.asdict(self.options)}
+
+
+class QuantizeAwareCell(_Quantized):
+    """A cell whose step is rounded; `begin` comes before each sequence of steps."""
+
+    returns_scaled_state = True
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.quantizer = StepQuantizer(self, self, self.options)
+
+    def begin(self, training: bool) -> None:
+        """Takes scales and rounded weights for the steps of one call.
+
+        Args:
+            training: Boolean, whether to widen the ranges to what the steps show.
+        """
+        self.quantizer.begin(training)
+        self._rounded = self.quantizer.round_weights(super().step_weights())
+
+    def step_weights(self, recurrent_mask=None):
+        return dataclasses.replace(self._rounded, recurrent_mask=recurrent_mask)
+
+    def tap(self, name, value):
+        return self.quantizer.tap(name, value)
+
+    def call(self, inputs, states, training=None):
+        h, states = super().call(inputs, states, training)
+        return h / self._rounded.unit, states
+
+
+@register
+class QuantizeAwareFastGRNNCell(QuantizeAwareCell, FastGRNNCell):
+    """`FastGRNNCell`, rounded as on the device. Made by `quantize_aware`."""
+
+
+@register
+class QuantizeAwareFastRNNCell(QuantizeAwareCell, FastRNNCell):
+    """`FastRNNCell`, rounded as on the device. Made by `quantize_aware`."""
+
+
+@register
+class QuantizeAwareRNN(keras.layers.RNN):
+    """A recurrent layer of quantization-aware cells. Made by `quantize_aware`.
+
+    Args:
+        cell: `QuantizeAwareFastGRNNCell`, `QuantizeAwareFastRNNCell`, or a list of them.
+        quantizes_input: Boolean, whether the sequences are the model's input, which is rounded
+            here. Defaults to `False`.
+        **kwargs: As for `keras.layers.RNN`.
+    """
+
+    def __init__(self, cell, quantizes_input=False, **kwargs):
+        super().__init__(cell, **kwargs)
+        self.quantizes_input = quantizes_input
+
+    def build(self, sequences_shape, initial_state_shape=None):
+        super().build(sequences_shape)
+        self.input_range = None
+        if self.quantizes_input:
+            options = cells_of(self)[0].options
+            self.input_range = options.end_range("input_range", self)
+
+    def call(self, sequences, initial_state=None, mask=None, training=None):
+        training = bool(training)
+        if self.input_range is not None:
+            sequences = rounded_end(self.input_range, sequences, training)
+        for cell in cells_of(self):
+            cell.begin(training)
+        arguments = {"initial_state": initial_state, "mask": mask, "training": training}
+        return super().call(sequences, **arguments)
+
+    def get_config(self):
+        return {**super().get_config(), "quantizes_input": self.quantizes_input}
+
+
+@register
+class QuantizeAwareDense(_Quantized, keras.layers.Dense):
+    """A Dense layer, rounded as on the device. Made by `quantize_aware`.
+
+    Args:
+        units: Integer; this and all other arguments as for `keras.layers.Dense`.
+        quantizes_input: Boolean, as for `QuantizeAwareRNN`. Defaults to `False`.
+    """
+
+    def __init__(self, *args, quantizes_input=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.quantizes_input = quantizes_input
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.input_range = self.output_range = None
+        if self.quantizes_input:
+            self.input_range = self.options.end_range("input_range", self)
+        self.output_scale, is_merged = self._scale_of_activation()
+        if not (is_merged and self.output_scale):
+            self.output_range = self.options.end_range("output_range", self)
+
+    def _scale_of_activation(self) -> tuple[Scale | None, bool]:
+        """The scale of its result, and whether it is that of the matrix product itself."""
+        name = activations.name_of(self.activation)
+        line = PIECEWISE_LINEAR.get(name)
+        ends = (line.low, line.high) if line else None
+        scale = self.options.activation_format.scale_of_function(name, ends)
+        return scale, name == "linear" or line is not None
+
+    def rounded_weights(self):
+        """Returns kernel and bias (or `None`) as the device has them."""
+        kernel = round_matrix(self.kernel, self.options)
+        bias = self.bias if self.use_bias else None
+        if bias is not None and self.options.byte_biases:
+            bias = BYTE_BIASES.round(bias)
+        return kernel, bias
+
+    def call(self, inputs, training=None):
+        training = bool(training)
+        if self.input_range is not None:
+            inputs = rounded_end(self.input_range, inputs, training)
+        kernel, bias = self.rounded_weights()
+        outputs = inputs @ kernel
+        outputs = outputs if bias is None else outputs + bias
+        is_merged = self._scale_of_activation()[1]
+        if is_merged:
+            outputs = self.activation(outputs)
+        if self.output_range is not None:
+            outputs = rounded_end(self.output_range, outputs, training)
+        if not is_merged:
+            outputs = self.activation(outputs)
+        return self._rounded_result(outputs)
+
+    def _rounded_result(self, outputs):
+        scale = self.output_scale
+        if scale is None or activations.name_of(self.activation) == "softmax":
+            return outputs
+        bits = self.options.activation_format.bits
+        return round_to_integers(outputs, scale.scale, scale.zero_point, bits)
+
+    # Keras 3's Dense saves its kernel and bias alone.
+    def save_own_variables(self, store):
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store):
+        keras.layers.Layer.load_own_variables(self, store)
+
+    def get_config(self):
+        return {**super().get_config(), "quantizes_input": self.quantizes_input}
+
+
+def rounded_end(group: RangedGroup, value, training: bool):
+    """Rounds what goes into or comes out of a layer, by what was seen before this call."""
+    group.begin()
+    if training:
+        group.observe([value])
+    return group.round(value)
+
+
+def scales_of(layer) -> dict[str, Scale | None]:
+    """Returns the scales that a layer was trained with, by the names of the exporter's tensors.
+
+    Args:
+        layer: `QuantizeAwareRNN` or `QuantizeAwareDense`.
+
+    Returns:
+        Dictionary from name to `Scale`, or to `None` where no training step has shown the range.
+    """
+    scales = {}
+    if layer.input_range is not None:
+        scales["input"] = _scale_of_end(layer.input_range)
+    if isinstance(layer, QuantizeAwareDense):
+        result = layer.output_scale
+        if layer.output_range is not None:
+            scales[f"{layer.name}/logits" if result else layer.name] = _scale_of_end(
+                layer.output_range
+            )
+        return scales | ({layer.name: result} if result else {})
+    cells = cells_of(layer)
+    for index, cell in enumerate(cells):
+        prefix = layer.name if len(cells) == 1 else f"{layer.name}/{index}"
+        scales |= {f"{prefix}/{name}": s for name, s in cell.quantizer.scales().items()}
+    return scales
+
+
+def _scale_of_end(group: RangedGroup) -> Scale | None:
+    group.begin()
+    return scale_of_group(group)

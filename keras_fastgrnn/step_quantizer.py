@@ -1,0 +1,253 @@
+"""What a recurrent step computes, rounded as on the device: its tensors and its weights.
+
+Tensors that the device counts in one unit form a group with one scale. The state, the difference
+and what they are added up from are one, so that the sums are exact; what the functions read is
+another. A function's result has the scale that TFLite Micro dictates.
+"""
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+from keras_fastgrnn import activations
+from keras_fastgrnn.activations import PIECEWISE_LINEAR
+from keras_fastgrnn.fake_quantization import WeightFormat, round_to_integers
+from keras_fastgrnn.fixed_scales import INT8_LIMITS, Scale
+
+
+class RangedGroup:
+    """Tensors that share a scale, found from the range of all values that training showed.
+
+    Args:
+        name: String, the name of the weight that holds the range.
+        layer: Keras layer that owns the weight.
+        activation_format: One of `FORMATS`.
+        limit: Float, the magnitude beyond which values make no difference. Defaults to none.
+        momentum: Float, the part of the range that a batch leaves as it is; `None` for the range
+            of all values ever seen, which suits what a loop computes: an average of the steps'
+            ranges would clip the late steps of a growing state. Defaults to `None`.
+    """
+
+    def __init__(self, name: str, layer, activation_format, limit: float = math.inf, momentum=None):
+        self.seen = layer.add_weight(name=name, shape=(2,), initializer="zeros", trainable=False)
+        self.format = activation_format
+        self.limit = limit
+        self.momentum = momentum
+
+    def begin(self) -> None:
+        """Takes the scale for one call of the layer from what was seen before it."""
+        self.scale, self.zero_point = self.format.scale_of_range(self.values(), self.limit)
+
+    def values(self):
+        """Returns the range as a tensor of shape `(2,)`."""
+        return tf.convert_to_tensor(self.seen)
+
+    @property
+    def is_seen(self) -> bool:
+        low, high = self.values().numpy()
+        return bool(low < high)
+
+    def round(self, value):
+        """Rounds a tensor to the integers of this call."""
+        return round_to_integers(value, self.scale, self.zero_point, self.format.bits)
+
+    def observe(self, values: list) -> None:
+        """Widens the range to hold some tensors, for later calls."""
+        lows = [tf.reduce_min(value) for value in values]
+        highs = [tf.reduce_max(value) for value in values]
+        low, high = tf.reduce_min(tf.stack(lows)), tf.reduce_max(tf.stack(highs))
+        seen = self.values()
+        if self.momentum is None:
+            seen = tf.stack([tf.minimum(seen[0], low), tf.maximum(seen[1], high)])
+        else:
+            now = tf.stack([low, high])
+            is_seen = seen[0] < seen[1]
+            seen = tf.where(is_seen, now + self.momentum * (seen - now), now)
+        self.seen.assign(seen)
+
+
+class StepQuantizer:
+    """Rounds the tensors and weights of one cell's step.
+
+    Args:
+        cell: Built `FastRNNCell` or `FastGRNNCell`.
+        layer: Keras layer that owns the ranges, as non-trainable weights.
+        options: `Options`, as in `keras_fastgrnn.quantize_aware_layers`.
+    """
+
+    def __init__(self, cell, layer, options):
+        self.options = options
+        self.format = options.activation_format
+        self._cell = cell
+        self._groups: dict[str, RangedGroup | Scale] = {}
+        self._declare(layer)
+        self._training = False
+        self._seen_in_step: dict[RangedGroup, list] = {}
+
+    def _declare(self, layer) -> None:
+        """Says which tensors the device has for this cell, and which share a scale."""
+        cell = self._cell
+        ranged = {}
+
+        def group(name, limit=math.inf):
+            if name not in ranged:
+                ranged[name] = RangedGroup(f"{name}_range", layer, self.format, limit)
+            return ranged[name]
+
+        functions = {"candidate": activations.name_of(cell.activation)}
+        if hasattr(cell, "recurrent_activation"):
+            functions["gate"] = activations.name_of(cell.recurrent_activation)
+        dictated = {tensor: self._dictated(name) for tensor, name in functions.items()}
+        before = self.format.scale_before_functions if all(dictated.values()) else None
+        summed = before or group("sum", max(self._limit(name) for name in functions.values()))
+        for tensor, name in functions.items():
+            unbounded = "state" if tensor == "candidate" else "gate"
+            self._groups[tensor] = dictated[tensor] or group(unbounded)
+            if tensor == "gate" or not self._is_merged(name, has_gate="gate" in functions):
+                self._groups[f"{tensor}_pre"] = summed
+        for tensor in ("difference", "kept", "added", "state"):
+            self._groups[tensor] = group("state")
+        for prefix in ("kernel", "recurrent"):
+            if getattr(cell, f"{prefix}_rank") is not None:
+                self._groups[f"{prefix}_projection"] = group(f"{prefix}_projection")
+        if self.format.bits == 8:  # joined, x and the state would have to share a scale
+            self._groups |= dict.fromkeys(("kernel_product", "recurrent_product"), summed)
+        self._ranged = list(ranged.values())
+        self._products = summed
+
+    @staticmethod
+    def _is_merged(function: str, has_gate: bool) -> bool:
+        """Whether the device computes a candidate without a tensor for what its function reads."""
+        line = PIECEWISE_LINEAR.get(function)
+        return function == "linear" or (line is not None and (line.slope == 1.0 or not has_gate))
+
+    def _dictated(self, name) -> Scale | None:
+        line = PIECEWISE_LINEAR.get(name)
+        return self.format.scale_of_function(name, (line.low, line.high) if line else None)
+
+    def _limit(self, name) -> float:
+        if name in PIECEWISE_LINEAR:
+            return math.inf
+        return INT8_LIMITS.get(name, math.inf)
+
+    def begin(self, training: bool) -> None:
+        """Takes scales and weights for one sequence of steps.
+
+        Args:
+            training: Boolean, whether to widen ranges to what these steps show.
+        """
+        self._training = training
+        self._seen_in_step = {}
+        for group in self._ranged:
+            group.begin()
+
+    def tap(self, name: str, value):
+        """The tap of a step, see `keras_fastgrnn.steps`: rounds what the device rounds."""
+        group = self._groups.get(name)
+        if group is None:
+            return value
+        offset = self._offset(name)
+        value = value + offset if offset else value
+        if isinstance(group, RangedGroup):
+            if self._training:
+                self._seen_in_step.setdefault(group, []).append(value)
+            value = group.round(value)
+        else:
+            value = round_to_integers(value, group.scale, group.zero_point, self.format.bits)
+        if name == "state":
+            self._end_step()
+        return value - offset if offset else value
+
+    def _offset(self, name: str) -> float:
+        """What the device has added to a tensor already: the shift of a piecewise-linear function.
+
+        It is merged into the bias, which comes with the state's product.
+        """
+        has_gate = "gate" in self._groups
+        before = "gate_pre" if has_gate else "candidate_pre"
+        if name not in (before, "candidate_pre", "recurrent_product"):
+            return 0.0
+        is_of_gate = has_gate and name != "candidate_pre"
+        cell = self._cell
+        return _shift(cell.recurrent_activation if is_of_gate else cell.activation)
+
+    def _end_step(self) -> None:
+        for group, values in self._seen_in_step.items():
+            group.observe(values)
+        self._seen_in_step = {}
+
+    def round_weights(self, weights):
+        """Returns what a step reads with matrices and biases rounded.
+
+        Args:
+            weights: `FastRNNWeights` or `FastGRNNWeights`.
+        """
+        first, *others = weights.recurrent_kernel
+        first = round_matrix(first * weights.unit, self.options) / weights.unit
+        rounded = {
+            "kernel": tuple(round_matrix(factor, self.options) for factor in weights.kernel),
+            "recurrent_kernel": (first, *(round_matrix(factor, self.options) for factor in others)),
+        }
+        if self._cell.use_bias:
+            rounded |= self._rounded_biases(weights)
+        return dataclasses.replace(weights, **rounded)
+
+    def _rounded_biases(self, weights) -> dict:
+        if not hasattr(weights, "gate_bias"):
+            return {"bias": self._round_bias(weights.bias, _shift(weights.activation))}
+        shift = _shift(weights.recurrent_activation)
+        gate_bias = self._round_bias(weights.gate_bias, shift)
+        difference = weights.candidate_bias - weights.gate_bias
+        difference = self._round_constant(difference, _shift(weights.activation) - shift)
+        return {"gate_bias": gate_bias, "candidate_bias": gate_bias + difference}
+
+    def _round_bias(self, bias, shift):
+        return BYTE_BIASES.round(bias + shift) - shift if self.options.byte_biases else bias
+
+    def _round_constant(self, values, shift):
+        """What is added to a tensor of the device is a tensor of its type itself."""
+        if self.options.byte_biases:
+            return self._round_bias(values, shift)
+        if self.format.bits == 8:
+            return WeightFormat().round(values + shift) - shift
+        return values
+
+    def scales(self) -> dict[str, Scale | None]:
+        """Returns the scale of every tensor of the step by name, `None` for ranges not seen yet."""
+        for group in self._ranged:
+            group.begin()
+        products = dict.fromkeys(("kernel_product", "recurrent_product"), self._products)
+        return {name: scale_of_group(group) for name, group in (products | self._groups).items()}
+
+
+def round_matrix(matrix, options):
+    """Rounds one matrix or factor.
+
+    Args:
+        matrix: Variable or tensor.
+        options: `Options`.
+
+    Returns:
+        Tensor of its shape. Where `options.preserve_zeros`, zeros have no gradient.
+    """
+    matrix = tf.convert_to_tensor(matrix)
+    rounded = options.weight_format.round(matrix)
+    if options.preserve_zeros:
+        rounded = rounded * tf.cast(matrix != 0.0, rounded.dtype)
+    return rounded
+
+
+BYTE_BIASES = WeightFormat(power_of_two=True)
+
+
+def scale_of_group(group: RangedGroup | Scale) -> Scale | None:
+    """Returns the scale of a group, or `None` if it depends on values not seen yet."""
+    if isinstance(group, Scale):
+        return group
+    return Scale(float(group.scale), int(group.zero_point)) if group.is_seen else None
+
+
+def _shift(activation) -> float:
+    line = PIECEWISE_LINEAR.get(activations.name_of(activation))
+    return line.shift if line else 0.0
