@@ -4,6 +4,8 @@ TensorFlow chooses between the two when `tf.keras` is first touched. Every other
 `keras` from here, so that one process never holds cells of both.
 """
 
+import math
+import numbers
 import sys
 
 from keras_fastgrnn import own_command  # noqa: F401
@@ -61,6 +63,24 @@ def invalid_argument(argument: str, expected: str, value) -> ValueError:
     return ValueError(
         f"Received an invalid value for argument {argument}, expected {expected}, got {value!r}."
     )
+
+
+def checked_integer(argument: str, value, high=math.inf) -> int:
+    """Returns a positive integer that a user passed, or raises the error for any other value.
+
+    Args:
+        argument: String, its name.
+        value: What was passed.
+        high: Integer, the largest allowed. Defaults to any.
+
+    Returns:
+        Integer.
+    """
+    valid = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not (valid and 1 <= value <= high):
+        expected = "a positive integer" if high == math.inf else f"an integer in [1, {high}]"
+        raise invalid_argument(argument, expected, value)
+    return int(value)
 
 
 def register(function_or_class):

@@ -6,6 +6,29 @@ from keras_fastgrnn.keras_api import FLAVOR, keras, mixed_flavors_message
 # Where Keras's wrappers and nested models keep other layers.
 _INNER_LAYERS = ("layers", "layer", "forward_layer", "backward_layer", "cell", "cells")
 
+_NO_FAST_CELLS = (
+    "Received an invalid value for argument model, expected a model with FastGRNN or FastRNN "
+    "layers, or RNN around their cells, got one without any."
+)
+
+
+def check_flavor(model):
+    """Raises an error unless this is a model of this process's Keras.
+
+    Args:
+        model: What a user passed as a model.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(model, keras.Model):
+        if any(base.__name__ == "Model" for base in type(model).__mro__):
+            raise TypeError(mixed_flavors_message("The model"))
+        raise TypeError(
+            f"Received an invalid value for argument model, expected a {FLAVOR} model, "
+            f"got {type(model).__name__}."
+        )
+
 
 def check_built(model):
     """Raises an error unless the model can be read: of this process's Keras, and built.
@@ -17,13 +40,7 @@ def check_built(model):
         TypeError: If it is not a model of this process's Keras.
         ValueError: If its input is not known yet.
     """
-    if not isinstance(model, keras.Model):
-        if any(base.__name__ == "Model" for base in type(model).__mro__):
-            raise TypeError(mixed_flavors_message("The model"))
-        raise TypeError(
-            f"Received an invalid value for argument model, expected a {FLAVOR} model, "
-            f"got {type(model).__name__}."
-        )
+    check_flavor(model)
     if not getattr(model, "inputs", None):
         raise ValueError(
             "Received an invalid value for argument model, expected a built Sequential or "
@@ -42,6 +59,62 @@ def cells_of(layer) -> list:
         List of cells; more than one where the layer stacks them.
     """
     return list(getattr(layer.cell, "cells", [layer.cell]))
+
+
+def layers_of(model) -> list:
+    """Returns every layer of a model once: also cells, and layers inside others.
+
+    Args:
+        model: Keras model.
+
+    Returns:
+        List of layers, an outer one before those it holds.
+
+    Raises:
+        TypeError: If it is not a model of this process's Keras.
+    """
+    check_flavor(model)
+    return list(dict.fromkeys(_layers_inside(model)))
+
+
+def _layers_inside(layer):
+    for inner in layer._flatten_layers(recursive=False, include_self=False):
+        yield inner
+        yield from _layers_inside(inner)
+
+
+def fast_cells(model) -> list:
+    """Returns our cells anywhere in a model: also in stacks, wrappers and nested models.
+
+    Args:
+        model: Keras model.
+
+    Returns:
+        List of built cells, at least one.
+
+    Raises:
+        TypeError: If it is not a model of this process's Keras.
+        ValueError: If it has no such cell, or is not built.
+    """
+    cells = [layer for layer in layers_of(model) if isinstance(layer, FastCell)]
+    if not cells:
+        raise ValueError(_NO_FAST_CELLS)
+    built = [cell for cell in cells if cell.built]
+    if not built:
+        check_built(model)
+    return built
+
+
+def weight_name(weight) -> str:
+    """Returns the name of a weight and of the layers around it.
+
+    Args:
+        weight: Weight of a layer.
+
+    Returns:
+        String, for example "fast_grnn/fast_grnn_cell/kernel".
+    """
+    return getattr(weight, "path", weight.name).removesuffix(":0")
 
 
 def fast_layers(model) -> list:
@@ -65,20 +138,33 @@ def fast_layers(model) -> list:
         and any(isinstance(cell, FastCell) for cell in cells_of(layer))
     ]
     for layer in model.layers:
-        if layer not in found and _holds_fast_cell(layer):
+        if layer not in found and any(isinstance(one, FastCell) for one in _inside(layer)):
             raise ValueError(
                 "Received an invalid value for argument model, expected recurrent layers that "
                 f"stand in it directly, got one inside {layer.name} ({type(layer).__name__})."
             )
     if not found:
-        raise ValueError(
-            "Received an invalid value for argument model, expected a model with FastGRNN or "
-            "FastRNN layers, or RNN around their cells, got one without any."
-        )
+        raise ValueError(_NO_FAST_CELLS)
     return found
 
 
-def _holds_fast_cell(layer) -> bool:
-    inner = [getattr(layer, name, None) or [] for name in _INNER_LAYERS]
-    flat = [one for part in inner for one in (part if isinstance(part, (list, tuple)) else [part])]
-    return any(isinstance(one, FastCell) or _holds_fast_cell(one) for one in flat)
+def set_weights(layer, weights):
+    """Gives a layer or model its weights; Normalization layers use those they get.
+
+    Args:
+        layer: Built Keras layer or model.
+        weights: List of arrays, as `get_weights` returns them.
+    """
+    layer.set_weights(weights)
+    for one in [layer, *_inside(layer)]:
+        if isinstance(one, keras.layers.Normalization):
+            one.finalize_state()
+
+
+def _inside(layer):
+    """Yields the layers and cells that a layer holds, and those that they hold."""
+    for name in _INNER_LAYERS:
+        part = getattr(layer, name, None) or []
+        for one in part if isinstance(part, (list, tuple)) else [part]:
+            yield one
+            yield from _inside(one)

@@ -1,7 +1,8 @@
 """Which layers of a model hold our cells, and which models are refused."""
 
+import numpy as np
 import pytest
-from small_models import CHANNELS, STEPS, sequential
+from small_models import CHANNELS, STEPS, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, keras, models
 from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS
@@ -30,6 +31,19 @@ def test_cells_of_a_stack_are_listed_from_its_input_on():
     first, second = FastGRNNCell(3), LAYERS.GRUCell(2)
     assert models.cells_of(LAYERS.RNN([first, second])) == [first, second]
     assert models.cells_of(LAYERS.RNN(first)) == [first]
+
+
+def test_normalization_uses_the_weights_it_gets():
+    def build():
+        normalizations = LAYERS.Normalization(), sequential(LAYERS.Normalization())
+        return sequential(*normalizations, FastGRNN(2)), normalizations
+
+    model, (outer, inner) = build()
+    outer.adapt(sequences() * 3.0 + 1.0)
+    inner.layers[-1].adapt(sequences() * 5.0)
+    copy, _ = build()
+    models.set_weights(copy, model.get_weights())
+    np.testing.assert_array_equal(copy(sequences()), model(sequences()))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,122 @@
+"""Labeled sequences: which labels a model takes, its loss and its accuracy."""
+
+import numpy as np
+
+from keras_fastgrnn.keras_api import invalid_argument, keras
+
+
+def check_labeled(argument: str, data, model) -> tuple[np.ndarray, np.ndarray]:
+    """Checks sequences and labels against a model, before any work.
+
+    Args:
+        argument: String, its name in the error.
+        data: Tuple of inputs of shape `(samples, steps, input_dim)` and labels: integers of shape
+            `(samples,)`, or of the output's shape without its last dimension, or one-hot vectors
+            of the output's shape.
+        model: Built Keras model with one input and one output.
+
+    Returns:
+        Tuple of inputs and labels as arrays.
+
+    Raises:
+        ValueError: If the data is empty, not finite, or does not fit the model.
+    """
+    if not (isinstance(data, (tuple, list)) and len(data) == 2):
+        raise invalid_argument(argument, "a tuple of inputs and labels", type(data).__name__)
+    x, y = map(np.asarray, data)
+    expected = model.input_shape
+    if x.ndim != len(expected) or not _fits(x.shape, expected) or x.size == 0:
+        raise invalid_argument(argument, f"inputs of shape {expected}, not empty", x.shape)
+    if x.dtype.kind not in "fiu" or not np.isfinite(x).all():
+        raise invalid_argument(argument, "inputs that are finite numbers", _first_wrong(x))
+    if len(x) != len(y):
+        raise invalid_argument(argument, f"a label for each of the {len(x)} inputs", len(y))
+    _check_labels(argument, y, model.output_shape)
+    return x, y
+
+
+def loss_for(model, y):
+    """Returns the cross-entropy of a model's outputs and labels.
+
+    Args:
+        model: Built Keras model; outputs that softmax or sigmoid do not end are logits.
+        y: Labels as `check_labeled` returns them.
+
+    Returns:
+        Keras loss.
+    """
+    from_logits = not _ends_in_probabilities(model)
+    if model.output_shape[-1] == 1:
+        return keras.losses.BinaryCrossentropy(from_logits=from_logits)
+    if _is_one_hot(y, model.output_shape):
+        return keras.losses.CategoricalCrossentropy(from_logits=from_logits)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+
+
+def accuracy_metric(model, y):
+    """Returns the metric that counts right classes, named "accuracy".
+
+    Args:
+        model: Built Keras model.
+        y: Labels as `check_labeled` returns them.
+
+    Returns:
+        Keras metric.
+    """
+    if model.output_shape[-1] == 1:
+        threshold = 0.5 if _ends_in_probabilities(model) else 0.0
+        return keras.metrics.BinaryAccuracy("accuracy", threshold=threshold)
+    if _is_one_hot(y, model.output_shape):
+        return keras.metrics.CategoricalAccuracy("accuracy")
+    return keras.metrics.SparseCategoricalAccuracy("accuracy")
+
+
+def accuracy(model, x, y) -> float:
+    """Returns the fraction of labels that a model gets right.
+
+    Args:
+        model: Built Keras model.
+        x: Inputs as `check_labeled` returns them.
+        y: Labels as `check_labeled` returns them.
+
+    Returns:
+        Float in [0, 1].
+    """
+    metric = accuracy_metric(model, y)
+    metric.update_state(y, model.predict(x, verbose=0))
+    return float(metric.result())
+
+
+def _fits(shape, expected) -> bool:
+    return len(shape) == len(expected) and all(
+        want in (None, size) for size, want in zip(shape, expected, strict=True)
+    )
+
+
+def _first_wrong(x):
+    return x.dtype.name if x.dtype.kind not in "fiu" else float(x[~np.isfinite(x)][0])
+
+
+def _is_one_hot(y, output_shape) -> bool:
+    return output_shape[-1] > 1 and _fits(y.shape, output_shape)
+
+
+def _check_labels(argument, y, output_shape):
+    if _is_one_hot(y, output_shape):
+        if not (np.isin(y, (0, 1)).all() and (y.sum(axis=-1) == 1).all()):
+            raise invalid_argument(argument, "one-hot labels or integers", y.reshape(-1)[:8])
+        return
+    labels = y[..., 0] if y.ndim == len(output_shape) and y.shape[-1] == 1 else y
+    if not _fits(labels.shape, output_shape[:-1]):
+        raise invalid_argument(argument, f"labels of shape {output_shape[:-1]}", y.shape)
+    classes = max(output_shape[-1], 2)
+    wrong = labels[~np.isin(labels, np.arange(classes))] if labels.dtype.kind in "fiub" else labels
+    if wrong.size:
+        raise invalid_argument(argument, f"labels in [0, {classes - 1}]", wrong.reshape(-1)[0].item())
+
+
+def _ends_in_probabilities(model) -> bool:
+    last = model.layers[-1]
+    activation = getattr(last, "activation", None)
+    is_layer = isinstance(last, keras.layers.Softmax)
+    return is_layer or activation in (keras.activations.softmax, keras.activations.sigmoid)

@@ -1,0 +1,101 @@
+"""Labels, loss and accuracy that fit a model's head, against NumPy."""
+
+import numpy as np
+import pytest
+from small_models import CHANNELS, STEPS, sequences, sequential
+
+from keras_fastgrnn import FastGRNN, keras
+from keras_fastgrnn.classification import accuracy, accuracy_metric, check_labeled, loss_for
+
+LAYERS = keras.layers
+COUNT = 16
+
+
+def model_with(*head, **kw):
+    return sequential(FastGRNN(4, **kw), *head)
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+HEADS = {
+    "logits": ([LAYERS.Dense(3)], softmax),
+    "softmax": ([LAYERS.Dense(3, activation="softmax")], lambda p: p),
+    "softmax layer": ([LAYERS.Dense(3), LAYERS.Softmax()], lambda p: p),
+    "softmax activation": ([LAYERS.Dense(3), LAYERS.Activation("softmax")], lambda p: p),
+    "one logit": ([LAYERS.Dense(1)], lambda z: np.hstack([1 - sigmoid(z), sigmoid(z)])),
+    "sigmoid": ([LAYERS.Dense(1, activation="sigmoid")], lambda p: np.hstack([1 - p, p])),
+}
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+@pytest.mark.parametrize("head", HEADS)
+def test_loss_and_accuracy_fit_the_head(head, one_hot):
+    layers, probabilities_of = HEADS[head]
+    model = sequential(FastGRNN(4), *(type(x).from_config(x.get_config()) for x in layers))
+    x = sequences(COUNT)
+    probabilities = probabilities_of(np.float64(model(x)))
+    classes = probabilities.shape[-1]
+    labels = np.random.default_rng(0).integers(0, classes, COUNT)
+    y = labels
+    if one_hot:
+        y = labels[:, np.newaxis] if classes == 2 else np.eye(classes)[labels]
+    x, y = check_labeled("data", (x, y), model)
+
+    expected = -np.log(probabilities[np.arange(COUNT), labels]).mean()
+    model.compile(loss=loss_for(model, y), metrics=[accuracy_metric(model, y)])
+    result = model.evaluate(x, y, verbose=0, return_dict=True)
+    assert result["loss"] == pytest.approx(expected, rel=1e-4)
+    right = np.mean(probabilities.argmax(axis=1) == labels)
+    assert result["accuracy"] == pytest.approx(right)
+    assert accuracy(model, x, y) == pytest.approx(right)
+
+
+def test_labels_may_be_one_a_step():
+    model = model_with(LAYERS.Dense(3), return_sequences=True)
+    x = sequences(COUNT)
+    labels = np.random.default_rng(0).integers(0, 3, (COUNT, STEPS))
+    x, y = check_labeled("data", (x, labels), model)
+    right = np.mean(np.asarray(model(x)).argmax(axis=2) == labels)
+    assert accuracy(model, x, y) == pytest.approx(right)
+
+
+X = sequences(2)
+NAN = np.where(np.arange(CHANNELS) == 1, np.nan, X)
+WRONG = {
+    "no tuple": (X, "a tuple of inputs and labels, got 'ndarray'"),
+    "three": ((X, [0, 1], [1, 1]), "a tuple of inputs and labels, got 'tuple'"),
+    "empty": ((X[:0], []), "inputs of shape (None, 12, 3), not empty, got (0, 12, 3)"),
+    "other steps": ((X[:, 1:], [0, 1]), "inputs of shape (None, 12, 3), not empty, got (2, 11, 3)"),
+    "a matrix": ((X[0], [0] * 12), "inputs of shape (None, 12, 3), not empty, got (12, 3)"),
+    "NaN": ((NAN, [0, 1]), "inputs that are finite numbers, got nan"),
+    "text": ((X.astype(str), [0, 1]), "inputs that are finite numbers, got 'str"),
+    "short": ((X, [0]), "a label for each of the 2 inputs, got 1"),
+    "label too high": ((X, [0, 3]), "labels in [0, 2], got 3"),
+    "label too low": ((X, [0, -1]), "labels in [0, 2], got -1"),
+    "label between": ((X, [0, 0.5]), "labels in [0, 2], got 0.5"),
+    "label of text": ((X, ["a", "b"]), "labels in [0, 2], got 'a'"),
+    "label of NaN": ((X, [0, np.nan]), "labels in [0, 2], got nan"),
+    "label a step": ((X, np.zeros((2, 12))), "labels of shape (None,), got (2, 12)"),
+    "two hot": ((X, [[0, 1, 1], [1, 0, 0]]), "one-hot labels or integers, got"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_data_that_does_not_fit_is_refused(case):
+    data, message = WRONG[case]
+    with pytest.raises(ValueError) as error:
+        check_labeled("data", data, model_with(LAYERS.Dense(3)))
+    expected = f"Received an invalid value for argument data, expected {message}"
+    assert str(error.value).startswith(expected)
+
+
+def test_label_of_a_single_output_is_0_or_1():
+    with pytest.raises(ValueError, match=r"expected labels in \[0, 1\], got"):
+        check_labeled("data", (X, [0, 2]), model_with(LAYERS.Dense(1)))
