@@ -17,6 +17,16 @@ settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")
 
 
+def pytest_collection_modifyitems(config):
+    """Makes our own warnings errors.
+
+    They carry the caller's module, so that the filter of pyproject.toml, which goes by the module,
+    misses them. Naming their category imports TensorFlow, as the collected tests have by this time.
+    """
+    for category in ("PrecisionWarning", "SaturationWarning"):
+        config.addinivalue_line("filterwarnings", f"error::keras_fastgrnn.export.{category}")
+
+
 def _fail_if_skipped(report):
     expected_failure = hasattr(report, "wasxfail")
     if NO_SKIPS and report.skipped and not expected_failure:

@@ -285,6 +285,7 @@ def test_subtraction_has_the_same_factors_in_single_and_double_precision(shared,
         assert inside.min() >= -124 and inside.max() <= 123
 
 
+@pytest.mark.filterwarnings("ignore::keras_fastgrnn.export.PrecisionWarning")
 @pytest.mark.parametrize("size", [1e-30, 1e-9, 1e-6, 1e-3, 1.0])
 @pytest.mark.parametrize("head", ["sigmoid", "tanh", "softmax"])
 def test_nonlinearity_of_tiny_values_is_exported_and_computed_alike(head, size):

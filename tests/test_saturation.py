@@ -15,6 +15,12 @@ LAYERS = keras.layers
 ENDS = (-32768, 32767)
 
 
+@pytest.mark.parametrize("category", [export.PrecisionWarning, export.SaturationWarning])
+def test_warning_of_our_own_is_an_error_in_the_tests(category):
+    with pytest.raises(category):
+        warnings.warn("Ours, raised in the name of a caller.", category, stacklevel=1)
+
+
 def warnings_of(deployed, x, on="reference"):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -187,6 +187,7 @@ def test_file_of_9_channels_16_units_and_2_classes_is_small():
         assert len(export.convert(model, quantization=None).tflite) <= 2992
 
 
+@pytest.mark.filterwarnings("ignore::keras_fastgrnn.export.PrecisionWarning")
 def test_int8_file_of_9_channels_16_units_and_2_classes_is_small():
     for model, x in random_models(16, 9):
         assert len(export.convert(model, x, quantization="int8").tflite) <= 2056
