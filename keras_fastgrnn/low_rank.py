@@ -10,7 +10,7 @@ from keras_fastgrnn import classification
 from keras_fastgrnn.cells import FastCell
 from keras_fastgrnn.keras_api import checked_integer, invalid_argument, keras
 from keras_fastgrnn.layers import FastLayer
-from keras_fastgrnn.models import cells_of, fast_layers, set_weights
+from keras_fastgrnn.models import cells_of, check_finite, fast_layers, set_weights
 
 # The matrices of a cell, in the order of its weights: what holds the factors of each.
 _FACTORS = {"kernel": "kernel_factors", "recurrent_kernel": "recurrent_factors"}
@@ -67,7 +67,7 @@ def factorize(
     layers = fast_layers(model)
     ranks = {"kernel": kernel_rank, "recurrent_kernel": recurrent_rank}
     _check_request(layers, ranks, energy)
-    _check_finite(model)
+    check_finite(model)
     changes = {
         layer.name: [_new_factors(cell, ranks, energy) for cell in cells_of(layer)]
         for layer in layers
@@ -227,12 +227,6 @@ def _check_request(layers, ranks, energy):
     is_number = isinstance(energy, numbers.Real) and not isinstance(energy, bool)
     if not (is_number and 0.0 < energy <= 1.0):
         raise invalid_argument("energy", "a number in (0, 1]", energy)
-
-
-def _check_finite(model):
-    for layer in model.layers:
-        if not all(np.isfinite(weight).all() for weight in layer.get_weights()):
-            raise invalid_argument("model", "weights that are finite numbers", layer.name)
 
 
 def _fast_cells(layer) -> list[FastCell]:

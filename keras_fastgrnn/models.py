@@ -1,10 +1,9 @@
-"""Which of a model's layers hold FastRNN and FastGRNN cells."""
+"""What a Keras model holds: its layers, the FastRNN and FastGRNN cells in them, their weights."""
+
+import numpy as np
 
 from keras_fastgrnn.cells import FastCell
-from keras_fastgrnn.keras_api import FLAVOR, keras, mixed_flavors_message
-
-# Where Keras's wrappers and nested models keep other layers.
-_INNER_LAYERS = ("layers", "layer", "forward_layer", "backward_layer", "cell", "cells")
+from keras_fastgrnn.keras_api import FLAVOR, invalid_argument, keras, mixed_flavors_message
 
 _NO_FAST_CELLS = (
     "Received an invalid value for argument model, expected a model with FastGRNN or FastRNN "
@@ -138,7 +137,7 @@ def fast_layers(model) -> list:
         and any(isinstance(cell, FastCell) for cell in cells_of(layer))
     ]
     for layer in model.layers:
-        if layer not in found and any(isinstance(one, FastCell) for one in _inside(layer)):
+        if layer not in found and any(isinstance(one, FastCell) for one in _layers_inside(layer)):
             raise ValueError(
                 "Received an invalid value for argument model, expected recurrent layers that "
                 f"stand in it directly, got one inside {layer.name} ({type(layer).__name__})."
@@ -156,15 +155,34 @@ def set_weights(layer, weights):
         weights: List of arrays, as `get_weights` returns them.
     """
     layer.set_weights(weights)
-    for one in [layer, *_inside(layer)]:
+    for one in [layer, *_layers_inside(layer)]:
         if isinstance(one, keras.layers.Normalization):
             one.finalize_state()
 
 
-def _inside(layer):
-    """Yields the layers and cells that a layer holds, and those that they hold."""
-    for name in _INNER_LAYERS:
-        part = getattr(layer, name, None) or []
-        for one in part if isinstance(part, (list, tuple)) else [part]:
-            yield one
-            yield from _inside(one)
+def copied(model):
+    """Returns a model of the same layers and weights.
+
+    Args:
+        model: Built Keras model.
+
+    Returns:
+        Keras model, not compiled.
+    """
+    copy = keras.models.clone_model(model)
+    set_weights(copy, model.get_weights())
+    return copy
+
+
+def check_finite(model):
+    """Raises an error if a weight of a model is NaN or infinite.
+
+    Args:
+        model: Keras model.
+
+    Raises:
+        ValueError: Names the layer.
+    """
+    for layer in model.layers:
+        if not all(np.isfinite(weight).all() for weight in layer.get_weights()):
+            raise invalid_argument("model", "weights that are finite numbers", layer.name)

@@ -46,6 +46,24 @@ def test_normalization_uses_the_weights_it_gets():
     np.testing.assert_array_equal(copy(sequences()), model(sequences()))
 
 
+def test_copy_has_weights_of_its_own():
+    model = stack_of_all()
+    copy = models.copied(model)
+    before = np.asarray(copy(sequences()))
+    np.testing.assert_array_equal(before, model(sequences()))
+    model.set_weights([weight + 1.0 for weight in model.get_weights()])
+    np.testing.assert_array_equal(copy(sequences()), before)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_layer_with_a_weight_that_is_not_finite_is_named(wrong):
+    model = sequential(FastGRNN(2), LAYERS.Dense(2, name="culprit"))
+    models.check_finite(model)
+    model.layers[-1].bias.assign([0.0, wrong])
+    with pytest.raises(ValueError, match="expected weights that are finite numbers, got 'culprit'"):
+        models.check_finite(model)
+
+
 @pytest.mark.parametrize(
     ("wrap", "kind"),
     [
