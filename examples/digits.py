@@ -11,20 +11,26 @@ import sys
 
 sys.path.append(sys.path.pop(0))  # keyword.py beside this script must not hide Python's own
 
-import argparse
-import json
-from pathlib import Path
-
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from example_common import (
+    WHERE,
+    command_line,
+    exported_row,
+    keras_row,
+    make,
+    parse,
+    print_table,
+    probabilities,
+    write_results,
+)
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from keras_fastgrnn import FastGRNN, export, keras
-from keras_fastgrnn.export import tflm
 
 
 def load():
@@ -54,54 +60,26 @@ def train(x, y, epochs):
 
 def run(model, x_train, x_test, y_test, folder):
     """Exports the model in both formats and runs the test digits; returns the table's rows."""
-    where = "tflm" if tflm.is_available() else "reference"
     keras_logits = model.predict(x_test, verbose=0)
-    rows = [{"format": "Keras", "accuracy": np.mean(keras_logits.argmax(1) == y_test)}]
+    rows = [keras_row(keras_logits.argmax(1), y_test)]
     for quantization in (None, "int16x8"):
         label = quantization or "float32"
         deployed = export.convert(model, x_train[:300], quantization=quantization, name="digits")
-        logits = deployed.predict(x_test, on=where)
-        classes = logits.argmax(1)
+        logits = deployed.predict(x_test, on=WHERE)
         deployed.save(folder / label, overwrite=True)
         print(f"\n{deployed.report}")
-        rows.append(
-            {
-                "format": label,
-                "accuracy": np.mean(classes == y_test),
-                "same_class": np.mean(classes == keras_logits.argmax(1)),
-                "largest_difference": np.abs(logits - keras_logits).max(),
-                "bytes": deployed.report.file_bytes,
-                "arena_bytes": deployed.report.arena_bytes,
-            }
-        )
-    return deployed, where, rows
+        rows.append(exported_row(label, deployed, logits.argmax(1), keras_logits.argmax(1), y_test))
+        rows[-1]["largest_difference"] = np.abs(logits - keras_logits).max()
+    return deployed, rows
 
 
-def print_table(rows, where, count):
-    """Prints one line a format."""
-    place = "TFLite Micro" if where == "tflm" else "the NumPy reference (no TFLite Micro here)"
-    print(f"\n{count} test digits on {place}:\n")
-    print(
-        f"{'format':9} {'accuracy':>9} {'bytes':>7} {'arena':>7} {'as Keras':>9} {'difference':>11}"
-    )
-    for row in rows:
-        line = f"{row['format']:9} {100 * row['accuracy']:7.2f} %"
-        if "bytes" in row:
-            arena = "-" if row["arena_bytes"] is None else f"{row['arena_bytes']:,}"
-            line += f" {row['bytes']:7,} {arena:>7} {100 * row['same_class']:7.2f} %"
-            line += f" {row['largest_difference']:11.1e}"
-        print(line)
-
-
-def draw(deployed, where, x, y, path):
+def draw(deployed, x, y, path):
     """Draws digits beside what the exported model believes after each of their rows."""
     figure, axes = plt.subplots(2, 5, figsize=(10, 4.2), constrained_layout=True)
     chosen = [int(np.flatnonzero(y == digit)[0]) for digit in range(5)]
     for column, index in enumerate(chosen):
-        prefixes = [deployed.predict(x[index : index + 1, :n], on=where)[0] for n in range(1, 9)]
-        logits = np.array(prefixes)
-        believed = np.exp(logits - logits.max(axis=1, keepdims=True))
-        believed /= believed.sum(axis=1, keepdims=True)
+        prefixes = [deployed.predict(x[index : index + 1, :n], on=WHERE)[0] for n in range(1, 9)]
+        believed = probabilities(np.array(prefixes))
         axes[0, column].imshow(x[index], cmap="gray_r", extent=(-0.5, 7.5, 8.5, 0.5))
         axes[0, column].set(title=f"a {y[index]}", xticks=[])
         axes[1, column].imshow(
@@ -118,19 +96,15 @@ def draw(deployed, where, x, y, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--output", type=Path, default=Path("build/demo"), help="folder to write")
-    parser.add_argument("--epochs", type=int, default=60, help="passes over the training digits")
-    arguments = parser.parse_args()
+    arguments = parse(command_line(__doc__, "build/demo", epochs=60))
+    make(arguments.output)
     x_train, x_test, y_train, y_test = load()
     model = train(x_train, y_train, arguments.epochs)
-    arguments.output.mkdir(parents=True, exist_ok=True)
     model.save(arguments.output / "digits.keras")
-    deployed, where, rows = run(model, x_train, x_test, y_test, arguments.output)
-    print_table(rows, where, len(x_test))
-    draw(deployed, where, x_test, y_test, arguments.output / "digits.png")
-    text = json.dumps(rows, indent=2, default=float)
-    (arguments.output / "results.json").write_text(text)
+    deployed, rows = run(model, x_train, x_test, y_test, arguments.output)
+    print_table(rows, f"{len(x_test)} test digits")
+    draw(deployed, x_test, y_test, arguments.output / "digits.png")
+    write_results(rows, arguments.output)
     print(f"\nWritten to {arguments.output}/: digits.png, results.json, digits.keras, and in")
     print("float32/ and int16x8/ the .tflite file, its C array and header, and a report.")
 

@@ -13,9 +13,6 @@ import sys
 
 sys.path.append(sys.path.pop(0))  # keyword.py beside this script must not hide Python's own
 
-import argparse
-import contextlib
-import json
 import warnings
 from pathlib import Path
 
@@ -25,12 +22,23 @@ matplotlib.use("Agg")
 import har_data
 import matplotlib.pyplot as plt
 import numpy as np
+from example_common import (
+    PLACE,
+    SHARED,
+    WHERE,
+    command_line,
+    end,
+    exported_row,
+    keras_row,
+    make,
+    parse,
+    print_table,
+    told_in_one_line,
+    write_results,
+)
 from har_data import ACTIVITIES, CHANNELS, RATE, STEPS, UNLABELED
 
 from keras_fastgrnn import FastGRNN, export, keras
-from keras_fastgrnn.export import tflm
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def train(windows, held_out, epochs):
@@ -71,36 +79,17 @@ def convert(model, x, folder):
     return deployed
 
 
-def compare(model, deployed, windows, where):
+def compare(model, deployed, windows):
     """Runs windows in Keras and on TFLite Micro; returns the table's rows."""
     expected = model.predict(windows.x, verbose=0)[:, -1].argmax(axis=1)
-    rows = [{"format": "Keras", "accuracy": np.mean(expected == windows.activity)}]
+    rows = [keras_row(expected, windows.activity)]
     for label, exported in deployed.items():
-        classes = exported.predict(windows.x, on=where)[:, -1].argmax(axis=1)
-        rows.append(
-            {
-                "format": label,
-                "accuracy": np.mean(classes == windows.activity),
-                "same_class": np.mean(classes == expected),
-                "bytes": exported.report.file_bytes,
-                "arena_bytes": exported.report.arena_bytes,
-            }
-        )
+        classes = exported.predict(windows.x, on=WHERE)[:, -1].argmax(axis=1)
+        rows.append(exported_row(label, exported, classes, expected, windows.activity))
     return rows
 
 
-def print_table(rows):
-    """Prints one line a format."""
-    print(f"{'format':9} {'accuracy':>9} {'as Keras':>9} {'bytes':>7} {'arena':>7}")
-    for row in rows:
-        line = f"{row['format']:9} {100 * row['accuracy']:7.2f} %"
-        if "bytes" in row:
-            arena = "-" if row["arena_bytes"] is None else f"{row['arena_bytes']:,}"
-            line += f" {100 * row['same_class']:7.2f} % {row['bytes']:7,} {arena:>7}"
-        print(line)
-
-
-def stream(deployed, recordings, reset, where):
+def stream(deployed, recordings, reset):
     """Runs whole recordings; returns one activity a step of each, smoothed, and its warnings.
 
     Every `STEPS` steps the answer is taken, and the state reset where `reset` says so. The answer
@@ -116,7 +105,7 @@ def stream(deployed, recordings, reset, where):
         batch = np.stack([np.pad(x, ((0, longest - len(x)), (0, 0)), "wrap") for x in whole])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", export.SaturationWarning)
-        answers = deployed.predict(batch, on=where)[:, STEPS - 1 :: STEPS].argmax(axis=2)
+        answers = deployed.predict(batch, on=WHERE)[:, STEPS - 1 :: STEPS].argmax(axis=2)
     if reset:
         answers = np.split(answers[:, 0], np.cumsum(counts)[:-1])
     smoothed = []
@@ -136,11 +125,11 @@ def accuracy_by_activity(recordings, answers):
     return {"all": float(right[true != UNLABELED].mean()), **by_activity}
 
 
-def choose_reset(deployed, recordings, where):
+def choose_reset(deployed, recordings):
     """Streams the recordings of held-out subjects both ways; returns which way is better."""
     accuracy = {}
     for reset, way in ((True, f"reset every {STEPS} steps"), (False, "never reset")):
-        answers, notes = stream(deployed, recordings, reset, where)
+        answers, notes = stream(deployed, recordings, reset)
         accuracy[reset] = accuracy_by_activity(recordings, answers)["all"]
         print(f"held-out recordings, {way}: {100 * accuracy[reset]:.2f} %", *notes, sep="\n  ")
     return accuracy[True] >= accuracy[False]
@@ -168,14 +157,14 @@ def draw(recording, answer, path):
     axes[-1].set(xlabel="minutes", xlim=(0, minutes[-1]))
     handles = [plt.Rectangle((0, 0), 1, 1, color=color) for color in colors]
     figure.legend(handles, ACTIVITIES, loc="outside lower center", ncols=6, frameon=False)
-    figure.suptitle(f"Test subject {recording.subject}: int16x8 model on TFLite Micro")
+    figure.suptitle(f"Test subject {recording.subject}: int16x8 model on {PLACE}")
     figure.savefig(path, dpi=120)
 
 
-def stream_subjects(deployed, held_out, test, where, picture):
+def stream_subjects(deployed, held_out, test, picture):
     """Chooses on held-out subjects whether to reset, then streams the test subjects once."""
-    reset = choose_reset(deployed, held_out, where)
-    answers, notes = stream(deployed, test, reset, where)
+    reset = choose_reset(deployed, held_out)
+    answers, notes = stream(deployed, test, reset)
     accuracy = accuracy_by_activity(test, answers)
     minutes = sum(len(recording.x) for recording in test) / RATE / 60
     print(f"\n{len(test)} recordings of test subjects, {minutes:.0f} minutes:", *notes, sep="\n  ")
@@ -184,30 +173,16 @@ def stream_subjects(deployed, held_out, test, where, picture):
     return {"reset": bool(reset), "minutes": minutes, "accuracy": accuracy}
 
 
-@contextlib.contextmanager
-def told_in_one_line(task):
-    """Ends the program with one line where a file, folder or download is not as it must be."""
-    try:
-        yield
-    except Exception as error:
-        sys.exit(f"har.py: {task}: {' '.join(str(error).split()) or type(error).__name__}")
-
-
-def parse():
+def parse_arguments():
     """Returns the command line's arguments, with the data's places filled in."""
-    text = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=text)
+    parser = command_line(__doc__, "build/har", epochs=15)
     add = parser.add_argument
     add("--data", type=Path, help="UCI HAR: its unpacked folder, or an .npz")
     add("--hapt", type=Path, help="HAPT's continuous recordings: unpacked folder, or an .npz")
     add("--download", action="store_true", help="get what is not given from UCI, 140 MB")
     add("--cache", type=Path, default=har_data.CACHE, help="folder of downloads")
-    add("--output", type=Path, default=Path("build/har"), help="folder to write")
-    add("--epochs", type=int, default=15, help="passes over the training windows")
     add("--quick", action="store_true", help="a part of the data in 5 epochs, to try it out")
-    arguments = parser.parse_args()
-    if arguments.epochs < 1:
-        sys.exit(f"har.py: --epochs: expected 1 or more, got {arguments.epochs}")
+    arguments = parse(parser)
     for name, file in (("data", "uci_har.npz"), ("hapt", "hapt_raw.npz")):
         if getattr(arguments, name) is None and arguments.download:
             with told_in_one_line(f"cannot download, so give --{name}"):
@@ -215,12 +190,12 @@ def parse():
         elif getattr(arguments, name) is None and (SHARED / file).is_file():
             setattr(arguments, name, SHARED / file)
     if arguments.data is None:
-        sys.exit('har.py: no data; give --data "UCI HAR Dataset", its folder, or --download')
+        end('no data; give --data "UCI HAR Dataset", its folder, or --download')
     return arguments
 
 
 def main():
-    arguments = parse()
+    arguments = parse_arguments()
     with told_in_one_line(f"cannot read {arguments.data} as UCI HAR"):
         windows = har_data.load_windows(arguments.data)
     training, test = windows.part(~windows.is_test), windows.part(windows.is_test)
@@ -232,8 +207,7 @@ def main():
         with told_in_one_line(f"cannot read {arguments.hapt} as HAPT"):
             recordings = [har_data.load_recordings(arguments.hapt, s) for s in (held_out, testers)]
     folder = arguments.output
-    with told_in_one_line("cannot write --output"):
-        folder.mkdir(parents=True, exist_ok=True)
+    make(folder)
 
     is_held_out = np.isin(training.subject, held_out)
     fitted = training.part(~is_held_out)
@@ -241,17 +215,14 @@ def main():
     model.save(folder / "har.keras")
     deployed = convert(model, fitted.x[::20], folder)
 
-    where = "tflm" if tflm.is_available() else "reference"
-    place = "TFLite Micro" if where == "tflm" else "the NumPy reference (no TFLite Micro here)"
-    results = {"windows": compare(model, deployed, test, where)}
-    print(f"\n{len(test.x)} test windows on {place}:\n")
-    print_table(results["windows"])
+    results = {"windows": compare(model, deployed, test)}
+    print_table(results["windows"], f"{len(test.x)} test windows")
     if arguments.hapt is None:
         print("\nNo continuous recordings to stream; give --hapt, or --download.")
     else:
         picture = folder / "har.png"
-        results["stream"] = stream_subjects(deployed["int16x8"], *recordings, where, picture)
-    (folder / "results.json").write_text(json.dumps(results, indent=2, default=float))
+        results["stream"] = stream_subjects(deployed["int16x8"], *recordings, picture)
+    write_results(results, folder)
     print(f"\nWritten to {folder}/: results.json, har.keras, har.png where it streamed, and in")
     print("float32/, int16x8/ and int8/ the .tflite file, its C files and a report.")
 

@@ -12,9 +12,6 @@ import sys
 
 sys.path.append(sys.path.pop(0))  # this file must not hide Python's own module of its name
 
-import argparse
-import contextlib
-import json
 from pathlib import Path
 
 import matplotlib
@@ -22,16 +19,29 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from example_common import (
+    SHARED,
+    WHERE,
+    command_line,
+    end,
+    exported_row,
+    keras_row,
+    make,
+    parse,
+    print_table,
+    probabilities,
+    told_in_one_line,
+    write_results,
+)
 
 from keras_fastgrnn import FastGRNN, export, keras
-from keras_fastgrnn.export import tflm
 from keras_fastgrnn.export.int8_scales import int8_scale_for
 
 WORDS = ("yes", "no", "unknown")
 PARTS = ("train", "validation", "test")
 FRAME_SECONDS = 0.02
 LIMIT = round(1.0 / int8_scale_for(-1.0, 1.0).scale)  # int8 of this range has the scale 1
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "kws4_logmel_u8.npz"
+DATA = SHARED / "kws4_logmel_u8.npz"
 EXPORTS = {
     "float32": {"quantization": None},
     "int16x8": {"quantization": "int16x8", "input_type": "int8"},
@@ -85,51 +95,27 @@ def last_classes(logits):
 
 def run(model, calibration, x, labels, folder):
     """Exports the model in every format and runs clips; returns them and the table's rows."""
-    where = "tflm" if tflm.is_available() else "reference"
     expected = last_classes(model.predict(x, verbose=0))
-    rows = [{"format": "Keras", "accuracy": np.mean(expected == labels)}]
+    rows = [keras_row(expected, labels)]
     deployed = {}
     for label, options in EXPORTS.items():
         exported = export.convert(model, calibration, **options, name="keyword")
         exported.save(folder / label, overwrite=True)
         print(f"\n{exported.report}")
-        classes = last_classes(exported.predict(x, on=where))
-        rows.append(
-            {
-                "format": label,
-                "accuracy": np.mean(classes == labels),
-                "same_class": np.mean(classes == expected),
-                "bytes": exported.report.file_bytes,
-                "arena_bytes": exported.report.arena_bytes,
-            }
-        )
+        classes = last_classes(exported.predict(x, on=WHERE))
+        rows.append(exported_row(label, exported, classes, expected, labels))
         deployed[label] = exported
-    return deployed, where, rows
+    return deployed, rows
 
 
-def print_table(rows, where, count):
-    """Prints one line a format."""
-    place = "TFLite Micro" if where == "tflm" else "the NumPy reference (no TFLite Micro here)"
-    print(f"\n{count} test clips on {place}:\n")
-    print(f"{'format':9} {'accuracy':>9} {'as Keras':>9} {'bytes':>7} {'arena':>7}")
-    for row in rows:
-        line = f"{row['format']:9} {100 * row['accuracy']:7.2f} %"
-        if "bytes" in row:
-            arena = "-" if row["arena_bytes"] is None else f"{row['arena_bytes']:,}"
-            line += f" {100 * row['same_class']:7.2f} % {row['bytes']:7,} {arena:>7}"
-        print(line)
-
-
-def draw(deployed, where, x, labels, path):
+def draw(deployed, x, labels, path):
     """Draws the first clip of each word above what the exported model believes, frame by frame."""
     figure, axes = plt.subplots(
         2, len(WORDS), figsize=(10, 4.2), sharex=True, sharey="row", constrained_layout=True
     )
     for column, word in enumerate(WORDS):
         clip = x[labels == column][0]
-        logits = deployed.predict(clip[np.newaxis], on=where)[0]
-        believed = np.exp(logits - logits.max(axis=1, keepdims=True))
-        believed /= believed.sum(axis=1, keepdims=True)
+        believed = probabilities(deployed.predict(clip[np.newaxis], on=WHERE)[0])
         seconds = FRAME_SECONDS * np.arange(len(clip) + 1)
         axes[0, column].pcolormesh(seconds, np.arange(clip.shape[1] + 1), clip.T, cmap="magma")
         axes[0, column].set_title(f'"{word}"' if word != "unknown" else "another word")
@@ -143,19 +129,9 @@ def draw(deployed, where, x, labels, path):
     figure.savefig(path, dpi=120)
 
 
-@contextlib.contextmanager
-def told_in_one_line(task):
-    """Ends the program with one line where a file or folder is not as it must be."""
-    try:
-        yield
-    except Exception as error:
-        sys.exit(f"keyword.py: {task}: {' '.join(str(error).split()) or type(error).__name__}")
-
-
-def parse():
+def parse_arguments():
     """Returns the command line's arguments."""
-    text = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=text)
+    parser = command_line(__doc__, "build/keyword", epochs=20)
     add = parser.add_argument
     add(
         "--data",
@@ -163,25 +139,20 @@ def parse():
         help="an .npz of x (clips, 49, 16) uint8, label (0 to 2), split (0 "
         "train, 1 validation, 2 test)",
     )
-    add("--output", type=Path, default=Path("build/keyword"), help="folder to write")
-    add("--epochs", type=int, default=20, help="passes over the training clips")
     add("--quick", action="store_true", help="5 epochs and a part of the test, to try it out")
-    arguments = parser.parse_args()
-    if arguments.epochs < 1:
-        sys.exit(f"keyword.py: --epochs: expected 1 or more, got {arguments.epochs}")
+    arguments = parse(parser)
     if arguments.data is None:
         if not DATA.is_file():
-            sys.exit("keyword.py: no data; give --data, an .npz as --help describes")
+            end("no data; give --data, an .npz as --help describes")
         arguments.data = DATA
     return arguments
 
 
 def main():
-    arguments = parse()
+    arguments = parse_arguments()
     with told_in_one_line(f"cannot read {arguments.data} as log-mel clips"):
         parts = load(arguments.data)
-    with told_in_one_line("cannot write --output"):
-        arguments.output.mkdir(parents=True, exist_ok=True)
+    make(arguments.output)
     x_test, y_test = parts["test"]
     if arguments.quick:
         x_test, y_test, arguments.epochs = x_test[::5], y_test[::5], 5
@@ -189,11 +160,10 @@ def main():
     model.save(arguments.output / "keyword.keras")
     calibration = parts["train"][0][::5].copy()
     calibration[0, 0, :2] = -LIMIT, LIMIT  # whatever these clips reach
-    deployed, where, rows = run(model, calibration, x_test, y_test, arguments.output)
-    print_table(rows, where, len(x_test))
-    draw(deployed["int16x8"], where, x_test, y_test, arguments.output / "keyword.png")
-    text = json.dumps(rows, indent=2, default=float)
-    (arguments.output / "results.json").write_text(text)
+    deployed, rows = run(model, calibration, x_test, y_test, arguments.output)
+    print_table(rows, f"{len(x_test)} test clips")
+    draw(deployed["int16x8"], x_test, y_test, arguments.output / "keyword.png")
+    write_results(rows, arguments.output)
     print(f"\nWritten to {arguments.output}/: keyword.png, results.json, keyword.keras, and in")
     print("float32/, int16x8/ and int8/ the .tflite file, its C files and a report.")
 

@@ -198,6 +198,7 @@ def test_download_with_another_checksum_is_refused(har_data, nested_archive, mon
         (["har.py", "--data", "empty"], "har.py: cannot read empty as UCI HAR: "),
         (["har.py", "--download", "--cache", "cache"], "har.py: cannot download, so give --data: "),
         (["har.py", "--epochs", "0"], "har.py: --epochs: expected 1 or more, got 0"),
+        (["digits.py", "--epochs", "0"], "digits.py: --epochs: expected 1 or more, got 0"),
         (["keyword.py"], "keyword.py: no data; give --data, an .npz as --help describes"),
         (["keyword.py", "--data", "other.npz"], "keyword.py: cannot read other.npz as log-mel"),
     ],
