@@ -12,11 +12,11 @@ from keras_fastgrnn.export import convert
 from keras_fastgrnn.export.calibrate import Range
 from keras_fastgrnn.export.graph import Graph, Op, State
 from keras_fastgrnn.export.int8_scales import (
-    Int8Scale,
     assign_int8_scales,
     dictated_int8_scale,
     int8_scale_for,
 )
+from keras_fastgrnn.fixed_scales import Scale
 
 FULL = "FULLY_CONNECTED"
 W = np.eye(2)
@@ -106,7 +106,7 @@ def test_scale_and_zero_point_worked_out_by_hand(low, high, widening, expected):
 )
 def test_scale_that_an_operator_dictates(kind, limits, expected):
     scale = dictated_int8_scale(Op(kind, [], value(2), **limits))
-    assert scale == (expected and Int8Scale(*expected))
+    assert scale == (expected and Scale(*expected))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0)])
@@ -140,15 +140,15 @@ def test_state_before_and_after_have_one_scale_that_holds_both_ranges():
 
 def test_functions_answer_in_the_scale_they_dictate_whatever_was_seen():
     found = scales_of(fastgrnn_step(), gate=(0.4, 0.6), c=(-0.1, 0.1))
-    assert found["gate"] == Int8Scale(1 / 256, -128)
-    assert found["c"] == Int8Scale(1 / 128, 0)
+    assert found["gate"] == Scale(1 / 256, -128)
+    assert found["c"] == Scale(1 / 128, 0)
 
 
 def test_state_that_a_function_answers_is_read_in_the_scale_it_dictates():
     x, before, total, after = (value(2, name) for name in ("x", "before", "sum", "after"))
     ops = [Op("ADD", [x, before], total), Op("TANH", [total], after)]
     found = scales_of(Graph([x], [after], ops, [State(before, after)]))
-    assert found["before"] == found["after"] == Int8Scale(1 / 128, 0)
+    assert found["before"] == found["after"] == Scale(1 / 128, 0)
 
 
 def test_concatenation_and_what_it_joins_have_one_scale():
@@ -204,16 +204,16 @@ def test_parts_of_a_state_have_scales_of_their_own_unless_sums_share():
 def test_operand_of_a_dictated_scale_is_left_out_where_sums_share():
     ranges = {"before": (-3.0, 0.0), "after": (-2.0, 7.0), "kept": (-1.0, 9.0)}
     found = scales_of(fastrnn_step(), sums_share=True, **ranges)
-    assert found["candidate"] == Int8Scale(1 / 128, 0)
+    assert found["candidate"] == Scale(1 / 128, 0)
     # Of 247 steps 3 / 12 are from -124 to the zero point.
-    assert {found[name] for name in ranges} == {Int8Scale(float(np.float32(12.0 / 247.0)), -62)}
+    assert {found[name] for name in ranges} == {Scale(float(np.float32(12.0 / 247.0)), -62)}
 
 
 def test_addition_of_a_constant_shares_nothing_where_sums_share():
     graph = chain(2, ("ADD", [[[5.0, 5.0]]], {}))
     found = scales_of(graph, sums_share=True, input=(-1.0, 1.0), add_0=(4.0, 6.0))
-    assert found["input"] == Int8Scale(float(np.float32(1.0 / 123.0)), 0)
-    assert found["add_0"] == Int8Scale(float(np.float32(6.0 / 247.0)), -124)
+    assert found["input"] == Scale(float(np.float32(1.0 / 123.0)), 0)
+    assert found["add_0"] == Scale(float(np.float32(6.0 / 247.0)), -124)
 
 
 def test_sum_before_a_function_is_held_only_as_far_as_the_function_tells_values_apart():
@@ -229,7 +229,7 @@ def test_sum_before_a_function_is_held_only_as_far_as_the_function_tells_values_
 def test_result_of_a_relu_spends_no_integers_on_what_it_cuts_off():
     graph = chain(2, (FULL, [W], {"low": 0.0}), (FULL, [W], {}))
     found = scales_of(graph, fully_connected_0=(0.0, 24.7))["fully_connected_0"]
-    assert found == Int8Scale(float(np.float32(0.1)), -124)
+    assert found == Scale(float(np.float32(0.1)), -124)
 
 
 @pytest.mark.parametrize("kinds", [("LOGISTIC", "TANH"), ("TANH", "SOFTMAX")])

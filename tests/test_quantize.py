@@ -8,8 +8,8 @@ import pytest
 from graphs import chain, fastrnn_step, kinds
 
 from keras_fastgrnn.export import reference
-from keras_fastgrnn.export.int8_scales import Int8Scale
 from keras_fastgrnn.export.quantize import quantize_int8, quantize_int16
+from keras_fastgrnn.fixed_scales import Scale
 
 FULL = "FULLY_CONNECTED"
 
@@ -181,7 +181,7 @@ def test_portable_int8_product_is_of_even_integers_and_a_factor_above_a_power_of
     graph = chain(4, (FULL, [matrix, bias], {}))
     sizes = rng.uniform(0.001, 1.0, 2)
     tensors = [t for t in graph.tensors() if not t.is_constant]
-    scales = {t: Int8Scale(float(np.float32(s)), 3) for t, s in zip(tensors, sizes, strict=True)}
+    scales = {t: Scale(float(np.float32(s)), 3) for t, s in zip(tensors, sizes, strict=True)}
     (product,) = quantize_int8(graph, scales, frozenset(), portable=True).ops
     x, weights, offset = product.inputs
     assert not np.any(weights.data % 2) and not np.any(offset.data % 2)
@@ -202,7 +202,7 @@ def last_constant(steps, scales, per_channel=False):
     """
     graph = chain(2, *steps)
     tensors = [t for t in graph.tensors() if not t.is_constant]
-    scales = [Int8Scale(size, 3) if isinstance(size, float) else size for size in scales]
+    scales = [Scale(size, 3) if isinstance(size, float) else size for size in scales]
     by_tensor = dict(zip(tensors, scales, strict=True))
     outputs = frozenset([graph.ops[0].output] if per_channel else [])
     tensor = quantize_int8(graph, by_tensor, outputs).ops[-1].inputs[1]
@@ -283,5 +283,5 @@ def test_constant_shares_the_smallest_scale_that_holds_it(value, scale, integer)
 
 @pytest.mark.parametrize(("zero_point", "scale", "integer"), [(0, 2.0**-8, 64), (3, 2.0**-7, 32)])
 def test_scale_of_a_computed_tensor_is_shared_if_its_zero_point_is_0(zero_point, scale, integer):
-    found = constant_after_product("ADD", [0.25], Int8Scale(2.0**-8, zero_point))
+    found = constant_after_product("ADD", [0.25], Scale(2.0**-8, zero_point))
     assert found == (scale, [integer])
