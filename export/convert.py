@@ -18,11 +18,18 @@ from keras_fastgrnn.export.rewrite import fold_all, simplify
 from keras_fastgrnn.export.subgraphs import CONVERSIONS
 from keras_fastgrnn.export.tflite import with_float_clips
 from keras_fastgrnn.export.trace import trace
+from keras_fastgrnn.export.trained import (
+    held_range,
+    quantize_trained,
+    trained_options,
+    trained_scales,
+)
 from keras_fastgrnn.keras_api import invalid_argument
+from keras_fastgrnn.quantize_aware_layers import Options
 
 CHOOSERS = {"int16x8": Int16Chooser, "int8": Int8Chooser}
 CHOICES = {
-    "quantization": (*CHOOSERS, None),
+    "quantization": ("auto", *CHOOSERS, None),
     "mode": ("streaming", "sequence"),
     "state": ("variable", "explicit"),
     "input_type": (*TYPES, None),
@@ -44,7 +51,7 @@ def convert(
     model,
     calibration_data=None,
     *,
-    quantization: str | None = "int16x8",
+    quantization: str | None = "auto",
     mode: str = "streaming",
     state: str = "variable",
     input_type: str | None = None,
@@ -77,7 +84,8 @@ def convert(
         calibration_data: Array of shape `(batch, steps, input_dim)`, as the Keras model takes
             it. Needed for "int16x8", "int8" and integer ends; otherwise it fills the report.
             Defaults to `None`.
-        quantization: "int16x8", "int8", or `None` for float32. Defaults to "int16x8".
+        quantization: "int16x8", "int8", `None` for float32, or "auto" for what a
+            quantization-aware model was trained for, else "int16x8". Defaults to "auto".
         mode: "streaming" for an input of shape `(1, input_dim)`, or "sequence" for one of shape
             `(1, steps, input_dim)`. Defaults to "streaming".
         state: "variable" to keep the state inside, for which only TFLite Micro has the means, or
@@ -122,6 +130,8 @@ def convert(
     for argument, value in options.items():
         _check_choice(argument, value)
     model = chain_of(model)
+    trained = trained_options(model)
+    options["quantization"] = quantization = _settled_quantization(quantization, state, trained)
     _, steps, input_dim = model.inputs[0].shape
     if mode == "sequence" and steps is None:
         raise ValueError(
@@ -133,7 +143,8 @@ def convert(
     name_tensors(graph)
     x, expected, ranges = calibration_data, None, {}
     integer_ends = {"int8", "int16"} & {input_type, output_type}
-    if x is not None or quantization is not None or integer_ends:
+    needs_data = trained is None and (quantization is not None or integer_ends)
+    if x is not None or needs_data:
         x = check_sequences(x, input_dim, "calibration_data", steps)
         expected = _keras_outputs(model, x)
         ranges = calibrate(graph, x)
@@ -141,6 +152,11 @@ def convert(
     real, twins = graph, []
     if quantization is None:
         fold_all(graph)
+    elif trained is not None:
+        real, graph = quantize_trained(graph, trained_scales(model, graph), trained)
+        ends = held_range(graph.inputs[0]), held_range(graph.outputs[0])
+        twins = twins_of(real, graph)
+        real = in_real_values(real, graph)
     else:
         chosen = CHOOSERS[quantization](graph, ranges, x, state == "explicit").choose()
         real = in_real_values(chosen.graph, chosen.integers)
@@ -157,6 +173,18 @@ def convert(
     if costs:
         _warn_of_imprecision(deployed, x)
     return deployed
+
+
+def _settled_quantization(quantization: str | None, state: str, trained: Options | None):
+    if trained is None:
+        return "int16x8" if quantization == "auto" else quantization
+    if quantization not in ("auto", trained.quantization):
+        expected = f"{trained.quantization!r}, for which the model was trained"
+        raise invalid_argument("quantization", expected, quantization)
+    if trained.quantization == "int8" and state == "explicit":
+        expected = "'variable': full TFLite needs weights of 7 bits, for which no model is trained"
+        raise invalid_argument("state", expected, state)
+    return trained.quantization
 
 
 def _check_choice(argument: str, value) -> None:

@@ -74,9 +74,32 @@ def assign_int8_scales(
             raise ValueError(f"{tensors[0].name!r} is to have two scales at once.")
         calibrated = _calibrated_scale(graph, tensors, ranges, min(widenings[t] for t in tensors))
         chosen[group] = wanted.pop() if wanted else calibrated
-    free = {group for group in chosen if not any(t in dictated for t in members[group])}
+    return _settled(graph, groups, chosen, set(dictated))
+
+
+def settle_subtractions(graph: Graph, scales: dict[Tensor, Scale]) -> dict[Tensor, Scale]:
+    """Enlarges scales by some parts in a million, so that all versions of SUB agree.
+
+    Args:
+        graph: Float graph.
+        scales: Dictionary from computed tensor to `Scale`; tensors of the same one keep that.
+
+    Returns:
+        Dictionary from tensor to `Scale`.
+    """
+    dictated = {op.output for op in graph.ops if dictated_int8_scale(op)}
+    first: dict[tuple, Tensor] = {}
+    groups = {t: first.setdefault((scale, t in dictated), t) for t, scale in scales.items()}
+    chosen = {group: scales[group] for group in groups.values()}
+    return _settled(graph, groups, chosen, dictated)
+
+
+def _settled(graph, groups, chosen, dictated) -> dict[Tensor, Scale]:
+    fixed = {group for tensor, group in groups.items() if tensor in dictated}
     subtractions = [op for op in graph.ops if op.kind == "SUB"]
-    while any(_settle_subtraction(op, groups, chosen, free) for op in subtractions):
+    while any(
+        _settle_subtraction(op, groups, chosen, chosen.keys() - fixed) for op in subtractions
+    ):
         pass
     return {tensor: chosen[group] for tensor, group in groups.items()}
 

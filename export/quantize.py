@@ -6,6 +6,7 @@ The formulas are in `docs/numerics.md`.
 import dataclasses
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,9 +20,11 @@ from keras_fastgrnn.export.scales import (
     scale_of,
     shared_exponent,
 )
+from keras_fastgrnn.fake_quantization import WeightFormat
 from keras_fastgrnn.fixed_scales import Scale
 
 INT8_MAX = 127
+INT8_WEIGHTS = WeightFormat()
 
 # Weights this small, as a part of the output's unit for each unit of the input, add less than a
 # thousandth of that unit; a smaller scale would only leave no room for the bias.
@@ -30,12 +33,15 @@ SMALLEST_MULTIPLIER = 2.0**-24
 BIAS_TYPES = {"int16": "int64", "int8": "int32"}
 
 
-def quantize_int16(graph: Graph, exponents: dict[Tensor, float]) -> Graph:
+def quantize_int16(
+    graph: Graph, exponents: dict[Tensor, float], weight_format: WeightFormat = INT8_WEIGHTS
+) -> Graph:
     """Quantizes a float graph to int16 activations.
 
     Args:
         graph: Float graph.
         exponents: Dictionary from computed tensor to exponent, as `assign_exponents` returns it.
+        weight_format: `WeightFormat` of the matrices. Defaults to 8 bits with any scale.
 
     Returns:
         A new `Graph` of integers.
@@ -54,7 +60,7 @@ def quantize_int16(graph: Graph, exponents: dict[Tensor, float]) -> Graph:
         tensor: Tensor(tensor.name, tensor.shape, "int16", scale=scale_of(exponent))
         for tensor, exponent in exponents.items()
     }
-    return _integer_graph(graph, integers, constant, frozenset())
+    return _integer_graph(graph, integers, constant, _MatrixRules(weight_format))
 
 
 def quantize_int8(
@@ -62,6 +68,8 @@ def quantize_int8(
     scales: dict[Tensor, Scale],
     per_channel: frozenset[Tensor],
     portable: bool = False,
+    weight_format: WeightFormat = INT8_WEIGHTS,
+    shares_constants: bool = True,
 ) -> Graph:
     """Quantizes a float graph to int8 activations.
 
@@ -74,6 +82,9 @@ def quantize_int8(
         portable: Boolean, whether weights and biases are even and their scales such that full
             TFLite, which rounds a product once and not twice, computes the same integers.
             Defaults to `False`.
+        weight_format: `WeightFormat` of the matrices. Defaults to 8 bits with any scale.
+        shares_constants: Boolean, whether a constant may have the scale of another tensor, which
+            saves bytes. Defaults to `True`.
 
     Returns:
         A new `Graph` of integers.
@@ -86,7 +97,8 @@ def quantize_int8(
 
     def constant(tensor: Tensor, op: Op, weight_scales: set[float]) -> Tensor:
         unit = scales[op.output].scale if op.kind == "ADD" else 0.0
-        scale = _int8_constant_scale(tensor.data, unit, used | weight_scales)
+        shared = used | weight_scales if shares_constants else ()
+        scale = _int8_constant_scale(tensor.data, unit, shared)
         return _constant(tensor, "int8", scale)
 
     integers = {
@@ -95,7 +107,8 @@ def quantize_int8(
         )
         for tensor, scale in scales.items()
     }
-    return _integer_graph(graph, integers, constant, per_channel, 2 if portable else 1)
+    rules = _MatrixRules(weight_format, per_channel, 2 if portable else 1)
+    return _integer_graph(graph, integers, constant, rules)
 
 
 def _int8_constant_scale(values: np.ndarray, unit: float, used: set[float]) -> float:
@@ -123,11 +136,10 @@ def _integer_graph(
     graph: Graph,
     integers: dict[Tensor, Tensor],
     constant: Callable[[Tensor, Op, set[float]], Tensor],
-    per_channel: frozenset[Tensor],
-    step: int = 1,
+    rules: "_MatrixRules",
 ) -> Graph:
     matrices = {
-        op: _matrix(op, integers[op.inputs[0]], integers[op.output], op.output in per_channel, step)
+        op: _matrix(op, integers[op.inputs[0]], integers[op.output], rules)
         for op in graph.ops
         if op.kind == "FULLY_CONNECTED"
     }
@@ -148,12 +160,43 @@ def _integer_graph(
     )
 
 
-def _matrix(op: Op, x: Tensor, output: Tensor, per_channel: bool, step: int) -> list[Tensor]:
-    """Input, weights and bias, whose integers are multiples of `step`."""
+@dataclass(frozen=True)
+class _MatrixRules:
+    """How matrices become integers.
+
+    Attributes:
+        weight_format: `WeightFormat`.
+        per_channel: Set of the results of matrices with a scale for each unit.
+        step: Integer that all integers of weights and biases are multiples of.
+    """
+
+    weight_format: WeightFormat
+    per_channel: frozenset[Tensor] = frozenset()
+    step: int = 1
+
+
+def weight_scale(matrix: np.ndarray, weight_format: WeightFormat, axis=None) -> np.ndarray:
+    """Returns the scale of a matrix; for one that is rounded already, that of its integers.
+
+    Args:
+        matrix: Array.
+        weight_format: `WeightFormat`.
+        axis: Integer, the axis along which one scale is to do. Defaults to `None`, both.
+    """
+    scale = np.abs(matrix).max(axis=axis, keepdims=axis is not None) / weight_format.largest
+    if weight_format.power_of_two and np.all(scale > 0.0):
+        # What was a power of two times another number may be a hair above one.
+        return 2.0 ** np.ceil(np.log2(scale) - 1e-6)
+    return scale
+
+
+def _matrix(op: Op, x: Tensor, output: Tensor, rules: _MatrixRules) -> list[Tensor]:
+    """Input, weights and bias."""
     matrix = op.inputs[1].data
     smallest = SMALLEST_MULTIPLIER * output.scale / x.scale
-    largest = np.abs(matrix).max(axis=1, keepdims=True) if per_channel else np.abs(matrix).max()
-    scale = np.float32(np.maximum(largest / INT8_MAX, smallest))
+    per_channel, step = op.output in rules.per_channel, rules.step
+    scale = weight_scale(matrix, rules.weight_format, 1 if per_channel else None)
+    scale = np.float32(np.maximum(scale, smallest))
     if not per_channel:
         settle = _short_scale if output.dtype == "int16" else _settled_scale
         settle = _scale_of_a_power if step == 2 else settle

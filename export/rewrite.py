@@ -67,6 +67,7 @@ def _merge_constants(graph) -> bool:
             first = constant_operand(before, kind)
             if first is not None and not before.is_clipped:
                 op.inputs[1] = constant(merge(first.data, second.data))
+                op.output.name = op.output.name or before.output.name
                 _remove(graph, before)
                 return True
     return False

@@ -43,7 +43,7 @@ class FastCell(keras.layers.SimpleRNNCell):
     """
 
     step = None
-    tap = staticmethod(steps.no_tap)
+    quantizer = None
     bias_names = ()
     scalar_names = ()
 
@@ -181,9 +181,14 @@ class FastCell(keras.layers.SimpleRNNCell):
         input_mask, recurrent_mask = self._dropout_masks(inputs, h, training)
         if input_mask is not None:
             inputs = inputs * input_mask
-        weights = self.step_weights(recurrent_mask)
-        h = weights.unit * self.step(inputs, h / weights.unit, weights, self.tap)
+        weights, tap = self._weights_and_tap(recurrent_mask)
+        h = weights.unit * self.step(inputs, h / weights.unit, weights, tap)
         return h, [h] if isinstance(states, (list, tuple)) else h
+
+    def _weights_and_tap(self, recurrent_mask):
+        if self.quantizer is None:
+            return self.step_weights(recurrent_mask), steps.no_tap
+        return self.quantizer.step_weights(recurrent_mask), self.quantizer.tap
 
     def _dropout_masks(self, inputs, h, training):
         if IS_TF_KERAS:

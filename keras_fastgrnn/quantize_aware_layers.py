@@ -64,32 +64,15 @@ class _Quantized:
 
 
 class QuantizeAwareCell(_Quantized):
-    """A cell whose step is rounded; `begin` comes before each sequence of steps."""
-
-    returns_scaled_state = True
+    """A cell whose step is rounded, and which returns the state as the device keeps it."""
 
     def build(self, input_shape):
         super().build(input_shape)
         self.quantizer = StepQuantizer(self, self, self.options)
 
-    def begin(self, training: bool) -> None:
-        """Takes scales and rounded weights for the steps of one call.
-
-        Args:
-            training: Boolean, whether to widen the ranges to what the steps show.
-        """
-        self.quantizer.begin(training)
-        self._rounded = self.quantizer.round_weights(super().step_weights())
-
-    def step_weights(self, recurrent_mask=None):
-        return dataclasses.replace(self._rounded, recurrent_mask=recurrent_mask)
-
-    def tap(self, name, value):
-        return self.quantizer.tap(name, value)
-
     def call(self, inputs, states, training=None):
         h, states = super().call(inputs, states, training)
-        return h / self._rounded.unit, states
+        return h / self.quantizer.step_weights().unit, states
 
 
 @register
@@ -129,7 +112,7 @@ class QuantizeAwareRNN(keras.layers.RNN):
         if self.input_range is not None:
             sequences = rounded_end(self.input_range, sequences, training)
         for cell in cells_of(self):
-            cell.begin(training)
+            cell.quantizer.begin(training)
         arguments = {"initial_state": initial_state, "mask": mask, "training": training}
         return super().call(sequences, **arguments)
 
@@ -215,6 +198,15 @@ def rounded_end(group: RangedGroup, value, training: bool):
     if training:
         group.observe([value])
     return group.round(value)
+
+
+def options_of(layer) -> Options:
+    """Returns the options of a quantization-aware layer.
+
+    Args:
+        layer: `QuantizeAwareRNN` or `QuantizeAwareDense`.
+    """
+    return layer.options if isinstance(layer, QuantizeAwareDense) else cells_of(layer)[0].options
 
 
 def scales_of(layer) -> dict[str, Scale | None]:

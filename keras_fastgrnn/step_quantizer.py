@@ -13,7 +13,12 @@ import tensorflow as tf
 from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.fake_quantization import WeightFormat, round_to_integers
-from keras_fastgrnn.fixed_scales import INT8_LIMITS, Scale
+from keras_fastgrnn.fixed_scales import INT8_LIMITS, INT16_RESULT_EXPONENT, Scale
+
+
+# A difference of int16 values is often halfway between two integers, and TFLite Micro then rounds
+# away from zero. This is a quarter of the finest unit, that of a function's result.
+_AWAY_FROM_ZERO = 2.0 ** (INT16_RESULT_EXPONENT - 2)
 
 
 class RangedGroup:
@@ -82,6 +87,7 @@ class StepQuantizer:
         self._cell = cell
         self._groups: dict[str, RangedGroup | Scale] = {}
         self._declare(layer)
+        self._weights = None
         self._training = False
         self._seen_in_step: dict[RangedGroup, list] = {}
 
@@ -132,7 +138,7 @@ class StepQuantizer:
         return INT8_LIMITS.get(name, math.inf)
 
     def begin(self, training: bool) -> None:
-        """Takes scales and weights for one sequence of steps.
+        """Takes scales and rounded weights for the steps of one call of a layer.
 
         Args:
             training: Boolean, whether to widen ranges to what these steps show.
@@ -141,6 +147,11 @@ class StepQuantizer:
         self._seen_in_step = {}
         for group in self._ranged:
             group.begin()
+        self._weights = self._rounded_weights(self._cell.step_weights())
+
+    def step_weights(self, recurrent_mask=None):
+        """Returns what the step reads, as `FastCell.step_weights` does, rounded."""
+        return dataclasses.replace(self._weights, recurrent_mask=recurrent_mask)
 
     def tap(self, name: str, value):
         """The tap of a step, see `keras_fastgrnn.steps`: rounds what the device rounds."""
@@ -149,6 +160,8 @@ class StepQuantizer:
             return value
         offset = self._offset(name)
         value = value + offset if offset else value
+        if name == "difference" and self.format.bits == 16:
+            value = value + _AWAY_FROM_ZERO * tf.sign(value)
         if isinstance(group, RangedGroup):
             if self._training:
                 self._seen_in_step.setdefault(group, []).append(value)
@@ -177,12 +190,7 @@ class StepQuantizer:
             group.observe(values)
         self._seen_in_step = {}
 
-    def round_weights(self, weights):
-        """Returns what a step reads with matrices and biases rounded.
-
-        Args:
-            weights: `FastRNNWeights` or `FastGRNNWeights`.
-        """
+    def _rounded_weights(self, weights):
         first, *others = weights.recurrent_kernel
         first = round_matrix(first * weights.unit, self.options) / weights.unit
         rounded = {
@@ -211,6 +219,9 @@ class StepQuantizer:
             return self._round_bias(values, shift)
         if self.format.bits == 8:
             return WeightFormat().round(values + shift) - shift
+        if isinstance(self._products, Scale):  # coarser than the constant's own: the sum is exact
+            scale = self._products.scale
+            return round_to_integers(values + shift, scale, 0, self.format.bits) - shift
         return values
 
     def scales(self) -> dict[str, Scale | None]:

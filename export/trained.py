@@ -1,0 +1,130 @@
+"""Float graph of a quantization-aware model -> the integer graph it was trained to be."""
+
+import math
+
+import numpy as np
+
+from keras_fastgrnn.export.calibrate import Range
+from keras_fastgrnn.export.graph import Graph, Tensor
+from keras_fastgrnn.export.int8_scales import settle_subtractions
+from keras_fastgrnn.export.limits import real_ends
+from keras_fastgrnn.export.quantize import quantize_int8, quantize_int16, weight_scale
+from keras_fastgrnn.export.rewrite import fuse_products, fusible_products
+from keras_fastgrnn.export.scales import may_have_any_scale, scale_of
+from keras_fastgrnn.fixed_scales import Scale
+from keras_fastgrnn.quantize_aware_layers import (
+    Options,
+    QuantizeAwareDense,
+    QuantizeAwareRNN,
+    options_of,
+    scales_of,
+)
+
+# How many bits of 16 the input may give up so that one matrix can do for it and the state.
+_BITS_OF_INPUT = 3
+
+
+def trained_options(model) -> Options | None:
+    """Returns how a model was trained to be quantized, or `None` for a float model.
+
+    Args:
+        model: Chain of layers.
+
+    Raises:
+        ValueError: If only some of its layers were, or not all alike.
+    """
+    aware = [layer for layer in model.layers if _is_aware(layer)]
+    if not aware:
+        return None
+    options = {options_of(layer) for layer in aware}
+    if len(options) > 1:
+        raise ValueError(
+            "Received an invalid value for argument model, expected layers that are all quantized "
+            f"alike, got {' and '.join(map(str, options))}. Make it with quantize_aware."
+        )
+    return options.pop()
+
+
+def _is_aware(layer) -> bool:
+    return isinstance(layer, (QuantizeAwareRNN, QuantizeAwareDense))
+
+
+def trained_scales(model, graph: Graph) -> dict[Tensor, Scale]:
+    """Returns the scale that each tensor had in training.
+
+    Args:
+        model: Chain of quantization-aware layers.
+        graph: Float graph of it.
+
+    Returns:
+        Dictionary from every computed tensor of the graph to its `Scale`.
+
+    Raises:
+        ValueError: If no training step has shown the range of a tensor.
+    """
+    by_name = {}
+    for layer in model.layers:
+        if _is_aware(layer):
+            by_name |= scales_of(layer)
+    computed = [tensor for tensor in graph.tensors() if not tensor.is_constant]
+    scales = {tensor: by_name[tensor.name] for tensor in computed}
+    unseen = list(dict.fromkeys(tensor.name for tensor in computed if scales[tensor] is None))
+    if unseen:
+        raise ValueError(
+            "Received an invalid value for argument model, expected ranges that training has "
+            f"shown, got none yet for {', '.join(unseen)}. Train the quantization-aware model, or "
+            "give calibration_data to quantize_aware."
+        )
+    return scales
+
+
+def quantize_trained(
+    graph: Graph, scales: dict[Tensor, Scale], options: Options
+) -> tuple[Graph, Graph]:
+    """Quantizes a graph with the scales it was trained with.
+
+    Args:
+        graph: Simplified float graph, whose matrices are rounded already; changed in place.
+        scales: Dictionary from computed tensor to `Scale`.
+        options: `Options` of its layers.
+
+    Returns:
+        The float graph with its matrices in the units of the integers they multiply, and the
+        integer graph of the same operators.
+    """
+    if options.quantization == "int8":
+        scales = settle_subtractions(graph, scales)
+        settings = {"weight_format": options.weight_format, "shares_constants": False}
+        return graph, quantize_int8(graph, scales, frozenset(), **settings)
+    exponents = {tensor: math.log2(scale.scale) for tensor, scale in scales.items()}
+    for add in fusible_products(graph):
+        _join(graph, add, exponents, options.weight_format)
+    return graph, quantize_int16(graph, exponents, options.weight_format)
+
+
+def _join(graph, add, exponents, weight_format) -> None:
+    """One matrix for input and state, where the input's scale alone can make both halves fit."""
+    products = [graph.producer(value) for value in add.inputs]
+    values = [product.inputs[0] for product in products]
+    matrices = [product.inputs[1].data for product in products]
+    if not may_have_any_scale(graph, values[0]) or not all(np.any(m) for m in matrices):
+        return
+    needed, state = (exponents[value] for value in values)
+    units = [weight_scale(matrix, weight_format) for matrix in matrices]
+    chosen = state - math.log2(units[0] / units[1])
+    if not needed <= chosen <= needed + _BITS_OF_INPUT:
+        return
+    fuse_products(graph, add, [matrices[0] * scale_of(chosen) / scale_of(state), matrices[1]])
+    exponents[values[0]] = chosen
+    exponents[graph.producer(add.output).inputs[0]] = state
+    for product in products:
+        del exponents[product.output]
+
+
+def held_range(tensor: Tensor) -> Range:
+    """Returns the range that an integer tensor holds.
+
+    Args:
+        tensor: Integer tensor.
+    """
+    return Range(*map(float, real_ends(tensor)))
