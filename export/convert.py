@@ -153,7 +153,8 @@ def convert(
     if quantization is None:
         fold_all(graph)
     elif trained is not None:
-        real, graph = quantize_trained(graph, trained_scales(model, graph), trained)
+        scales, joined = trained_scales(model, graph)
+        real, graph = quantize_trained(graph, scales, joined, trained)
         ends = held_range(graph.inputs[0]), held_range(graph.outputs[0])
         twins = twins_of(real, graph)
         real = in_real_values(real, graph)

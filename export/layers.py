@@ -96,7 +96,9 @@ def _title(layer) -> str:
 
 
 def _names(classes) -> str:
-    return ", ".join(sorted(one.__name__ for one in classes))
+    """Those that users write; `quantize_aware` makes the others."""
+    names = sorted(one.__name__ for one in classes)
+    return ", ".join(name for name in names if not name.startswith("QuantizeAware"))
 
 
 def _problems(layer, layer_classes, cell_classes):

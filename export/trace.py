@@ -163,6 +163,8 @@ def _trace_dense(layer, value: Symbol) -> Symbol:
 
 def _trace_recurrent(layer, value: Symbol) -> Symbol:
     cells = cells_of(layer)
+    if isinstance(layer, QuantizeAwareRNN):
+        layer.begin(training=False)
     for index, cell in enumerate(cells):
         prefix = layer.name if len(cells) == 1 else f"{layer.name}/{index}"
         value = _trace_cell(cell, prefix, value)
@@ -206,7 +208,6 @@ def _step_of_ours(cell):
 
 
 def _rounded_step_of_ours(cell):
-    cell.quantizer.begin(training=False)
     return cell.step, cell.quantizer.step_weights()
 
 

@@ -2,26 +2,22 @@
 
 import math
 
-import numpy as np
-
 from keras_fastgrnn.export.calibrate import Range
 from keras_fastgrnn.export.graph import Graph, Tensor
 from keras_fastgrnn.export.int8_scales import settle_subtractions
 from keras_fastgrnn.export.limits import real_ends
-from keras_fastgrnn.export.quantize import quantize_int8, quantize_int16, weight_scale
+from keras_fastgrnn.export.quantize import quantize_int8, quantize_int16
 from keras_fastgrnn.export.rewrite import fuse_products, fusible_products
-from keras_fastgrnn.export.scales import may_have_any_scale, scale_of
+from keras_fastgrnn.export.scales import scale_of
 from keras_fastgrnn.fixed_scales import Scale
 from keras_fastgrnn.quantize_aware_layers import (
     Options,
     QuantizeAwareDense,
     QuantizeAwareRNN,
+    joined_products,
     options_of,
     scales_of,
 )
-
-# How many bits of 16 the input may give up so that one matrix can do for it and the state.
-_BITS_OF_INPUT = 3
 
 
 def trained_options(model) -> Options | None:
@@ -49,23 +45,24 @@ def _is_aware(layer) -> bool:
     return isinstance(layer, (QuantizeAwareRNN, QuantizeAwareDense))
 
 
-def trained_scales(model, graph: Graph) -> dict[Tensor, Scale]:
-    """Returns the scale that each tensor had in training.
+def trained_scales(model, graph: Graph) -> tuple[dict[Tensor, Scale], set[str]]:
+    """Returns the scale that each tensor had in training, and which products were joined.
 
     Args:
         model: Chain of quantization-aware layers.
         graph: Float graph of it.
 
     Returns:
-        Dictionary from every computed tensor of the graph to its `Scale`.
+        Dictionary from every computed tensor of the graph to its `Scale`, and a set of names.
 
     Raises:
         ValueError: If no training step has shown the range of a tensor.
     """
-    by_name = {}
+    by_name, joined = {}, set()
     for layer in model.layers:
         if _is_aware(layer):
             by_name |= scales_of(layer)
+            joined.update(joined_products(layer))
     computed = [tensor for tensor in graph.tensors() if not tensor.is_constant]
     scales = {tensor: by_name[tensor.name] for tensor in computed}
     unseen = list(dict.fromkeys(tensor.name for tensor in computed if scales[tensor] is None))
@@ -75,17 +72,18 @@ def trained_scales(model, graph: Graph) -> dict[Tensor, Scale]:
             f"shown, got none yet for {', '.join(unseen)}. Train the quantization-aware model, or "
             "give calibration_data to quantize_aware."
         )
-    return scales
+    return scales, joined
 
 
 def quantize_trained(
-    graph: Graph, scales: dict[Tensor, Scale], options: Options
+    graph: Graph, scales: dict[Tensor, Scale], joined: set[str], options: Options
 ) -> tuple[Graph, Graph]:
     """Quantizes a graph with the scales it was trained with.
 
     Args:
         graph: Simplified float graph, whose matrices are rounded already; changed in place.
         scales: Dictionary from computed tensor to `Scale`.
+        joined: Set of names of products that are one matrix with the one beside them.
         options: `Options` of its layers.
 
     Returns:
@@ -98,24 +96,18 @@ def quantize_trained(
         return graph, quantize_int8(graph, scales, frozenset(), **settings)
     exponents = {tensor: math.log2(scale.scale) for tensor, scale in scales.items()}
     for add in fusible_products(graph):
-        _join(graph, add, exponents, options.weight_format)
+        if add.inputs[0].name in joined:
+            _join(graph, add, exponents)
     return graph, quantize_int16(graph, exponents, options.weight_format)
 
 
-def _join(graph, add, exponents, weight_format) -> None:
-    """One matrix for input and state, where the input's scale alone can make both halves fit."""
+def _join(graph, add, exponents) -> None:
+    """One matrix for input and state, as in training."""
     products = [graph.producer(value) for value in add.inputs]
     values = [product.inputs[0] for product in products]
     matrices = [product.inputs[1].data for product in products]
-    if not may_have_any_scale(graph, values[0]) or not all(np.any(m) for m in matrices):
-        return
-    needed, state = (exponents[value] for value in values)
-    units = [weight_scale(matrix, weight_format) for matrix in matrices]
-    chosen = state - math.log2(units[0] / units[1])
-    if not needed <= chosen <= needed + _BITS_OF_INPUT:
-        return
-    fuse_products(graph, add, [matrices[0] * scale_of(chosen) / scale_of(state), matrices[1]])
-    exponents[values[0]] = chosen
+    source, state = (exponents[value] for value in values)
+    fuse_products(graph, add, [matrices[0] * scale_of(source) / scale_of(state), matrices[1]])
     exponents[graph.producer(add.output).inputs[0]] = state
     for product in products:
         del exponents[product.output]

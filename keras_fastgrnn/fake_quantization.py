@@ -134,6 +134,15 @@ class WeightFormat:
         scale = largest / self.largest
         return power_of_two_at_least(scale) if self.power_of_two else scale
 
+    def scale_of_rounded(self, values):
+        """Returns the scale of a matrix that `round` gave, or of a multiple of it.
+
+        Args:
+            values: float32 tensor or array.
+        """
+        # What was a power of two times another number may be a hair above one.
+        return self.scale(values * (1.0 - 2.0**-20)) if self.power_of_two else self.scale(values)
+
     def round(self, values):
         """Returns a matrix of the nearest multiples of its scale.
 

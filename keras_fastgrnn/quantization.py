@@ -183,15 +183,13 @@ def _recurrent(layer, options: Options, affine: _Affine, is_first: bool):
     """Returns the quantization-aware layer, its weights, and what is left for the next layer."""
     cells, weights = [], []
     for cell in cells_of(layer):
-        kernel = [np.array(factor, np.float64) for factor in cell.kernel_factors]
-        zeros = np.zeros(cell.units)
-        names = cell.bias_names
-        biases = [np.array(getattr(cell, n), np.float64) if cell.use_bias else zeros for n in names]
-        biases = [bias.copy() for bias in biases]
+        kernel = _copies(cell.kernel_factors)
+        zeros = [np.zeros(cell.units) for _ in cell.bias_names]
+        biases = _copies(getattr(cell, n) for n in cell.bias_names) if cell.use_bias else zeros
         affine.fold_into(kernel, biases)
         use_bias = cell.use_bias or any(np.any(bias) for bias in biases)
-        logits = [np.array(getattr(cell, f"{name}_logit")) for name in cell.scalar_names]
-        recurrent = [np.array(factor) for factor in cell.recurrent_factors]
+        logits = _copies(getattr(cell, f"{name}_logit") for name in cell.scalar_names)
+        recurrent = _copies(cell.recurrent_factors)
         weights.append([*kernel, *recurrent, *(biases if use_bias else []), *logits])
         config = {**cell.get_config(), "use_bias": use_bias, **dataclasses.asdict(options)}
         cells.append(_CELLS[type(cell)].from_config(config))
@@ -208,13 +206,17 @@ def _recurrent(layer, options: Options, affine: _Affine, is_first: bool):
 
 def _dense(layer, options: Options, affine: _Affine, is_first: bool):
     """As `_recurrent`."""
-    kernel = [np.array(layer.kernel, np.float64)]
-    bias = np.array(layer.bias, np.float64) if layer.use_bias else np.zeros(layer.units)
+    kernel = _copies([layer.kernel])
+    (bias,) = _copies([layer.bias]) if layer.use_bias else [np.zeros(layer.units)]
     affine.fold_into(kernel, [bias])
     use_bias = layer.use_bias or bool(np.any(bias))
     config = {**layer.get_config(), "use_bias": use_bias, **dataclasses.asdict(options)}
     aware = QuantizeAwareDense.from_config({**config, "quantizes_input": is_first})
     return aware, [[*kernel, *([bias] if use_bias else [])]], _Affine()
+
+
+def _copies(variables) -> list[np.ndarray]:
+    return [np.asarray(variable).astype(np.float64) for variable in variables]
 
 
 def _set_weights(aware, weights) -> None:

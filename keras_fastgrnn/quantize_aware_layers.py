@@ -106,13 +106,24 @@ class QuantizeAwareRNN(keras.layers.RNN):
         if self.quantizes_input:
             options = cells_of(self)[0].options
             self.input_range = options.end_range("input_range", self)
+            cells_of(self)[0].quantizer.input_group = self.input_range
+
+    def begin(self, training: bool) -> None:
+        """Takes scales and rounded weights for one call.
+
+        Args:
+            training: Boolean, whether to widen the ranges to what it shows.
+        """
+        if self.input_range is not None:
+            self.input_range.begin()
+        for cell in cells_of(self):
+            cell.quantizer.begin(training)
 
     def call(self, sequences, initial_state=None, mask=None, training=None):
         training = bool(training)
+        self.begin(training)
         if self.input_range is not None:
-            sequences = rounded_end(self.input_range, sequences, training)
-        for cell in cells_of(self):
-            cell.quantizer.begin(training)
+            sequences = _rounded_end(self.input_range, sequences, training)
         arguments = {"initial_state": initial_state, "mask": mask, "training": training}
         return super().call(sequences, **arguments)
 
@@ -158,10 +169,16 @@ class QuantizeAwareDense(_Quantized, keras.layers.Dense):
             bias = BYTE_BIASES.round(bias)
         return kernel, bias
 
+    def begin(self, training: bool) -> None:
+        """As `QuantizeAwareRNN.begin`."""
+        for group in filter(None, (self.input_range, self.output_range)):
+            group.begin()
+
     def call(self, inputs, training=None):
         training = bool(training)
+        self.begin(training)
         if self.input_range is not None:
-            inputs = rounded_end(self.input_range, inputs, training)
+            inputs = _rounded_end(self.input_range, inputs, training)
         kernel, bias = self.rounded_weights()
         outputs = inputs @ kernel
         outputs = outputs if bias is None else outputs + bias
@@ -169,7 +186,7 @@ class QuantizeAwareDense(_Quantized, keras.layers.Dense):
         if is_merged:
             outputs = self.activation(outputs)
         if self.output_range is not None:
-            outputs = rounded_end(self.output_range, outputs, training)
+            outputs = _rounded_end(self.output_range, outputs, training)
         if not is_merged:
             outputs = self.activation(outputs)
         return self._rounded_result(outputs)
@@ -192,9 +209,8 @@ class QuantizeAwareDense(_Quantized, keras.layers.Dense):
         return {**super().get_config(), "quantizes_input": self.quantizes_input}
 
 
-def rounded_end(group: RangedGroup, value, training: bool):
+def _rounded_end(group: RangedGroup, value, training: bool):
     """Rounds what goes into or comes out of a layer, by what was seen before this call."""
-    group.begin()
     if training:
         group.observe([value])
     return group.round(value)
@@ -218,23 +234,36 @@ def scales_of(layer) -> dict[str, Scale | None]:
     Returns:
         Dictionary from name to `Scale`, or to `None` where no training step has shown the range.
     """
+    layer.begin(training=False)
     scales = {}
     if layer.input_range is not None:
-        scales["input"] = _scale_of_end(layer.input_range)
+        scales["input"] = scale_of_group(layer.input_range)
     if isinstance(layer, QuantizeAwareDense):
         result = layer.output_scale
         if layer.output_range is not None:
-            scales[f"{layer.name}/logits" if result else layer.name] = _scale_of_end(
+            scales[f"{layer.name}/logits" if result else layer.name] = scale_of_group(
                 layer.output_range
             )
         return scales | ({layer.name: result} if result else {})
-    cells = cells_of(layer)
-    for index, cell in enumerate(cells):
-        prefix = layer.name if len(cells) == 1 else f"{layer.name}/{index}"
+    for prefix, cell in _named_cells(layer):
         scales |= {f"{prefix}/{name}": s for name, s in cell.quantizer.scales().items()}
     return scales
 
 
-def _scale_of_end(group: RangedGroup) -> Scale | None:
-    group.begin()
-    return scale_of_group(group)
+def joined_products(layer) -> list[str]:
+    """Returns the names of the products that are one matrix with the one beside them.
+
+    Args:
+        layer: `QuantizeAwareRNN` or `QuantizeAwareDense`, after `scales_of`.
+    """
+    if isinstance(layer, QuantizeAwareDense):
+        return []
+    cells = _named_cells(layer)
+    return [f"{prefix}/kernel_product" for prefix, cell in cells if bool(cell.quantizer.is_joined)]
+
+
+def _named_cells(layer) -> list[tuple]:
+    """Pairs of the exporter's prefix and a cell."""
+    cells = cells_of(layer)
+    prefixes = [layer.name if len(cells) == 1 else f"{layer.name}/{i}" for i in range(len(cells))]
+    return list(zip(prefixes, cells, strict=True))

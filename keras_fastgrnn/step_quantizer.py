@@ -12,9 +12,12 @@ import tensorflow as tf
 
 from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
-from keras_fastgrnn.fake_quantization import WeightFormat, round_to_integers
+from keras_fastgrnn.fake_quantization import (
+    WeightFormat,
+    power_of_two_at_least,
+    round_to_integers,
+)
 from keras_fastgrnn.fixed_scales import INT8_LIMITS, INT16_RESULT_EXPONENT, Scale
-
 
 # A difference of int16 values is often halfway between two integers, and TFLite Micro then rounds
 # away from zero. This is a quarter of the finest unit, that of a function's result.
@@ -72,8 +75,21 @@ class RangedGroup:
         self.seen.assign(seen)
 
 
+_PREFIXES = ("kernel", "recurrent")
+_PRODUCTS = ("kernel_product", "recurrent_product")
+
+# How many bits of 16 an input may give up so that one matrix can do for it and the state.
+BITS_OF_JOINED_INPUT = 3
+
+
 class StepQuantizer:
     """Rounds the tensors and weights of one cell's step.
+
+    Attributes:
+        input_group: `RangedGroup` of the cell's input where the cell is its only reader, else
+            `None`.
+        is_joined: Boolean tensor, whether the device computes both products with one matrix, which
+            then have no tensors of their own.
 
     Args:
         cell: Built `FastRNNCell` or `FastGRNNCell`.
@@ -87,6 +103,9 @@ class StepQuantizer:
         self._cell = cell
         self._groups: dict[str, RangedGroup | Scale] = {}
         self._declare(layer)
+        self.input_group: RangedGroup | None = None
+        self.is_joined = False
+        self._nudges = {}
         self._weights = None
         self._training = False
         self._seen_in_step: dict[RangedGroup, list] = {}
@@ -114,13 +133,11 @@ class StepQuantizer:
                 self._groups[f"{tensor}_pre"] = summed
         for tensor in ("difference", "kept", "added", "state"):
             self._groups[tensor] = group("state")
-        for prefix in ("kernel", "recurrent"):
+        for prefix in _PREFIXES:
             if getattr(cell, f"{prefix}_rank") is not None:
                 self._groups[f"{prefix}_projection"] = group(f"{prefix}_projection")
-        if self.format.bits == 8:  # joined, x and the state would have to share a scale
-            self._groups |= dict.fromkeys(("kernel_product", "recurrent_product"), summed)
+        self._groups |= dict.fromkeys(_PRODUCTS, summed)
         self._ranged = list(ranged.values())
-        self._products = summed
 
     @staticmethod
     def _is_merged(function: str, has_gate: bool) -> bool:
@@ -148,6 +165,61 @@ class StepQuantizer:
         for group in self._ranged:
             group.begin()
         self._weights = self._rounded_weights(self._cell.step_weights())
+        if self.format.bits == 16:
+            self._join()
+        else:
+            self._find_nudges()
+
+    def _join(self) -> None:
+        """Decides whether one matrix does for input and state, which saves two operators.
+
+        It does where the input can have the scale at which both parts of the matrix fill their
+        bits, a little coarser than its own.
+        """
+        source = self._groups.get("kernel_projection", self.input_group)
+        if source is None:
+            return
+        state = self._groups.get("recurrent_projection", self._groups["state"])
+        kernel, recurrent_kernel = (self._weight_scales(k)[-1] for k in self._kernels())
+        balanced = state.scale * recurrent_kernel / kernel
+        ratio = balanced / source.scale
+        self.is_joined = tf.logical_and(ratio >= 1.0, ratio <= 2.0**BITS_OF_JOINED_INPUT)
+        source.scale = tf.where(self.is_joined, balanced, source.scale)
+
+    def _kernels(self) -> list[tuple]:
+        weights = self._weights
+        first, *others = weights.recurrent_kernel
+        return [weights.kernel, (first * weights.unit, *others)]
+
+    def _weight_scales(self, kernel) -> list:
+        return [self.options.weight_format.scale_of_rounded(factor) for factor in kernel]
+
+    def _find_nudges(self) -> None:
+        """How far int8 results are from where rounding once would change.
+
+        TFLite Micro rounds what it multiplies by a factor twice, first to a power of two of the
+        result's unit: all that is within half of that from the middle of two integers goes away
+        from zero.
+        """
+        sources = self.input_group, self._groups["state"]
+        self._nudges = {}
+        for source, kernel, prefix in zip(sources, self._kernels(), _PREFIXES, strict=True):
+            names = [f"{prefix}_projection", f"{prefix}_product"][-len(kernel) :]
+            for name, weight_scale in zip(names, self._weight_scales(kernel), strict=True):
+                if source is not None:
+                    product = source.scale * weight_scale
+                    self._nudges[name] = _nudge(product, self._groups[name].scale)
+                source = self._groups[name]
+        difference, state = (self._groups[name] for name in ("difference", "state"))
+        if "gate" in self._groups:
+            gate, candidate = self._groups["gate"], self._groups["candidate"]
+            weights = self._weights
+            factor = tf.abs(1.0 + weights.nu / weights.zeta) / WeightFormat().largest
+            self._nudges["kept"] = _nudge(gate.scale * difference.scale, state.scale)
+            self._nudges["added"] = _nudge(factor * candidate.scale, state.scale)
+        else:
+            factor = tf.abs(self._weights.beta) / WeightFormat().largest
+            self._nudges["kept"] = _nudge(factor * state.scale, state.scale)
 
     def step_weights(self, recurrent_mask=None):
         """Returns what the step reads, as `FastCell.step_weights` does, rounded."""
@@ -162,15 +234,21 @@ class StepQuantizer:
         value = value + offset if offset else value
         if name == "difference" and self.format.bits == 16:
             value = value + _AWAY_FROM_ZERO * tf.sign(value)
-        if isinstance(group, RangedGroup):
-            if self._training:
-                self._seen_in_step.setdefault(group, []).append(value)
-            value = group.round(value)
-        else:
-            value = round_to_integers(value, group.scale, group.zero_point, self.format.bits)
+        if name in self._nudges:
+            value = value + self._nudges[name] * tf.sign(value)
+        rounded = self._rounded(group, value)
+        if name in _PRODUCTS and self.is_joined is not False:
+            rounded = tf.where(self.is_joined, value, rounded)
         if name == "state":
             self._end_step()
-        return value - offset if offset else value
+        return rounded - offset if offset else rounded
+
+    def _rounded(self, group, value):
+        if isinstance(group, Scale):
+            return round_to_integers(value, group.scale, group.zero_point, self.format.bits)
+        if self._training:
+            self._seen_in_step.setdefault(group, []).append(value)
+        return group.round(value)
 
     def _offset(self, name: str) -> float:
         """What the device has added to a tensor already: the shift of a piecewise-linear function.
@@ -219,17 +297,30 @@ class StepQuantizer:
             return self._round_bias(values, shift)
         if self.format.bits == 8:
             return WeightFormat().round(values + shift) - shift
-        if isinstance(self._products, Scale):  # coarser than the constant's own: the sum is exact
-            scale = self._products.scale
+        products = self._groups[_PRODUCTS[0]]
+        if isinstance(products, Scale):  # coarser than the constant's own: the sum is exact
+            scale = products.scale
             return round_to_integers(values + shift, scale, 0, self.format.bits) - shift
         return values
 
     def scales(self) -> dict[str, Scale | None]:
-        """Returns the scale of every tensor of the step by name, `None` for ranges not seen yet."""
-        for group in self._ranged:
-            group.begin()
-        products = dict.fromkeys(("kernel_product", "recurrent_product"), self._products)
-        return {name: scale_of_group(group) for name, group in (products | self._groups).items()}
+        """Returns the scale of every tensor of the step by name, after `begin`.
+
+        `None` stands for ranges not seen yet.
+        """
+        scales = {name: scale_of_group(group) for name, group in self._groups.items()}
+        if "gate" not in scales:  # there the function's slope is merged into the matrices
+            line = PIECEWISE_LINEAR.get(activations.name_of(self._cell.activation))
+            for name in _PRODUCTS if line and scales[_PRODUCTS[0]] else ():
+                scale = scales[name]
+                scales[name] = Scale(line.slope * scale.scale, scale.zero_point)
+        return scales
+
+
+def _nudge(product_scale, result_scale):
+    """Half of the unit to which TFLite Micro rounds first."""
+    factor = product_scale / result_scale
+    return 0.5 * result_scale * power_of_two_at_least(factor * (1.0 + 2.0**-20))
 
 
 def round_matrix(matrix, options):

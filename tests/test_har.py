@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from keras_fastgrnn import FastGRNN, export, keras
+from keras_fastgrnn.quantization import quantize_aware
 
 UNITS = 32
 EPOCHS = 15
 BATCH = 100
+QUANTIZED_EPOCHS = 2
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +101,53 @@ def test_int8_without_quantization_aware_training_tells_what_it_costs(har, train
     assert accuracy > keras_accuracy - 0.03
     assert name.split("/")[-1] in ("state", "kept", "difference", "added")
     assert 0.2 * error < cost < 2.0 * error
+
+
+def fine_tuned(trained, har, quantization):
+    keras.utils.set_random_seed(0)
+    x, y = har["train"]
+    model = quantize_aware(trained, quantization, calibration_data=x[::36])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=True)
+    model.fit(x, y, batch_size=BATCH, epochs=QUANTIZED_EPOCHS, verbose=0)
+    return model
+
+
+def compared(model, har, capsys):
+    """The logits of a quantization-aware model and of its integers on TFLM, on the test set."""
+    x, y = har["test"]
+    trained_logits = model.predict(x, verbose=0)
+    deployed = export.convert(model, name="har")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", export.SaturationWarning)
+        logits = deployed.predict(x)
+    difference = np.abs(logits - trained_logits) / np.ptp(trained_logits)
+    accuracies = [np.mean(k.argmax(axis=1) == y) for k in (trained_logits, logits)]
+    same = np.mean(logits.argmax(axis=1) == trained_logits.argmax(axis=1))
+    with capsys.disabled():
+        print(
+            f"\nUCI HAR test, quantization-aware {deployed.report.quantization}: accuracy trained "
+            f"{accuracies[0]:.4f}, TFLM {accuracies[1]:.4f}; same class {same:.4f}; difference of "
+            f"logits over their range: p99 {np.percentile(difference, 99):.6f}, largest "
+            f"{difference.max():.6f}; {deployed.report.file_bytes} bytes"
+        )
+    return trained_logits, logits, accuracies
+
+
+def test_int16x8_on_tflm_is_what_quantization_aware_training_trained(har, trained, capsys):
+    model = fine_tuned(trained, har, "int16x8")
+    expected, logits, _ = compared(model, har, capsys)
+    largest = np.sort(expected, axis=1)
+    is_clear = largest[:, -1] - largest[:, -2] > 0.002 * np.ptp(expected)
+    assert is_clear.mean() > 0.9
+    np.testing.assert_array_equal(
+        logits[is_clear].argmax(axis=1), expected[is_clear].argmax(axis=1)
+    )
+    assert np.percentile(np.abs(logits - expected), 99) <= 0.001 * np.ptp(expected)
+
+
+def test_int8_on_tflm_is_what_quantization_aware_training_trained(har, trained, capsys):
+    model = fine_tuned(trained, har, "int8")
+    expected, logits, (trained_accuracy, accuracy) = compared(model, har, capsys)
+    assert np.mean(logits.argmax(axis=1) == expected.argmax(axis=1)) >= 0.99
+    assert abs(accuracy - trained_accuracy) <= 0.003
