@@ -23,7 +23,10 @@ def check_labeled(argument: str, data, model) -> tuple[np.ndarray, np.ndarray]:
     """
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         raise invalid_argument(argument, "a tuple of inputs and labels", type(data).__name__)
-    x, y = map(np.asarray, data)
+    try:
+        x, y = map(np.asarray, data)
+    except ValueError as error:
+        raise invalid_argument(argument, "inputs and labels that are arrays", "lists") from error
     expected = model.input_shape
     if x.ndim != len(expected) or not _fits(x.shape, expected) or x.size == 0:
         raise invalid_argument(argument, f"inputs of shape {expected}, not empty", x.shape)
@@ -112,7 +115,7 @@ def _check_labels(argument, y, output_shape):
     classes = max(output_shape[-1], 2)
     wrong = labels[~np.isin(labels, np.arange(classes))] if labels.dtype.kind in "fiub" else labels
     if wrong.size:
-        raise invalid_argument(argument, f"labels in [0, {classes - 1}]", wrong.reshape(-1)[0].item())
+        raise invalid_argument(argument, f"labels in [0, {classes - 1}]", wrong.flat[0].item())
 
 
 def _ends_in_probabilities(model) -> bool:

@@ -8,12 +8,9 @@ import numpy as np
 
 from keras_fastgrnn import classification
 from keras_fastgrnn.cells import FastCell
-from keras_fastgrnn.keras_api import checked_integer, invalid_argument, keras
-from keras_fastgrnn.layers import FastLayer
-from keras_fastgrnn.models import cells_of, check_finite, fast_layers, set_weights
+from keras_fastgrnn.keras_api import checked_integer, invalid_argument
+from keras_fastgrnn.models import FACTORS, cells_of, check_finite, fast_layers, rebuilt, set_weights
 
-# The matrices of a cell, in the order of its weights: what holds the factors of each.
-_FACTORS = {"kernel": "kernel_factors", "recurrent_kernel": "recurrent_factors"}
 _RANKS = {"kernel": "kernel_rank", "recurrent_kernel": "recurrent_rank"}
 
 
@@ -73,15 +70,13 @@ def factorize(
         for layer in layers
     }
 
-    def with_new_ranks(layer):
-        config = layer.get_config()
-        if layer.name in changes:
-            cell_configs = _cell_configs(layer, config)
-            for cell_config, change in zip(cell_configs, changes[layer.name], strict=True):
+    def set_ranks(config):
+        if config.get("name") in changes:
+            cells = zip(_cell_configs(config), changes[config["name"]], strict=True)
+            for cell_config, change in cells:
                 cell_config.update({_RANKS[name]: len(pair[1]) for name, pair in change.items()})
-        return type(layer).from_config(config)
 
-    factorized = keras.models.clone_model(model, clone_function=with_new_ranks)
+    factorized = rebuilt(model, set_ranks)
     for layer, new_layer in zip(model.layers, factorized.layers, strict=True):
         if layer.name not in changes:
             set_weights(new_layer, layer.get_weights())
@@ -204,7 +199,7 @@ def report(model, factorized, validation_data=None) -> Report:
         [
             _matrix_report(layer, index, name, *(_arrays(cell, name) for cell in cells))
             for layer, index, *cells in pairs
-            for name in _FACTORS
+            for name in FACTORS
         ],
         model.count_params(),
         factorized.count_params(),
@@ -234,7 +229,7 @@ def _fast_cells(layer) -> list[FastCell]:
 
 
 def _arrays(cell, name) -> list[np.ndarray]:
-    return [np.asarray(factor, np.float64) for factor in getattr(cell, _FACTORS[name])]
+    return [np.asarray(factor, np.float64) for factor in getattr(cell, FACTORS[name])]
 
 
 def _rank(factors) -> int:
@@ -265,9 +260,9 @@ def _product(factors) -> np.ndarray:
     return factors[0] if len(factors) == 1 else factors[0] @ factors[1]
 
 
-def _cell_configs(layer, config) -> list[dict]:
+def _cell_configs(config) -> list[dict]:
     """Returns the configurations of a layer's cells, inside that of the layer."""
-    if isinstance(layer, FastLayer):
+    if "cell" not in config:
         return [config]
     cell = config["cell"]["config"]
     return [one["config"] for one in cell["cells"]] if "cells" in cell else [cell]
@@ -277,8 +272,8 @@ def _new_weights(cell, change) -> list[np.ndarray]:
     weights = cell.get_weights()
     if not change:
         return weights
-    factors = [change.get(name, _arrays(cell, name)) for name in _FACTORS]
-    kept = sum(len(_arrays(cell, name)) for name in _FACTORS)
+    factors = [change.get(name, _arrays(cell, name)) for name in FACTORS]
+    kept = sum(len(_arrays(cell, name)) for name in FACTORS)
     return [factor for pair in factors for factor in pair] + weights[kept:]
 
 
@@ -294,7 +289,7 @@ def _paired_cells(model, factorized):
         for one in (model, factorized)
     ]
     shapes = [
-        [_product(_arrays(cell, name)).shape for *_, cell in found for name in _FACTORS]
+        [_product(_arrays(cell, name)).shape for *_, cell in found for name in FACTORS]
         for found in cells
     ]
     if shapes[0] != shapes[1]:

@@ -1,5 +1,7 @@
 """Which weights of a matrix pruning keeps."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -44,5 +46,12 @@ def is_pruned(schedule, steps: int) -> bool:
     """
     if steps < 1:
         return False
-    updates, sparsities = tf.vectorized_map(schedule, tf.range(1, steps + 1, dtype=tf.int64))
+    updates, sparsities = _of_steps(schedule)(tf.range(1, steps + 1, dtype=tf.int64))
     return bool(np.any(sparsities[updates][-1:] > 0.0))
+
+
+@functools.lru_cache(maxsize=16)
+def _of_steps(schedule):
+    """Returns the schedule as a function of many steps, which is traced once, not in each `fit`."""
+    steps = tf.TensorSpec([None], tf.int64)
+    return tf.function(lambda steps: tf.vectorized_map(schedule, steps), input_signature=[steps])

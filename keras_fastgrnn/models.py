@@ -5,6 +5,9 @@ import numpy as np
 from keras_fastgrnn.cells import FastCell
 from keras_fastgrnn.keras_api import FLAVOR, invalid_argument, keras, mixed_flavors_message
 
+# The matrices of a cell, in the order of its weights: what holds the factors of each.
+FACTORS = {"kernel": "kernel_factors", "recurrent_kernel": "recurrent_factors"}
+
 _NO_FAST_CELLS = (
     "Received an invalid value for argument model, expected a model with FastGRNN or FastRNN "
     "layers, or RNN around their cells, got one without any."
@@ -160,16 +163,37 @@ def set_weights(layer, weights):
             one.finalize_state()
 
 
+def rebuilt(model, configure=None):
+    """Returns a model of the same layers, not compiled, with weights as they are initialized.
+
+    Keras 3's `clone_model` compiles the copy of a compiled model, and fails where it finds a loss
+    or metric that is not registered.
+
+    Args:
+        model: Built Keras model, Sequential or Functional.
+        configure: Function that changes the configuration of a layer in place, or `None`.
+
+    Returns:
+        Keras model.
+    """
+    config = model.get_config()
+    if configure is not None:
+        for layer in config["layers"]:
+            configure(layer["config"])
+    classes = {type(layer).__name__: type(layer) for layer in layers_of(model)}
+    return type(model).from_config(config, custom_objects=classes)
+
+
 def copied(model):
     """Returns a model of the same layers and weights.
 
     Args:
-        model: Built Keras model.
+        model: Built Keras model, Sequential or Functional.
 
     Returns:
         Keras model, not compiled.
     """
-    copy = keras.models.clone_model(model)
+    copy = rebuilt(model)
     set_weights(copy, model.get_weights())
     return copy
 

@@ -75,6 +75,7 @@ WRONG = {
     "other steps": ((X[:, 1:], [0, 1]), "inputs of shape (None, 12, 3), not empty, got (2, 11, 3)"),
     "a matrix": ((X[0], [0] * 12), "inputs of shape (None, 12, 3), not empty, got (12, 3)"),
     "NaN": ((NAN, [0, 1]), "inputs that are finite numbers, got nan"),
+    "ragged": (([[1.0], [1.0, 2.0]], [0, 1]), "inputs and labels that are arrays, got 'lists'"),
     "text": ((X.astype(str), [0, 1]), "inputs that are finite numbers, got 'str"),
     "short": ((X, [0]), "a label for each of the 2 inputs, got 1"),
     "label too high": ((X, [0, 3]), "labels in [0, 2], got 3"),

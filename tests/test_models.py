@@ -46,8 +46,29 @@ def test_normalization_uses_the_weights_it_gets():
     np.testing.assert_array_equal(copy(sequences()), model(sequences()))
 
 
+class Doubled(LAYERS.Layer):
+    """A layer that Keras cannot find by its name."""
+
+    def call(self, inputs):
+        return 2.0 * inputs
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_copy_of_a_functional_model_keeps_its_form(compiled):
+    first, second = LAYERS.Input((STEPS, CHANNELS)), LAYERS.Input((2,))
+    joined = LAYERS.Concatenate()([FastGRNN(2)(first), Doubled()(second)])
+    model = keras.Model([first, second], LAYERS.Dense(2)(joined), name="two")
+    if compiled:
+        model.compile(loss=lambda y, outputs: outputs, metrics=[lambda y, outputs: outputs])
+    copy = models.copied(model)
+    x = [sequences(), np.ones((16, 2))]
+    assert type(copy) is type(model) and copy.name == "two"
+    np.testing.assert_array_equal(copy(x), model(x))
+
+
 def test_copy_has_weights_of_its_own():
     model = stack_of_all()
+    model.compile(loss=lambda y, outputs: outputs)
     copy = models.copied(model)
     before = np.asarray(copy(sequences()))
     np.testing.assert_array_equal(before, model(sequences()))
