@@ -341,7 +341,7 @@ def test_unknown_place_to_run_is_refused(deployed, on):
 
 
 CHOICES = {
-    "quantization": "'int16x8', 'int8', None",
+    "quantization": "'auto', 'int16x8', 'int8', None",
     "mode": "'streaming', 'sequence'",
     "state": "'variable', 'explicit'",
     "input_type": "'int8', 'int16', 'float32', None",

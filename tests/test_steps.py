@@ -144,7 +144,9 @@ def test_recurrent_mask_acts_where_the_state_enters_the_matrix_only(cell):
     np.testing.assert_allclose(w.unit * step(x, h / w.unit, w), expected, rtol=1e-12, atol=1e-12)
 
 
+PRODUCTS = ["kernel_product", "recurrent_product"]
 FASTGRNN_NAMES = [
+    *PRODUCTS,
     "gate_pre",
     "gate",
     "candidate_pre",
@@ -154,7 +156,7 @@ FASTGRNN_NAMES = [
     "added",
     "state",
 ]
-FASTRNN_NAMES = ["candidate_pre", "candidate", "kept", "state"]
+FASTRNN_NAMES = [*PRODUCTS, "candidate_pre", "candidate", "kept", "state"]
 PROJECTIONS = ["kernel_projection", "recurrent_projection"]
 
 
@@ -196,10 +198,13 @@ def test_tapped_values_are_the_terms_of_the_equations():
     step(x, g, w, lambda name, value: seen.setdefault(name, value))
 
     zeta, nu = w.zeta, w.nu
-    pre = x @ weights["kernel"] + zeta * g @ weights["recurrent_kernel"]
+    from_input, from_state = x @ weights["kernel"], zeta * g @ weights["recurrent_kernel"]
+    pre = from_input + from_state
     z = paper.ACTIVATIONS["sigmoid"](pre + weights["gate_bias"])
     candidate = np.tanh(pre + weights["candidate_bias"])
     expected = {
+        "kernel_product": from_input,
+        "recurrent_product": from_state + weights["gate_bias"],
         "gate_pre": pre + weights["gate_bias"],
         "gate": z,
         "candidate_pre": pre + weights["candidate_bias"],

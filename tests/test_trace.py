@@ -92,6 +92,8 @@ def test_tensors_have_the_names_of_their_layer_and_of_the_step():
     graph = trace(sequential(FastGRNN(5, name="gru"), LAYERS.Dense(2, name="head")))
     names = {tensor.name for tensor in graph.tensors() if tensor.name}
     step = [
+        "kernel_product",
+        "recurrent_product",
         "gate_pre",
         "gate",
         "candidate_pre",
