@@ -7,8 +7,7 @@ import numpy as np
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
 from keras_fastgrnn.export.calibrate import check_sequences
 from keras_fastgrnn.export.trace import AFFINE_LAYERS, trace
-from keras_fastgrnn.fake_quantization import FORMATS
-from keras_fastgrnn.keras_api import invalid_argument, keras
+from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.layers import FastGRNN, FastRNN
 from keras_fastgrnn.models import cells_of, fast_layers
 from keras_fastgrnn.quantize_aware_layers import (
@@ -92,10 +91,6 @@ def quantize_aware(
     Reference:
         Kusupati et al., NeurIPS 2018, section 3.3 (https://arxiv.org/abs/1901.02358)
     """
-    if quantization not in FORMATS:
-        raise invalid_argument("quantization", " or ".join(map(repr, FORMATS)), quantization)
-    if weight_bits not in (4, 8) or isinstance(weight_bits, bool):
-        raise invalid_argument("weight_bits", "4 or 8", weight_bits)
     options = Options(quantization, weight_bits, power_of_two_weights, byte_biases, preserve_zeros)
     fast_layers(model)
     trace(model)

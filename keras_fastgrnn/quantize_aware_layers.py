@@ -13,7 +13,7 @@ from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
 from keras_fastgrnn.fake_quantization import FORMATS, WeightFormat, round_to_integers
 from keras_fastgrnn.fixed_scales import Scale
-from keras_fastgrnn.keras_api import keras, register
+from keras_fastgrnn.keras_api import invalid_argument, keras, register
 from keras_fastgrnn.models import cells_of
 from keras_fastgrnn.step_quantizer import (
     BYTE_BIASES,
@@ -36,6 +36,13 @@ class Options:
     power_of_two_weights: bool = False
     byte_biases: bool = False
     preserve_zeros: bool = True
+
+    def __post_init__(self):
+        if self.quantization not in FORMATS:
+            expected = " or ".join(map(repr, FORMATS))
+            raise invalid_argument("quantization", expected, self.quantization)
+        if self.weight_bits not in (4, 8) or isinstance(self.weight_bits, bool):
+            raise invalid_argument("weight_bits", "4 or 8", self.weight_bits)
 
     @property
     def activation_format(self):
