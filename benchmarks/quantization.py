@@ -1,0 +1,188 @@
+"""Rounding after training against training that rounds, on HAR-2.
+
+    python -m benchmarks.quantization [--data FILE] [--epochs N] [--seeds N] [--quick]
+
+Trains FastGRNN in float with smooth and with piecewise-linear functions, converts it as it is
+("PTQ", scales from calibration data), and fine-tunes it quantization-aware ("QAT"), in int16x8 and
+int8, with weights of 8 and 4 bits, and measures accuracies on TFLite Micro over the whole test
+split. Each training leaves its result in `build/quantization/`, and is not repeated;
+`benchmarks/QUANTIZATION.md` is written from the results there.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import har2
+from keras_fastgrnn import FastGRNN, export, keras, recipe
+from keras_fastgrnn.quantization import quantize_aware
+
+RESULTS = Path("build/quantization")
+DOCUMENT = Path("benchmarks/QUANTIZATION.md")
+UNITS = 32
+BATCH = 100
+LEARNING_RATE, FINE_LEARNING_RATE = 1e-2, 1e-3
+FUNCTIONS = {
+    "smooth": {},
+    "piecewise-linear": {"activation": "quant_tanh", "recurrent_activation": "quant_sigmoid4"},
+}
+FORMATS = [(quantization, bits) for quantization in ("int16x8", "int8") for bits in (8, 4)]
+
+
+def optimizer(learning_rate: float):
+    """Returns the optimizer: gradients through 128 steps need a small norm."""
+    return keras.optimizers.Adam(learning_rate, global_clipnorm=0.2)
+
+
+def trained(functions: str, epochs: int, train, validation, seed: int):
+    """Returns a float model, of the epoch that does best on the validation subjects."""
+    keras.utils.set_random_seed(seed)
+    cell = FastGRNN(UNITS, **FUNCTIONS[functions])
+    layers = [keras.layers.Input(train.signal.shape[1:]), cell, keras.layers.Dense(2)]
+    return recipe.fit_lsq(
+        keras.Sequential(layers),
+        train.x,
+        train.y,
+        validation_data=(validation.x, validation.y),
+        epochs=epochs,
+        learning_rate=lambda epoch: (
+            LEARNING_RATE * 0.5 * (1.01 + math.cos(math.pi * epoch / epochs))
+        ),
+        optimizer=optimizer,
+        augmentation=train.turn,
+        quantization=None,
+        seed=seed,
+        jit_compile=True,
+        verbose=0,
+    ).model
+
+
+def fine_tune(aware, epochs: int, train, seed: int) -> None:
+    """Trains a quantization-aware model on windows that are turned anew in each epoch."""
+    keras.utils.set_random_seed(seed)
+    rng = np.random.default_rng(seed)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    aware.compile(optimizer(FINE_LEARNING_RATE), loss, jit_compile=True)
+    for _ in range(epochs):
+        aware.fit(train.turn(train.x, rng), train.y, batch_size=BATCH, verbose=0)
+
+
+def accuracy(model, windows: har2.Windows) -> float:
+    """Returns the accuracy of a Keras model."""
+    return float(np.mean(model.predict(windows.x, verbose=0).argmax(axis=1) == windows.y))
+
+
+def deployed_accuracy(model, test: har2.Windows, **options) -> float:
+    """Returns the accuracy of a model's file on TFLite Micro."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (export.PrecisionWarning, export.SaturationWarning))
+        logits = export.convert(model, **options).predict(test.x, verbose=False)
+    return float(np.mean(logits.argmax(axis=1) == test.y))
+
+
+def run(functions: str, seed: int, epochs: int, fine_epochs: int, data: Path) -> dict:
+    """Trains one float model and measures everything made of it.
+
+    Args:
+        functions: String, a key of `FUNCTIONS`.
+        seed: Integer.
+        epochs: Integer, of the float training.
+        fine_epochs: Integer, of each quantization-aware training.
+        data: Path of the archive.
+
+    Returns:
+        Dictionary from what was measured to an accuracy.
+    """
+    train, validation, test = har2.load(data)
+    calibration = train.x[::36]
+    model = trained(functions, epochs, train, validation, seed)
+    measured = {"float": accuracy(model, test)}
+    for quantization, bits in FORMATS:
+        options = {"weight_bits": bits, "calibration_data": calibration}
+        aware = quantize_aware(model, quantization, **options)
+        if bits == 8:
+            after = {"calibration_data": calibration, "quantization": quantization}
+            measured[f"PTQ {quantization}"] = deployed_accuracy(model, test, **after)
+        else:
+            measured[f"PTQ {quantization} 4-bit"] = deployed_accuracy(aware, test)
+        fine_tune(aware, fine_epochs, train, seed)
+        name = f"QAT {quantization}" + (" 4-bit" if bits == 4 else "")
+        measured[f"{name} in Keras"] = accuracy(aware, test)
+        measured[name] = deployed_accuracy(aware, test)
+    return measured
+
+
+def table(results: list[dict]) -> str:
+    """Returns a Markdown table: mean and standard deviation over the seeds, in percent."""
+    names = list(results[0]["measured"])
+    columns = [f for f in FUNCTIONS if any(r["functions"] == f for r in results)]
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for name in names:
+        cells = []
+        for functions in columns:
+            values = [100 * r["measured"][name] for r in results if r["functions"] == functions]
+            deviation = f" &plusmn; {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.2f}{deviation}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def document(results: list[dict]) -> str:
+    """Returns the text of `DOCUMENT`."""
+    settings = results[0]["settings"]
+    seeds = sorted({result["seed"] for result in results})
+    return f"""# Rounding after training, and training that rounds
+
+Measured by `python -m benchmarks.quantization --epochs {settings["epochs"]} --fine-epochs \
+{settings["fine_epochs"]} --seeds {len(seeds)}`: FastGRNN of {UNITS} units and a Dense layer on
+HAR-2 (two classes of UCI HAR, 9 subjects for the test), {settings["epochs"]} epochs in float on
+windows turned by a random angle, {settings["fine_epochs"]} more epochs quantization-aware. Accuracy
+on the test split in percent, mean and standard deviation over {len(seeds)} seeds; all but "float"
+and "in Keras" of the file, on TFLite Micro. "PTQ" is the float model with scales from calibration
+data, "QAT" the fine-tuned one; "4-bit" are weights of 4 bits, stored as 8. Piecewise-linear
+functions are `quant_tanh` and `quant_sigmoid4`.
+
+{table(results)}
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
+    parser.add_argument("--data", type=Path, default=har2.DEFAULT_DATA)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--fine-epochs", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one epoch, one seed; no document")
+    given = parser.parse_args(arguments)
+    if given.quick:
+        given.epochs = given.fine_epochs = given.seeds = 1
+    settings = {"epochs": given.epochs, "fine_epochs": given.fine_epochs}
+    results = []
+    for seed in range(given.seeds):
+        for functions in FUNCTIONS:
+            stem = f"{functions}-{given.epochs}-{given.fine_epochs}-{seed}"
+            path = RESULTS / f"{stem}.json"
+            if not path.exists():
+                measured = run(functions, seed, **settings, data=given.data)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                result = {"functions": functions, "seed": seed, "settings": settings}
+                path.write_text(json.dumps({**result, "measured": measured}, indent=2))
+            results.append(json.loads(path.read_text()))
+            print(path, results[-1]["measured"], flush=True)
+    if given.quick:
+        print(table(results))
+    else:
+        DOCUMENT.write_text(document(results))
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    pass
+
+
+if __name__ == "__main__":
+    main()
