@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from keras_fastgrnn import masks
 from keras_fastgrnn.keras_api import IS_TF_KERAS, invalid_argument, keras
-from keras_fastgrnn.models import fast_cells, weight_name
+from keras_fastgrnn.models import FACTORS, check_flavor, fast_cells, weight_name
 from keras_fastgrnn.pruning_schedules import IterativeHardThresholding
 from keras_fastgrnn.sparsity_report import MatrixReport, SparsityReport, report
 from keras_fastgrnn.tfmot_api import tfmot
@@ -33,8 +33,6 @@ __all__ = [
 ]
 
 _FROZEN = "frozen"
-
-_FACTORS = {"kernel": "kernel_factors", "recurrent_kernel": "recurrent_factors"}
 
 
 @dataclass
@@ -129,6 +127,10 @@ class PruneLowMagnitude(keras.callbacks.Callback):
         self._matrices = None
         self._step = 0
 
+    def set_model(self, model):
+        check_flavor(model)
+        super().set_model(model)
+
     def on_train_begin(self, logs=None):
         _check_training(self.model)
         # The masks are made at the first batch: another callback may load weights before it.
@@ -156,7 +158,7 @@ class PruneLowMagnitude(keras.callbacks.Callback):
         is_pruned = schedule == _FROZEN or masks.is_pruned(schedule, self._step)
         matrices = []
         for cell in fast_cells(self.model):
-            for weight in getattr(cell, _FACTORS[argument]):
+            for weight in getattr(cell, FACTORS[argument]):
                 matrix = _Matrix(weight_name(weight), weight, np.ones(tuple(weight.shape), bool))
                 values = matrix.values()
                 if is_pruned:

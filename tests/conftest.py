@@ -13,6 +13,11 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parent.parent
 NO_SKIPS = bool(os.environ.get("KERAS_FASTGRNN_NO_SKIPS"))
 
+IS_TF_KERAS = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")
+
+# TF-MOT takes models of tf_keras only.
+collect_ignore = [] if IS_TF_KERAS else ["test_tfmot_pruning.py"]
+
 settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")
 

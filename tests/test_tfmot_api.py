@@ -1,0 +1,29 @@
+"""TF-MOT, imported without changing the process."""
+
+import pytest
+
+CODE = """
+import os
+import tensorflow as tf
+before = os.environ.get("TF_USE_LEGACY_KERAS")
+import keras_fastgrnn.sparsity
+assert os.environ.get("TF_USE_LEGACY_KERAS") == before, os.environ["TF_USE_LEGACY_KERAS"]
+from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS, keras
+assert tf.keras.layers.RNN is keras.layers.RNN
+assert tf.keras.layers.RNN.__module__.startswith("tf_keras") == IS_TF_KERAS
+print(FLAVOR)
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "flavor"),
+    [
+        ({}, "Keras 3"),
+        ({"TF_USE_LEGACY_KERAS": "0"}, "Keras 3"),
+        ({"TF_USE_LEGACY_KERAS": "1"}, "tf_keras"),
+    ],
+)
+def test_importing_it_leaves_the_environment_and_the_keras_as_they_were(
+    environment, flavor, run_python
+):
+    assert run_python("-c", CODE, **environment).strip() == flavor
