@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from keras_fastgrnn import activations
+from keras_fastgrnn.export.errors import UnsupportedLayerError
 from keras_fastgrnn.keras_api import IS_TF_KERAS, keras
 from keras_fastgrnn.models import cells_of, check_built
 
@@ -80,18 +81,33 @@ def unsupported_layers(chain, layer_classes, cell_classes) -> list[str]:
     steps = getattr(chain, "operations", chain.layers)
     layers = [s for s in steps if s in chain.layers or getattr(s.output, "dtype", None) != "bool"]
     problems = [
-        f"{_title(layer)}: {why}."
+        f"{title(layer)}: {why}."
         for layer in layers
         for why in _problems(layer, layer_classes, cell_classes)
     ]
     if not problems:
-        problems = [f"{_title(layer)}: {why}." for layer, why in _call_problems(chain)]
+        problems = [f"{title(layer)}: {why}." for layer, why in call_problems(chain)]
     if not problems and not any(isinstance(layer, keras.layers.RNN) for layer in layers):
         problems.append("the whole model: it has no recurrent layer; use TensorFlow's converter.")
     return problems
 
 
-def _title(layer) -> str:
+def refuse_layers(problems: list[str]) -> None:
+    """Raises the error for layers that cannot be exported.
+
+    Args:
+        problems: List of one line for every such layer.
+
+    Raises:
+        UnsupportedLayerError: If there is any.
+    """
+    if problems:
+        lines = "\n".join(f"- {problem}" for problem in problems)
+        raise UnsupportedLayerError(f"The model has layers that cannot be exported:\n{lines}")
+
+
+def title(layer) -> str:
+    """Returns what errors call a layer."""
     return f"{layer.name} ({type(layer).__name__})"
 
 
@@ -155,7 +171,7 @@ def _activation_problems(layer, arguments):
             yield f"its {argument} {name!r} has no operator; use {', '.join(activations.known())}"
 
 
-def _call_problems(chain):
+def call_problems(chain):
     """Yields layers, and why the way they are called cannot be exported."""
     calls = {layer["name"]: layer["inbound_nodes"] for layer in chain.get_config()["layers"]}
     for previous, layer in itertools.pairwise(chain.layers):

@@ -11,10 +11,9 @@ import numpy as np
 from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
-from keras_fastgrnn.export.errors import UnsupportedLayerError
 from keras_fastgrnn.export.graph import Graph, Op, State, Tensor, constant
 from keras_fastgrnn.export.keras_cells import KERAS_CELLS
-from keras_fastgrnn.export.layers import chain_of, unsupported_layers
+from keras_fastgrnn.export.layers import chain_of, refuse_layers, unsupported_layers
 from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.layers import FastGRNN, FastRNN
 from keras_fastgrnn.models import cells_of
@@ -43,10 +42,7 @@ def trace(model) -> Graph:
             is not finite.
     """
     chain = chain_of(model)
-    problems = unsupported_layers(chain, _TRACERS, _CELLS)
-    if problems:
-        lines = "\n".join(f"- {problem}" for problem in problems)
-        raise UnsupportedLayerError(f"The model has layers that cannot be exported:\n{lines}")
+    refuse_layers(unsupported_layers(chain, _TRACERS, _CELLS))
     graph = Graph(inputs=[], outputs=[])
     value = Symbol(graph, Tensor("input", (1, model.inputs[0].shape[-1])))
     graph.inputs = [value.tensor]

@@ -104,6 +104,19 @@ class Int8Format:
         return scale, tf.round(LOWEST_CALIBRATED_INT8 - low / scale)
 
 
+@dataclass(frozen=True)
+class TfmotInt8Format(Int8Format):
+    """Activations of 8 bits as TensorFlow Model Optimization's quantizers have them.
+
+    It spreads a range over all integers.
+    """
+
+    def scale_of_range(self, seen, limit: float):
+        """As `Int16Format.scale_of_range`."""
+        scale = (seen[1] - seen[0]) / 255.0
+        return scale, tf.round(-128.0 - seen[0] / scale)
+
+
 FORMATS = {"int16x8": Int16Format(), "int8": Int8Format()}
 
 

@@ -25,8 +25,13 @@ load them into a model made in the same way. What the scheme of this module make
 """
 
 import dataclasses
+import math
+
+import tensorflow as tf
 
 from keras_fastgrnn.cells import FastCell
+from keras_fastgrnn.fake_quantization import TfmotInt8Format
+from keras_fastgrnn.fixed_scales import Scale
 from keras_fastgrnn.keras_api import IS_TF_KERAS, invalid_argument, keras, register
 from keras_fastgrnn.models import cells_of
 from keras_fastgrnn.quantization import quantize_aware
@@ -85,7 +90,8 @@ class FastGRNNQuantizeConfig(_tfmot.QuantizeConfig):
                 "TF-MOT's own",
             )
         return [
-            (cell.kernel_factors[0], _CellQuantizer(cell, self.options)) for cell in cells_of(layer)
+            (cell.kernel_factors[0], _CellQuantizer(cell, index == 0, self.options))
+            for index, cell in enumerate(cells_of(layer))
         ]
 
     def set_quantize_weights(self, layer, quantize_weights):
@@ -111,18 +117,31 @@ class _CellQuantizer(_tfmot.quantizers.Quantizer):
     rounds that weight with the others.
     """
 
-    def __init__(self, cell, options: Options):
+    def __init__(self, cell, is_first: bool, options: Options):
         self._cell = cell
+        self._is_first = is_first
         self._options = options
 
     def build(self, tensor_shape, name, layer):
-        with keras.backend.name_scope(self._cell.name):
+        self._wrapper = layer
+        with tf.name_scope(self._cell.name):
             self._cell.quantizer = StepQuantizer(self._cell, layer, self._options)
         return {}
 
     def __call__(self, inputs, training, weights, **kwargs):
+        if self._is_first:
+            self._cell.quantizer.input_group = self._scale_of_input()
         self._cell.quantizer.begin(training)
         return inputs
+
+    def _scale_of_input(self) -> Scale | None:
+        """The scale of the layer that TF-MOT has put behind the model's input."""
+        for node in self._wrapper.inbound_nodes:
+            ends = getattr(node.inbound_layers, "quantizer_vars", None)
+            if ends is not None:
+                seen = tf.stack([ends["min_var"], ends["max_var"]])
+                return Scale(*TfmotInt8Format().scale_of_range(seen, math.inf))
+        return None
 
     def get_config(self):
         return dataclasses.asdict(self._options)
