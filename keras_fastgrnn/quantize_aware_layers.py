@@ -115,6 +115,10 @@ class QuantizeAwareRNN(keras.layers.RNN):
             self.input_range = options.end_range("input_range", self)
             cells_of(self)[0].quantizer.input_group = self.input_range
 
+    def get_prunable_weights(self) -> list:
+        """Returns the matrices of all cells, or their factors: what TF-MOT prunes of a layer."""
+        return [weight for cell in cells_of(self) for weight in cell.get_prunable_weights()]
+
     def begin(self, training: bool) -> None:
         """Takes scales and rounded weights for one call.
 
