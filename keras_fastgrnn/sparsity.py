@@ -88,7 +88,8 @@ class PruneLowMagnitude(keras.callbacks.Callback):
             Defaults to `"rounded"`.
 
     Raises:
-        ValueError: If an argument is invalid. In training, before the first step: if the model
+        TypeError: Before the first step: If it is given to a model of the other Keras.
+        ValueError: If an argument is invalid. Before the first step: If the model is not built or
             has no such cell, a matrix is all zero or not finite, a schedule would keep no weight
             of it, `steps_per_execution` is above 1, or the optimizer averages weights
             (`use_ema`).
