@@ -164,7 +164,7 @@ class PruneLowMagnitude(keras.callbacks.Callback):
                 values = matrix.values()
                 if is_pruned:
                     matrix.mask = values != 0.0
-                if schedule != _FROZEN:
+                if schedule != _FROZEN:  # refuses now what a later step would refuse
                     self._mask_of_largest(argument, matrix, _sparsity_in_the_end(schedule))
                 matrices.append(matrix)
         return matrices
