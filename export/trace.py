@@ -171,6 +171,8 @@ def _trace_cell(cell, prefix: str, x: Symbol) -> Symbol:
     graph = x.graph
 
     def tap(name, symbol):
+        if symbol.tensor.name:  # a name stands for one tensor; without biases two are the same
+            symbol = symbol._emit("ADD", symbol, 0.0)
         symbol.tensor.name = f"{prefix}/{name}"
         return symbol
 
