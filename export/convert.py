@@ -17,7 +17,6 @@ from keras_fastgrnn.export.precision import in_real_values, rounding_costs, twin
 from keras_fastgrnn.export.rewrite import fold_all, simplify
 from keras_fastgrnn.export.subgraphs import CONVERSIONS
 from keras_fastgrnn.export.tflite import with_float_clips
-from keras_fastgrnn.export.tfmot_models import without_wrappers
 from keras_fastgrnn.export.trace import trace
 from keras_fastgrnn.export.trained import (
     held_range,
@@ -130,6 +129,9 @@ def convert(
     }
     for argument, value in options.items():
         _check_choice(argument, value)
+    # Here, since it makes a quantization-aware model, for which training imports the exporter.
+    from keras_fastgrnn.export.tfmot_models import without_wrappers
+
     model = without_wrappers(chain_of(model))
     trained = trained_options(model)
     options["quantization"] = quantization = _settled_quantization(quantization, state, trained)
