@@ -20,8 +20,8 @@ from keras_fastgrnn.fixed_scales import (
     Scale,
 )
 
-# What a range is taken to be before it was seen.
-_UNSEEN = 8.0
+# What a range is taken to be before it was seen, when nothing is rounded by it.
+_UNSEEN = 1.0
 
 
 def power_of_two_at_least(value):

@@ -43,8 +43,8 @@ def quantize_aware(
     The range of each tensor is a weight of the model, saved with it, and grows with what training
     shows: in the loop to all values ever seen, since averages of the steps' ranges would clip the
     late steps of a growing state; for int8 inputs and outputs it is a moving average over the
-    batches. A batch is rounded by what was seen before it; until anything is, ranges are taken to
-    be from -8 to 8. Use `calibration_data` to start from the data's ranges.
+    batches. A batch is rounded by what was seen before it, the very first one not at all. Use
+    `calibration_data` to start from that data's ranges.
 
     Normalization and Rescaling are folded into the layer after them. A recurrent layer of the
     returned model gives the state as the device keeps it, `h / zeta` for FastGRNN and `h / alpha`
@@ -101,8 +101,7 @@ def quantize_aware(
         calibration_data = check_sequences(calibration_data, input_dim, "calibration_data")
     aware = _assembled(model, chain, options)
     if calibration_data is not None:
-        for _ in range(2):  # the second time with the ranges of the first
-            aware(calibration_data, training=True)
+        aware(calibration_data, training=True)
     return aware
 
 

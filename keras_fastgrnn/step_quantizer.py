@@ -45,7 +45,9 @@ class RangedGroup:
 
     def begin(self) -> None:
         """Takes the scale for one call of the layer from what was seen before it."""
-        self.scale, self.zero_point = self.format.scale_of_range(self.values(), self.limit)
+        seen = self.values()
+        self.rounds = seen[0] < seen[1]
+        self.scale, self.zero_point = self.format.scale_of_range(seen, self.limit)
 
     def values(self):
         """Returns the range as a tensor of shape `(2,)`."""
@@ -57,8 +59,9 @@ class RangedGroup:
         return bool(low < high)
 
     def round(self, value):
-        """Rounds a tensor to the integers of this call."""
-        return round_to_integers(value, self.scale, self.zero_point, self.format.bits)
+        """Rounds a tensor to the integers of this call; leaves it as it is before any was seen."""
+        rounded = round_to_integers(value, self.scale, self.zero_point, self.format.bits)
+        return tf.where(self.rounds, rounded, value)
 
     def observe(self, values: list) -> None:
         """Widens the range to hold some tensors, for later calls."""
