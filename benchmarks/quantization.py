@@ -62,14 +62,21 @@ def trained(functions: str, epochs: int, train, validation, seed: int):
     ).model
 
 
-def fine_tune(aware, epochs: int, train, seed: int) -> None:
-    """Trains a quantization-aware model on windows that are turned anew in each epoch."""
+def fine_tune(aware, epochs: int, train, validation, seed: int) -> None:
+    """Trains a quantization-aware model on turned windows; keeps the best epoch, or none."""
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
+    steps = epochs * math.ceil(len(train.y) / BATCH)
+    schedule = keras.optimizers.schedules.CosineDecay(FINE_LEARNING_RATE, steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    aware.compile(optimizer(FINE_LEARNING_RATE), loss, jit_compile=True)
+    aware.compile(optimizer(schedule), loss, jit_compile=True)
+    best, weights = accuracy(aware, validation), aware.get_weights()
     for _ in range(epochs):
         aware.fit(train.turn(train.x, rng), train.y, batch_size=BATCH, verbose=0)
+        reached = accuracy(aware, validation)
+        if reached > best:
+            best, weights = reached, aware.get_weights()
+    aware.set_weights(weights)
 
 
 def accuracy(model, windows: har2.Windows) -> float:
@@ -110,7 +117,7 @@ def run(functions: str, seed: int, epochs: int, fine_epochs: int, data: Path) ->
             measured[f"PTQ {quantization}"] = deployed_accuracy(model, test, **after)
         else:
             measured[f"PTQ {quantization} 4-bit"] = deployed_accuracy(aware, test)
-        fine_tune(aware, fine_epochs, train, seed)
+        fine_tune(aware, fine_epochs, train, validation, seed)
         name = f"QAT {quantization}" + (" 4-bit" if bits == 4 else "")
         measured[f"{name} in Keras"] = accuracy(aware, test)
         measured[name] = deployed_accuracy(aware, test)
@@ -155,7 +162,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
     parser.add_argument("--data", type=Path, default=har2.DEFAULT_DATA)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--fine-epochs", type=int, default=4)
+    parser.add_argument("--fine-epochs", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one epoch, one seed; no document")
     given = parser.parse_args(arguments)
