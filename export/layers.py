@@ -20,6 +20,8 @@ _HINTS = {
     "Activation": "give the activation to the layer before it",
     "Sequential": "add its layers to the model directly",
     "Functional": "add its layers to the model directly",
+    "PruneLowMagnitude": "call TF-MOT's strip_pruning on the model first",
+    "QuantizeAnnotate": "call TF-MOT's quantize_apply on the model, and train it first",
 }
 _CALL_HINTS = {
     "initial_state": "it is given an initial_state; an exported model starts from zero",

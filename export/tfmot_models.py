@@ -32,7 +32,7 @@ def without_wrappers(model):
     Raises:
         UnsupportedLayerError: If layers are not quantized as the device would; names all of them.
     """
-    if not any(map(_is_of_tfmot, model.layers)):
+    if not any(_is_of_tfmot(layer, "QuantizeLayer", "QuantizeWrapperV2") for layer in model.layers):
         return model
     refuse_layers([f"{title(layer)}: {why}." for layer, why in _problems(model)])
     rounded_input = next(filter(_is_input_quantizer, model.layers))
@@ -51,22 +51,28 @@ def without_wrappers(model):
     return aware
 
 
-def _is_of_tfmot(layer) -> bool:
-    return type(layer).__module__.partition(".")[0] == "tensorflow_model_optimization"
-
-
-def _is_wrapper(layer) -> bool:
-    return _is_of_tfmot(layer) and type(layer).__name__ == "QuantizeWrapperV2"
+def _is_of_tfmot(layer, *names: str) -> bool:
+    package = type(layer).__module__.partition(".")[0]
+    return package == "tensorflow_model_optimization" and type(layer).__name__ in names
 
 
 def _is_input_quantizer(layer) -> bool:
-    return _is_of_tfmot(layer) and hasattr(getattr(layer, "quantizer", None), "num_bits")
+    """Whether it is what TF-MOT's own scheme puts behind a model's input."""
+    if not _is_of_tfmot(layer, "QuantizeLayer"):
+        return False
+    return type(layer.quantizer).__name__ == "AllValuesQuantizer"
+
+
+def _inner(layer):
+    """The layer that TF-MOT has wrapped, or the layer itself."""
+    return layer.layer if _is_of_tfmot(layer, "QuantizeWrapperV2") else layer
 
 
 def _kind(layer):
     """What a wrapped layer is: `RNN`, `Dense`, or `None` for any other layer."""
-    inner = layer.layer if _is_wrapper(layer) else None
-    return next((kind for kind in _NEED_ANNOTATION if isinstance(inner, kind)), None)
+    inner = _inner(layer)
+    kinds = _NEED_ANNOTATION if inner is not layer else ()
+    return next((kind for kind in kinds if isinstance(inner, kind)), None)
 
 
 def _problems(model):
@@ -87,7 +93,7 @@ def _problems(model):
 def _problem(layer) -> str | None:
     if _is_input_quantizer(layer) or _kind(layer) is not None:
         return None
-    inner = layer.layer if _is_wrapper(layer) else layer
+    inner = _inner(layer)
     if isinstance(inner, keras.layers.Dropout):
         return None
     if isinstance(inner, _NEED_ANNOTATION):
@@ -101,7 +107,7 @@ def _problem_of_config(layer, recurrent: list) -> str | None:
     config = getattr(layer, "quantize_config", None)
     name = type(config).__name__
     if _kind(layer) is keras.layers.Dense and name != "Default8BitQuantizeConfig":
-        return f"it has a {name}; annotate it without a QuantizeConfig"
+        return f"it has a {name}; annotate it with quantize_annotate_layer alone"
     if _kind(layer) is keras.layers.RNN:
         if name != "FastGRNNQuantizeConfig":
             return f"it has a {name}; annotate it with a FastGRNNQuantizeConfig"

@@ -16,7 +16,7 @@ NO_SKIPS = bool(os.environ.get("KERAS_FASTGRNN_NO_SKIPS"))
 IS_TF_KERAS = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")
 
 # TF-MOT takes models of tf_keras only.
-collect_ignore = [] if IS_TF_KERAS else ["test_tfmot_pruning.py"]
+collect_ignore = [] if IS_TF_KERAS else ["test_tfmot_pruning.py", "test_tfmot_quantization.py"]
 
 settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")

@@ -27,3 +27,20 @@ def test_importing_it_leaves_the_environment_and_the_keras_as_they_were(
     environment, flavor, run_python
 ):
     assert run_python("-c", CODE, **environment).strip() == flavor
+
+
+REFUSAL = """
+from keras_fastgrnn.tfmot_quantization import FastGRNNQuantizeConfig, FastGRNNQuantizeScheme
+for kind in FastGRNNQuantizeConfig, FastGRNNQuantizeScheme:
+    try:
+        kind()
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_its_quantization_is_refused_in_keras_3(run_python):
+    first, second = run_python("-c", REFUSAL).splitlines()
+    assert first == second
+    assert first.startswith("TF-MOT quantizes models of tf_keras only, but keras_fastgrnn runs on")
+    assert "Use keras_fastgrnn.quantization.quantize_aware, or set TF_USE_LEGACY_KERAS=1" in first
