@@ -30,6 +30,10 @@ INT8_WEIGHTS = WeightFormat()
 # thousandth of that unit; a smaller scale would only leave no room for the bias.
 SMALLEST_MULTIPLIER = 2.0**-24
 
+# A factor of 15 bits times the unit of a state over it may be so little above one of 15 bits, as a
+# part of the last of them.
+_HAIR = 2.0**-5
+
 BIAS_TYPES = {"int16": "int64", "int8": "int32"}
 
 
@@ -227,7 +231,7 @@ def _short_scale(scale: float, input_scale: float, output_scale: float) -> float
     TFLite Micro's int16 kernel uses 15 bits of it and full TFLite's all: so they do the same.
     """
     mantissa, exponent = math.frexp(input_scale * scale / output_scale)
-    factor = math.ldexp(math.ceil(math.ldexp(mantissa, 15)), exponent - 15)
+    factor = math.ldexp(math.ceil(math.ldexp(mantissa, 15) - _HAIR), exponent - 15)
     return float(np.float32(factor * output_scale / input_scale))
 
 

@@ -23,6 +23,12 @@ from keras_fastgrnn.fixed_scales import (
 # What a range is taken to be before it was seen, when nothing is rounded by it.
 _UNSEEN = 1.0
 
+# TFLite Micro's int16 kernel multiplies by no more bits of a matrix's scale.
+_SCALE_BITS = 15
+
+# A scale found again from rounded weights may be so little above what it was, as a part of it.
+_HAIR = 2.0**-20
+
 
 def power_of_two_at_least(value):
     """Returns the smallest powers of two that are not below positive numbers.
@@ -33,9 +39,14 @@ def power_of_two_at_least(value):
     Returns:
         Tensor of its shape.
     """
-    mantissa = 2**23 - 1
+    return _with_bits_at_least(value, 1)
+
+
+def _with_bits_at_least(value, count: int):
+    """The smallest numbers whose mantissas have so many bits that are not below positive ones."""
+    dropped = 2 ** (24 - count) - 1
     bits = tf.bitcast(tf.convert_to_tensor(value, tf.float32), tf.int32)
-    return tf.bitcast(tf.bitwise.bitwise_and(bits + mantissa, ~mantissa), tf.float32)
+    return tf.bitcast(tf.bitwise.bitwise_and(bits + dropped, ~dropped), tf.float32)
 
 
 def round_to_integers(value, scale, zero_point, bits: int):
@@ -144,8 +155,7 @@ class WeightFormat:
             values: float32 tensor or array.
         """
         largest = tf.maximum(tf.reduce_max(tf.abs(values)), np.float32(1e-30))
-        scale = largest / self.largest
-        return power_of_two_at_least(scale) if self.power_of_two else scale
+        return _with_bits_at_least(largest / self.largest, 1 if self.power_of_two else _SCALE_BITS)
 
     def scale_of_rounded(self, values):
         """Returns the scale of a matrix that `round` gave, or of a multiple of it.
@@ -153,8 +163,7 @@ class WeightFormat:
         Args:
             values: float32 tensor or array.
         """
-        # What was a power of two times another number may be a hair above one.
-        return self.scale(values * (1.0 - 2.0**-20)) if self.power_of_two else self.scale(values)
+        return self.scale(values * (1.0 - _HAIR))
 
     def round(self, values):
         """Returns a matrix of the nearest multiples of its scale.
