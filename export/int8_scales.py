@@ -80,6 +80,8 @@ def assign_int8_scales(
 def settle_subtractions(graph: Graph, scales: dict[Tensor, Scale]) -> dict[Tensor, Scale]:
     """Enlarges scales by some parts in a million, so that all versions of SUB agree.
 
+    Beside a hard function, whose scale is fixed, it may be some parts in a thousand.
+
     Args:
         graph: Float graph.
         scales: Dictionary from computed tensor to `Scale`; tensors of the same one keep that.

@@ -1,0 +1,33 @@
+"""Small quantization-aware models, and how far the device may be from them."""
+
+import numpy as np
+from small_models import sequences, sequential
+
+from keras_fastgrnn import keras
+from keras_fastgrnn.quantization import quantize_aware
+
+STEPS = 8
+FORMATS = ["int16x8", "int8"]
+
+
+def data(count=16, steps=STEPS):
+    """Sequences, and what a small model can learn of them."""
+    x = sequences(count, steps)
+    return x, np.stack([x.mean(axis=(1, 2)), x[:, -1, 0]], axis=1)
+
+
+def aware(*layers, quantization="int16x8", outputs=2, calibrated=True, spread=0.25, **options):
+    """A quantization-aware model of these layers and a Dense head, with drawn weights."""
+    model = sequential(*layers, keras.layers.Dense(outputs), steps=STEPS, spread=spread)
+    if calibrated:
+        options["calibration_data"] = data()[0]
+    return quantize_aware(model, quantization, **options)
+
+
+def fitted(model, epochs=1, learning_rate=1e-3):
+    """The model after some training on `data`."""
+    if model.optimizer is None:
+        model.compile(keras.optimizers.Adam(learning_rate), "mse", jit_compile=False)
+    x, y = data()
+    model.fit(x, y, epochs=epochs, batch_size=8, shuffle=False, verbose=0)
+    return model

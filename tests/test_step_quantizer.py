@@ -1,0 +1,223 @@
+"""The tensors of a step that training rounds, and the ranges it finds for them."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from aware_models import FORMATS, aware, data
+
+from keras_fastgrnn import FastGRNN, FastRNN, export, keras
+from keras_fastgrnn.export import reference
+from keras_fastgrnn.fake_quantization import FORMATS as ACTIVATION_FORMATS
+from keras_fastgrnn.keras_api import IS_TF_KERAS
+from keras_fastgrnn.models import cells_of
+from keras_fastgrnn.quantize_aware_layers import scales_of
+from keras_fastgrnn.step_quantizer import RangedGroup
+
+FUNCTIONS = ["tanh", "sigmoid", "relu", "quant_tanh", "quant_sigmoid", "quant_sigmoid4"]
+RANKS = [(None, None), (2, None), (None, 3), (2, 3)]
+
+pytestmark = pytest.mark.filterwarnings("ignore::keras_fastgrnn.export.SaturationWarning")
+
+
+def arguments(activation, use_bias, ranks, **others):
+    names = ("kernel_rank", "recurrent_rank")
+    return {
+        "activation": activation,
+        "use_bias": use_bias,
+        **dict(zip(names, ranks, strict=True)),
+        **others,
+    }
+
+
+# Every pair of functions, with biases and ranks in turn, and every bias and rank with two pairs.
+CELLS = [
+    *(
+        (FastGRNN, arguments(f, (i + j) % 2 == 0, RANKS[(i + j // 2) % 4], recurrent_activation=g))
+        for (i, f), (j, g) in itertools.product(enumerate(FUNCTIONS), repeat=2)
+    ),
+    *(
+        (FastGRNN, arguments(f, use_bias, ranks, recurrent_activation=g))
+        for f, g in (("tanh", "sigmoid"), ("quant_tanh", "quant_sigmoid"))
+        for use_bias, ranks in itertools.product((True, False), RANKS)
+    ),
+    *(
+        (FastRNN, arguments(f, use_bias, RANKS[(i + use_bias) % 4]))
+        for (i, f), use_bias in itertools.product(enumerate(FUNCTIONS), (True, False))
+    ),
+]
+
+
+def name_of(case):
+    layer, values = case
+    return f"{layer.__name__}-" + "-".join(str(value) for value in values.values())
+
+
+def rounded_tensors(model, x):
+    """What a model's only cell makes of its tensors, by name: an array of all steps of each."""
+    (cell,) = cells_of(model.layers[1])
+    tap, seen = cell.quantizer.tap, {}
+
+    def watched(name, value):
+        value = tap(name, value)
+        seen.setdefault(name, []).append(np.asarray(value))
+        return value
+
+    cell.quantizer.tap = watched
+    outputs = np.asarray(model(x))
+    cell.quantizer.tap = tap
+    return {name: np.concatenate(values) for name, values in seen.items()}, outputs
+
+
+def assert_counted_in(values, unit, name):
+    """They are multiples of the unit, up to the one constant that a function's line is shifted."""
+    integers = np.float64(values) / unit
+    distances = integers - integers.ravel()[0]
+    np.testing.assert_allclose(distances, np.round(distances), atol=0.02, err_msg=name)
+
+
+SETTLED = {"int16x8": 1e-6, "int8": 5e-3}
+
+# How far outputs are, in units of theirs: a function of int16 is 8 units finer than its operand.
+LARGEST_DIFFERENCE = {"int16x8": 20.0, "int8": 4.0}
+
+
+@pytest.mark.parametrize("quantization", FORMATS)
+@pytest.mark.parametrize("case", CELLS, ids=name_of)
+def test_training_rounds_every_tensor_of_the_file_to_its_integers(case, quantization):
+    layer, values = case
+    model = aware(layer(4, name="rnn", **values), quantization=quantization)
+    deployed = export.convert(model)
+    x, _ = data()
+    seen, outputs = rounded_tensors(model, x)
+    trained = scales_of(model.layers[1])
+    computed = [op.output for op in deployed.graph.ops if op.kind != "CONCATENATION"]
+    in_cell = [tensor for tensor in computed if tensor.name.startswith("rnn/")]
+    assert {tensor.name for tensor in in_cell} <= trained.keys()
+    for tensor in in_cell:
+        scale = trained[tensor.name]
+        assert tensor.zero_point == scale.zero_point
+        # The exporter settles int8 scales, beside a hard function by some parts in a thousand.
+        assert tensor.scale == pytest.approx(scale.scale, rel=SETTLED[quantization])
+        assert_counted_in(seen[tensor.name.removeprefix("rnn/")], scale.scale, tensor.name)
+    unit = deployed.graph.outputs[0].scale
+    difference = np.abs(deployed.predict(x, on="reference") - outputs) / unit
+    assert difference.max() <= LARGEST_DIFFERENCE[quantization] + 0.1
+
+
+@pytest.mark.parametrize("quantization", FORMATS)
+@pytest.mark.parametrize("layer", [FastGRNN, FastRNN])
+def test_sums_of_a_state_are_exact(layer, quantization):
+    model = aware(layer(4, name="rnn"), quantization=quantization)
+    scales = scales_of(model.layers[1])
+    added = ["kept", "state"] + (["difference", "added"] if layer is FastGRNN else [])
+    assert len({scales[f"rnn/{name}"] for name in added}) == 1
+    seen, _ = rounded_tensors(model, data()[0])
+    if layer is FastGRNN:
+        np.testing.assert_allclose(seen["state"], seen["kept"] + seen["added"], atol=1e-6)
+
+
+def test_gradients_go_straight_through_the_rounding():
+    x, y = data()
+    layers = FastGRNN(5, name="rnn"), keras.layers.Dense(2)
+    model = keras.Sequential([keras.layers.Input(x.shape[1:]), *layers])
+    rounded = aware(FastGRNN(5, name="rnn"))
+    weights = [w.numpy() for w in rounded.trainable_weights]
+    zeta = 1.0 / (1.0 + np.exp(-weights[-4]))  # the head's kernel is in the unit of the state
+    model.set_weights([*weights[:-2], weights[-2] / zeta, weights[-1]])
+
+    def gradients(of):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((of(x) - y) ** 2)
+        return tape.gradient(loss, [v if IS_TF_KERAS else v.value for v in of.trainable_weights])
+
+    for expected, found in zip(gradients(model)[:4], gradients(rounded)[:4], strict=True):
+        largest = np.abs(expected).max()
+        # Weights of 8 bits move a value by a few thousandths of the largest.
+        np.testing.assert_allclose(found, expected, atol=0.03 * largest)
+
+
+# Ranges
+
+
+class Owner(keras.layers.Layer):
+    """Holds the range of a group."""
+
+
+def make_group(quantization="int16x8", **settings):
+    return RangedGroup("range", Owner(), ACTIVATION_FORMATS[quantization], **settings)
+
+
+def observed(group, *values):
+    for value in values:
+        group.observe([tf.constant(value, tf.float32)])
+    group.begin()
+    return group.values().numpy().tolist()
+
+
+@pytest.mark.parametrize("quantization", FORMATS)
+def test_range_of_a_loop_holds_all_values_ever_seen_and_0(quantization):
+    group = make_group(quantization)
+    assert not group.is_seen
+    assert observed(group, [0.5, 1.0]) == [0.0, 1.0]
+    assert group.is_seen
+    assert observed(group, [-0.5, 0.25], [0.75]) == [-0.5, 1.0]
+    assert observed(group, [0.0]) == [-0.5, 1.0]
+    assert observed(group, [[-8.0], [2.0]]) == [-8.0, 2.0]
+
+
+def test_several_tensors_share_one_range():
+    group = make_group()
+    group.observe([tf.constant([-3.0, 1.0]), tf.constant([[2.0]])])
+    assert group.values().numpy().tolist() == [-3.0, 2.0]
+
+
+def test_moving_range_begins_with_the_first_batch_and_follows_the_others_slowly():
+    group = make_group("int8", momentum=0.9)
+    assert observed(group, [-1.0, 3.0]) == [-1.0, 3.0]
+    low, high = observed(group, [-2.0, 1.0])
+    assert (low, high) == (pytest.approx(-1.1), pytest.approx(2.8))
+
+
+@pytest.mark.parametrize("quantization", FORMATS)
+def test_nothing_is_rounded_before_any_was_seen(quantization):
+    group = make_group(quantization)
+    group.begin()
+    value = tf.constant([1e-9, -12345.678, 0.1])
+    np.testing.assert_array_equal(group.round(value), value)
+
+
+@pytest.mark.parametrize("quantization", FORMATS)
+def test_call_is_rounded_by_what_was_seen_before_it(quantization):
+    group = make_group(quantization)
+    observed(group, [-1.0, 1.0])
+    group.observe([tf.constant([50.0])])
+    assert np.max(group.round(tf.constant([50.0]))) < 1.1
+    group.begin()
+    assert np.max(group.round(tf.constant([50.0]))) == pytest.approx(50.0, rel=0.005)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(8.0, 8.0), (math.inf, 64.0)])
+def test_limit_of_a_range_is_where_values_make_no_difference(limit, expected):
+    group = make_group(limit=limit)
+    observed(group, [-40.0, 3.0])
+    assert float(group.scale) == expected / 2**15
+
+
+@pytest.mark.parametrize("quantization", FORMATS)
+@pytest.mark.parametrize("layer", [FastGRNN, FastRNN])
+def test_ranges_of_a_loop_hold_every_step_of_the_float_computation(layer, quantization):
+    x, _ = data()
+    model = aware(layer(4, name="rnn"), quantization=quantization)
+    (cell,) = cells_of(model.layers[1])
+    low, high = next(w.numpy() for w in cell.weights if "state_range" in w.name)
+    deployed = export.convert(model)
+    state = deployed.graph.states[0].after
+    values = [
+        reference.dequantize_values(step[state], state)
+        for step in reference.steps(deployed.graph, deployed._to_input(x))
+    ]
+    assert low <= np.min(values) + 0.02 * (high - low)
+    assert high >= np.max(values) - 0.02 * (high - low)
