@@ -17,7 +17,6 @@ from keras_fastgrnn.models import (
     copied,
     fast_cells,
     fast_layers,
-    set_weights,
     weight_name,
 )
 from keras_fastgrnn.quantization import quantize_aware
@@ -110,13 +109,15 @@ def fit_lsq(
     4. "quantized": quantization-aware training of the model that 3 gave, with a tenth of the
        learning rate, and zeros that stay zero.
 
-    The first three take a third of `epochs` each, and go on from one to the next as one training.
-    Of each stage the epoch is chosen that answers best on the validation data, by accuracy, then
-    by loss; the fourth begins with what the third chose. Low rank is a matter of the model: give
-    its cells `kernel_rank` and `recurrent_rank`, or use `low_rank.factorize`.
+    The first three take a third of `epochs` each. Of each stage the epoch is chosen that answers
+    best on the validation data, by accuracy, then by loss, and the next stage begins with it. (The
+    paper goes on with the last one and chooses once, by the test data.) Low rank is a matter of the
+    model: give its cells `kernel_rank` and `recurrent_rank`, or use `low_rank.factorize`.
 
-    A batch whose gradient is not finite changes nothing: a gradient through a hundred steps can
-    overflow.
+    Gradients through a hundred steps can overflow: a batch with one that is not finite changes
+    nothing. After an epoch that diverged, which is one whose loss is far above that of the first
+    epoch or whose validation loss is not finite, the stage goes on from its best epoch, with half
+    the learning rate.
 
     Args:
         model: Built Keras model, as `quantization.quantize_aware` takes it: a chain of
@@ -134,7 +135,7 @@ def fit_lsq(
             three stages. Defaults to 300.
         batch_size: Positive integer. Defaults to 100.
         learning_rate: Positive number, or a function from the number of the epoch, counted from 0
-            on through all stages, to that of the epoch. Defaults to 0.01.
+            on through all stages, to the learning rate of that epoch. Defaults to 0.01.
         optimizer: "adam", "nesterov" (momentum 0.9), both with gradients of a norm up to 1, or a
             function from a learning rate to a Keras optimizer. Defaults to "adam".
         loss: Keras loss. Defaults to `None`, the cross-entropy of the outputs and labels; outputs
@@ -162,8 +163,8 @@ def fit_lsq(
     Raises:
         TypeError: If `model` is not a model of this process's Keras.
         ValueError: If an argument is out of its range, the data does not fit the model, the
-            model cannot be quantized, `checkpoint` holds another training, or the training
-            diverges.
+            model cannot be quantized, `checkpoint` holds another training, or every epoch of a
+            stage diverges.
 
     Example:
 
@@ -192,7 +193,7 @@ def fit_lsq(
     stages = [Stage(name, epochs // len(_FLOAT_STAGES)) for name in _FLOAT_STAGES]
     steps = stages[0].epochs * math.ceil(len(x) / checked_integer("batch_size", batch_size))
     sparsities = {"kernel": kernel_sparsity, "recurrent_kernel": recurrent_sparsity}
-    pruning = _pruning(model, sparsities, steps, frequency)
+    callbacks = _pruning(model, sparsities, checked_integer("frequency", frequency), steps)
     options = {"weight_bits": weight_bits, **(quantization_options or {})}
     if quantization is not None:
         quantize_aware(model, quantization, **options)  # its errors come before any work
@@ -223,39 +224,31 @@ def fit_lsq(
     )
     make_optimizer = _checked_optimizer(optimizer)
 
-    def begin(trained_model, trained_stages):
+    def begin(trained_model, stage):
         trained_model.compile(
-            make_optimizer(training.rate(trained_stages[0], 0)),
+            make_optimizer(training.rate(stage, 0)),
             loss_for(model, y) if loss is None else loss,
             metrics=[accuracy_metric(model, y)],
             jit_compile=bool(jit_compile),
         )
-        training.begin(trained_model, trained_stages)
+        training.begin(trained_model)
 
-    dense, pruned, frozen = stages[:3]
-    begin(model, stages[:3])
-    training.train(model, dense)
-    training.train(model, pruned, pruning)
-    training.train(model, frozen, pruning)
-    for stage in (dense, pruned):
+    begin(model, stages[0])
+    for stage in stages[:3]:
+        training.train(model, stage, callbacks[stage.name])
         stage.model = copied(model)
-        set_weights(stage.model, stage.best_weights)
-    frozen.model = model
-    set_weights(model, frozen.best_weights)
+    stages[2].model = model
     for stage in stages[3:]:
         order = np.random.default_rng(training.seed).permutation(len(x))
-        calibration_data = x[order[:_CALIBRATION_SEQUENCES]]
-        stage.model = quantize_aware(
-            model, quantization, **{"calibration_data": calibration_data, **options}
-        )
-        begin(stage.model, [stage])
+        calibration_data = {"calibration_data": x[order[:_CALIBRATION_SEQUENCES]]}
+        stage.model = quantize_aware(model, quantization, **{**calibration_data, **options})
+        begin(stage.model, stage)
         training.train(stage.model, stage)
-        set_weights(stage.model, stage.best_weights)
     return LSQResult(stages, weight_bits, bias_bytes=1 if options.get("byte_biases") else 4)
 
 
-def _pruning(model, sparsities, steps, frequency) -> list:
-    """Returns the callback that prunes in the second of three stages of so many steps."""
+def _pruning(model, sparsities, frequency, steps) -> dict[str, list]:
+    """Returns the callbacks of each float stage, each of so many steps."""
     schedules = {}
     for name, fraction in sparsities.items():
         argument = _SPARSITIES[name]
@@ -267,10 +260,14 @@ def _pruning(model, sparsities, steps, frequency) -> list:
                     expected = f"one that keeps a weight of {weight_name(weight)}"
                     raise invalid_argument(argument, expected, fraction)
         if fraction > 0.0:
-            schedules[name] = sparsity.IterativeHardThresholding(
-                fraction, steps + 1, 2 * steps + 1, checked_integer("frequency", frequency)
-            )
-    return [sparsity.PruneLowMagnitude(**schedules)] if schedules else []
+            schedules[name] = sparsity.IterativeHardThresholding(fraction, 1, steps + 1, frequency)
+    if not schedules:
+        return dict.fromkeys(_FLOAT_STAGES, [])
+    return {
+        "dense": [],
+        "pruned": [sparsity.PruneLowMagnitude(**schedules)],
+        "frozen": [sparsity.PruneLowMagnitude(**dict.fromkeys(schedules, "frozen"))],
+    }
 
 
 def _checked_rate(learning_rate) -> Callable[[Stage, int], float]:

@@ -8,7 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_fastgrnn.keras_api import invalid_argument
+from keras_fastgrnn.models import set_weights
 from keras_fastgrnn.training_state import TrainingState
+
+# An epoch has diverged if its loss is above this many times the largest of a stage's first epoch.
+_DIVERGED = 1.25
 
 
 @dataclass
@@ -20,6 +24,7 @@ class Stage:
         epochs: Integer, passes over the training data.
         history: Dictionary from "loss", "accuracy", "val_loss" and "val_accuracy" to a list of
             one number an epoch, as in Keras's `History`.
+        diverged: List of the epochs, counted from 1, that diverged.
         model: Keras model with the weights of the best epoch.
         best_weights: List of arrays, those weights.
     """
@@ -27,6 +32,7 @@ class Stage:
     name: str
     epochs: int
     history: dict[str, list[float]] = field(default_factory=dict)
+    diverged: list[int] = field(default_factory=list)
     model: object = None
     best_weights: list[np.ndarray] = field(default_factory=list, repr=False)
 
@@ -37,25 +43,35 @@ class Stage:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, counted from 1, of the highest validation accuracy, then the lowest loss."""
+        """The epoch, counted from 1, of the highest validation accuracy, then the lowest loss.
+
+        It is 0 where all epochs diverged.
+        """
         accuracies, losses = self.history["val_accuracy"], self.history["val_loss"]
-        quality = [(a, -loss) for a, loss in zip(accuracies, losses, strict=True)]
-        return 1 + quality.index(max(quality))
+        quality = {
+            epoch: (accuracy, -loss)
+            for epoch, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1)
+            if epoch not in self.diverged
+        }
+        return max(quality, key=quality.get, default=0)
 
     @property
     def validation_accuracy(self) -> float:
         """Accuracy of the best epoch on the validation data, in [0, 1]."""
         return self.history["val_accuracy"][self.best_epoch - 1]
 
-    def add(self, logs: dict, weights: list):
+    def add(self, logs: dict, weights: list, has_diverged: bool = False):
         """Records an epoch, and its weights if they are the best so far.
 
         Args:
             logs: Dictionary from name to number.
             weights: List of arrays.
+            has_diverged: Boolean, whether the epoch diverged. Defaults to `False`.
         """
         for name, value in logs.items():
             self.history.setdefault(name, []).append(float(value))
+        if has_diverged:
+            self.diverged.append(self.trained_epochs)
         if self.best_epoch == self.trained_epochs:
             self.best_weights = weights
 
@@ -67,6 +83,10 @@ class StagedTraining:
     Each epoch begins from what `state` can hold: the variables of model and optimizer, and the
     order of the batches, which follows from the seed and the number of the epoch. So one that was
     stopped goes on as if it had not been.
+
+    A stage begins with a new optimizer, and ends with the weights of its best epoch. After an epoch
+    that diverged it goes on from the best one so far, with a new optimizer and half the learning
+    rate.
 
     Attributes:
         stages: List of `Stage`.
@@ -98,24 +118,24 @@ class StagedTraining:
             self.seed = text.get("seed", np.random.SeedSequence().entropy)
         for stage in self.stages:
             stage.history = text.get("histories", {}).get(stage.name, {})
+            stage.diverged = text.get("diverged", {}).get(stage.name, [])
             stage.best_weights = self._saved(stage.name)
 
-    def begin(self, model, stages: list[Stage]):
-        """Takes a compiled model, and gives it the variables it was stopped with.
+    def begin(self, model):
+        """Prepares a compiled model.
+
+        Its optimizer takes gradients that are not finite for 0 from now on: a gradient through a
+        hundred steps can overflow.
 
         Args:
-            model: Keras model, whose optimizer takes gradients that are not finite for 0 from now
-                on: a gradient through a hundred steps can overflow.
-            stages: List of the stages that train it.
+            model: Keras model.
         """
         model.optimizer.build(model.trainable_variables)
+        self._new_optimizer = _arrays(model.optimizer.variables)
         _ignore_overflow(model.optimizer)
-        if self._stopped_in in [stage.name for stage in stages]:
-            for variable, value in zip(_variables(model), self._saved("variables"), strict=True):
-                variable.assign(value)
 
     def train(self, model, stage: Stage, callbacks=()):
-        """Trains the epochs of a stage that are not done yet.
+        """Trains the epochs of a stage that are not done yet; leaves the best one's weights.
 
         Args:
             model: Keras model that `begin` took.
@@ -123,32 +143,52 @@ class StagedTraining:
             callbacks: Keras callbacks.
 
         Raises:
-            ValueError: If the training diverges.
+            ValueError: If every epoch diverges.
         """
+        start = model.get_weights()
+        if stage.trained_epochs == 0:
+            _assign(model.optimizer.variables, self._new_optimizer)
+        elif self._stopped_in == stage.name:
+            start = self._saved("start")
+            _assign(_variables(model), self._saved("variables"))
         while stage.trained_epochs < stage.epochs:
-            number = sum(one.trained_epochs for one in self.stages)
-            model.optimizer.learning_rate = self.rate(stage, number)
-            x, y = self._shuffled(number)
-            history = model.fit(
-                x,
-                y,
-                batch_size=self.batch_size,
-                shuffle=False,
-                validation_data=self.validation_data,
-                callbacks=list(callbacks),
-                verbose=0,
-            )
-            logs = {name: values[0] for name, values in history.history.items()}
-            if not np.isfinite(logs["val_loss"]):
-                raise ValueError(
-                    f"The training diverged: the validation loss is {logs['val_loss']} after epoch "
-                    f"{stage.trained_epochs + 1} of the {stage.name} stage. Give a lower "
-                    "learning_rate."
-                )
-            stage.add(logs, model.get_weights())
-            self._save(model, stage)
+            logs = self._train_epoch(model, stage, callbacks)
+            has_diverged = self._has_diverged(logs)
+            stage.add(logs, model.get_weights(), has_diverged)
+            if has_diverged:
+                set_weights(model, stage.best_weights or start)
+                _assign(model.optimizer.variables, self._new_optimizer)
+            self._save(model, stage, start)
             if not self.is_silent:
                 print(_line(stage), flush=True)
+        if not stage.best_epoch:
+            raise ValueError(
+                f"The training diverged in every epoch of the {stage.name} stage. Give a lower "
+                "learning_rate."
+            )
+        set_weights(model, stage.best_weights)
+
+    def _train_epoch(self, model, stage: Stage, callbacks) -> dict:
+        number = sum(one.trained_epochs for one in self.stages)
+        halvings = sum(len(one.diverged) for one in self.stages)
+        model.optimizer.learning_rate = self.rate(stage, number) * 0.5**halvings
+        x, y = self._shuffled(number)
+        history = model.fit(
+            x,
+            y,
+            batch_size=self.batch_size,
+            shuffle=False,
+            validation_data=self.validation_data,
+            callbacks=list(callbacks),
+            verbose=0,
+        )
+        return {name: values[0] for name, values in history.history.items()}
+
+    def _has_diverged(self, logs) -> bool:
+        # A batch that overflowed makes the epoch's loss NaN, but changes no weights.
+        first_losses = [one.history["loss"][0] for one in self.stages if one.history]
+        largest = max(filter(np.isfinite, first_losses), default=np.inf)
+        return bool(logs["loss"] > _DIVERGED * largest or not np.isfinite(logs["val_loss"]))
 
     def _shuffled(self, number: int):
         x, y = self.data
@@ -162,14 +202,15 @@ class StagedTraining:
             raise invalid_argument("augmentation", expected, augmented.shape)
         return augmented, y[order]
 
-    def _save(self, model, stage: Stage):
+    def _save(self, model, stage: Stage, start):
         text = {
             "stage": stage.name,
             "seed": self.seed,
             "histories": {one.name: one.history for one in self.stages},
+            "diverged": {one.name: one.diverged for one in self.stages},
         }
         groups = {one.name: one.best_weights for one in self.stages}
-        groups["variables"] = map(np.asarray, _variables(model))
+        groups |= {"start": start, "variables": _arrays(_variables(model))}
         arrays = {
             f"{group}/{index}": array
             for group, members in groups.items()
@@ -185,15 +226,26 @@ def _variables(model) -> list:
     return [*model.variables, *model.optimizer.variables]
 
 
+def _arrays(variables) -> list[np.ndarray]:
+    return [np.asarray(variable) for variable in variables]
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
 def _line(stage: Stage) -> str:
     loss, accuracy, validation = (
         stage.history[name][-1] for name in ("loss", "accuracy", "val_accuracy")
     )
-    return (
+    line = (
         f"{stage.name} {stage.trained_epochs}/{stage.epochs}: loss {loss:.4f}, "
-        f"accuracy {100 * accuracy:.2f} %, validation {100 * validation:.2f} % "
-        f"(best {100 * stage.validation_accuracy:.2f} % in epoch {stage.best_epoch})"
+        f"accuracy {100 * accuracy:.2f} %, validation {100 * validation:.2f} %"
     )
+    if stage.trained_epochs in stage.diverged:
+        return f"{line}: diverged, so it goes on from epoch {stage.best_epoch} with half the rate"
+    return f"{line} (best {100 * stage.validation_accuracy:.2f} % in epoch {stage.best_epoch})"
 
 
 def _ignore_overflow(optimizer):

@@ -7,7 +7,6 @@ from small_models import sequential
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, export, keras, recipe
 from keras_fastgrnn.models import fast_cells
-from keras_fastgrnn.staged_training import Stage
 
 LAYERS = keras.layers
 STEPS, CHANNELS, UNITS = 8, 3, 8
@@ -90,15 +89,6 @@ def test_each_stage_keeps_its_best_epoch(result):
         assert accuracy_of(stage.model) == pytest.approx(stage.validation_accuracy)
     assert result.model is result.stages[-1].model
     assert accuracy_of(result.model) > 0.8
-
-
-def test_epochs_of_equal_accuracy_are_chosen_by_loss():
-    stage = Stage("dense", 4)
-    values = [(0.5, 0.1, "a"), (0.75, 0.6, "b"), (0.75, 0.5, "c"), (0.75, 0.5, "d")]
-    for accuracy, loss, weights in values:
-        stage.add({"val_accuracy": accuracy, "val_loss": loss}, [weights])
-    assert (stage.best_epoch, stage.best_weights, stage.trained_epochs) == (3, ["c"], 4)
-    assert stage.validation_accuracy == 0.75
 
 
 def test_result_is_exported_without_calibration_data(result):
@@ -222,11 +212,40 @@ def test_batch_whose_gradient_is_not_finite_changes_nothing():
     assert np.any(model.get_weights()[0] != before[0])
 
 
-def test_training_that_diverges_is_told():
+def test_training_that_diverges_in_every_epoch_is_told():
     linear = FastRNN(UNITS, "linear"), LAYERS.Dense(2)
     rate = {"optimizer": keras.optimizers.SGD, "learning_rate": 1e30}
-    with pytest.raises(ValueError, match="diverged: the validation loss is .* of the dense stage"):
+    with pytest.raises(ValueError, match="diverged in every epoch of the dense stage. Give a"):
         fit(small_model(*linear), quantization=None, **rate)
+
+
+def test_epoch_that_diverges_is_undone_and_the_rate_halved(capsys):
+    """The first epoch of the second stage is driven away, as is the last one of the third."""
+    optimizers, rates, starts = [], [], []
+    model = small_model()
+
+    def make(rate):
+        optimizers.append(keras.optimizers.SGD(rate))
+        return optimizers[-1]
+
+    def rate(epoch):
+        return 1e3 if epoch in (2, 5) else 0.1
+
+    def augmentation(x, rng):
+        rates.append(float(np.asarray(optimizers[0].learning_rate)))
+        starts.append(model.get_weights())
+        return x
+
+    arguments = {"epochs": 6, "quantization": None, "augmentation": augmentation, "verbose": 1}
+    result = fit(model, optimizer=make, learning_rate=rate, **arguments)
+    assert [stage.diverged for stage in result.stages] == [[], [1], [2]]
+    assert np.allclose(rates, [0.1, 0.1, 1e3, 0.05, 0.05, 5e2])
+    dense, pruned, frozen = result.stages
+    np.testing.assert_array_equal(starts[3][2], dense.best_weights[2])
+    assert (pruned.best_epoch, frozen.best_epoch) == (2, 1)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].endswith(": diverged, so it goes on from epoch 0 with half the rate")
+    assert lines[5].endswith(": diverged, so it goes on from epoch 1 with half the rate")
 
 
 # Mistakes

@@ -69,6 +69,18 @@ def test_training_stopped_twice_gives_the_same_models_and_is_not_done_again(expe
     assert_same(fit(augmentation=stop_before(0), checkpoint=tmp_path), expected)
 
 
+def test_training_stopped_after_an_epoch_that_diverged_gives_the_same_models(tmp_path):
+    def rate(epoch):
+        return 1e4 if epoch == 3 else 0.03
+
+    arguments = {"learning_rate": rate, "optimizer": "nesterov", "quantization": None}
+    with pytest.raises(StoppedError):
+        fit(augmentation=stop_before(4), checkpoint=tmp_path, **arguments)
+    result = fit(small_model(seed=5), augmentation=noisy, checkpoint=tmp_path, **arguments)
+    assert [stage.diverged for stage in result.stages] == [[], [1], []]
+    assert_same(result, fit(augmentation=noisy, **arguments))
+
+
 def test_process_that_is_killed_leaves_a_checkpoint_to_go_on_from(expected, root, tmp_path):
     code = f"""
 import os, signal
