@@ -17,6 +17,7 @@ from keras_fastgrnn.models import (
     copied,
     fast_cells,
     fast_layers,
+    set_weights,
     weight_name,
 )
 from keras_fastgrnn.quantization import quantize_aware
@@ -109,10 +110,11 @@ def fit_lsq(
     4. "quantized": quantization-aware training of the model that 3 gave, with a tenth of the
        learning rate, and zeros that stay zero.
 
-    The first three take a third of `epochs` each. Of each stage the epoch is chosen that answers
-    best on the validation data, by accuracy, then by loss, and the next stage begins with it. (The
-    paper goes on with the last one and chooses once, by the test data.) Low rank is a matter of the
-    model: give its cells `kernel_rank` and `recurrent_rank`, or use `low_rank.factorize`.
+    The first three take a third of `epochs` each, and each goes on from the last epoch of the one
+    before. The fourth goes on from the epoch of the third that answers best on the validation data,
+    by accuracy, then by loss, and the model that is returned is that of its best epoch. Low rank is
+    a matter of the model: give its cells `kernel_rank` and `recurrent_rank`, or use
+    `low_rank.factorize`.
 
     Gradients through a hundred steps can overflow: a batch with one that is not finite changes
     nothing. After an epoch that diverged, which is one whose loss is far above that of the first
@@ -237,13 +239,17 @@ def fit_lsq(
     for stage in stages[:3]:
         training.train(model, stage, callbacks[stage.name])
         stage.model = copied(model)
-    stages[2].model = model
+        set_weights(stage.model, stage.best_weights)
+    frozen = stages[2]
+    frozen.model = model
+    set_weights(model, frozen.best_weights)
     for stage in stages[3:]:
         order = np.random.default_rng(training.seed).permutation(len(x))
         calibration_data = {"calibration_data": x[order[:_CALIBRATION_SEQUENCES]]}
         stage.model = quantize_aware(model, quantization, **{**calibration_data, **options})
         begin(stage.model, stage)
         training.train(stage.model, stage)
+        set_weights(stage.model, stage.best_weights)
     return LSQResult(stages, weight_bits, bias_bytes=1 if options.get("byte_biases") else 4)
 
 

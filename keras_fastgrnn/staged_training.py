@@ -84,8 +84,8 @@ class StagedTraining:
     order of the batches, which follows from the seed and the number of the epoch. So one that was
     stopped goes on as if it had not been.
 
-    A stage begins with a new optimizer, and ends with the weights of its best epoch. After an epoch
-    that diverged it goes on from the best one so far, with a new optimizer and half the learning
+    A stage begins with a new optimizer, and with the weights that the model has. After an epoch
+    that diverged it goes on from its best one so far, with a new optimizer and half the learning
     rate.
 
     Attributes:
@@ -135,7 +135,7 @@ class StagedTraining:
         _ignore_overflow(model.optimizer)
 
     def train(self, model, stage: Stage, callbacks=()):
-        """Trains the epochs of a stage that are not done yet; leaves the best one's weights.
+        """Trains the epochs of a stage that are not done yet.
 
         Args:
             model: Keras model that `begin` took.
@@ -166,7 +166,6 @@ class StagedTraining:
                 f"The training diverged in every epoch of the {stage.name} stage. Give a lower "
                 "learning_rate."
             )
-        set_weights(model, stage.best_weights)
 
     def _train_epoch(self, model, stage: Stage, callbacks) -> dict:
         number = sum(one.trained_epochs for one in self.stages)
