@@ -73,7 +73,7 @@ def quantize_int8(
     per_channel: frozenset[Tensor],
     portable: bool = False,
     weight_format: WeightFormat = INT8_WEIGHTS,
-    shares_constants: bool = True,
+    constant_format: WeightFormat | None = None,
 ) -> Graph:
     """Quantizes a float graph to int8 activations.
 
@@ -87,8 +87,9 @@ def quantize_int8(
             TFLite, which rounds a product once and not twice, computes the same integers.
             Defaults to `False`.
         weight_format: `WeightFormat` of the matrices. Defaults to 8 bits with any scale.
-        shares_constants: Boolean, whether a constant may have the scale of another tensor, which
-            saves bytes. Defaults to `True`.
+        constant_format: `WeightFormat` to which the constants of ADDs are rounded already, or
+            `None` where constants may have the scales of other tensors, which saves bytes.
+            Defaults to `None`.
 
     Returns:
         A new `Graph` of integers.
@@ -100,9 +101,12 @@ def quantize_int8(
     used = {scale.scale for scale in scales.values() if scale.zero_point == 0}
 
     def constant(tensor: Tensor, op: Op, weight_scales: set[float]) -> Tensor:
-        unit = scales[op.output].scale if op.kind == "ADD" else 0.0
-        shared = used | weight_scales if shares_constants else ()
-        scale = _int8_constant_scale(tensor.data, unit, shared)
+        if constant_format is None:
+            unit = scales[op.output].scale if op.kind == "ADD" else 0.0
+            scale = _int8_constant_scale(tensor.data, unit, used | weight_scales)
+        else:
+            rounded_to = constant_format if op.kind == "ADD" else INT8_WEIGHTS
+            scale = float(np.float32(weight_scale(tensor.data, rounded_to)))
         return _constant(tensor, "int8", scale)
 
     integers = {

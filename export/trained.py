@@ -92,7 +92,10 @@ def quantize_trained(
     """
     if options.quantization == "int8":
         scales = settle_subtractions(graph, scales)
-        settings = {"weight_format": options.weight_format, "shares_constants": False}
+        settings = {
+            "weight_format": options.weight_format,
+            "constant_format": options.constant_format,
+        }
         return graph, quantize_int8(graph, scales, frozenset(), **settings)
     exponents = {tensor: math.log2(scale.scale) for tensor, scale in scales.items()}
     for add in fusible_products(graph):

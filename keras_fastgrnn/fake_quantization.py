@@ -66,6 +66,19 @@ def round_to_integers(value, scale, zero_point, bits: int):
     return tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=bits)
 
 
+def round_to_multiples(value, unit):
+    """Rounds a value to the nearest multiple of a unit, however large.
+
+    Args:
+        value: float32 tensor.
+        unit: Number or tensor.
+
+    Returns:
+        Tensor of the shape of `value`, whose gradient goes straight through.
+    """
+    return value + tf.stop_gradient(tf.round(value / unit) * unit - value)
+
+
 @dataclass(frozen=True)
 class Int16Format:
     """Activations of 16 bits: zero point 0, and a power of two for a scale."""

@@ -52,6 +52,11 @@ class Options:
     def weight_format(self) -> WeightFormat:
         return WeightFormat(self.weight_bits, self.power_of_two_weights)
 
+    @property
+    def constant_format(self) -> WeightFormat:
+        """That of an int8 constant which is added to a tensor of the device."""
+        return WeightFormat(power_of_two=self.byte_biases)
+
     def end_range(self, name: str, layer) -> RangedGroup:
         """Returns the range of an input or output of a layer, which is outside any loop."""
         momentum = _INT8_MOMENTUM if self.quantization == "int8" else None

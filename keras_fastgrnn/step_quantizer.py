@@ -16,6 +16,7 @@ from keras_fastgrnn.fake_quantization import (
     WeightFormat,
     power_of_two_at_least,
     round_to_integers,
+    round_to_multiples,
 )
 from keras_fastgrnn.fixed_scales import INT8_LIMITS, INT16_RESULT_EXPONENT, Scale
 
@@ -126,6 +127,7 @@ class StepQuantizer:
         functions = {"candidate": activations.name_of(cell.activation)}
         if hasattr(cell, "recurrent_activation"):
             functions["gate"] = activations.name_of(cell.recurrent_activation)
+        self._functions = functions
         dictated = {tensor: self._dictated(name) for tensor, name in functions.items()}
         before = self.format.scale_before_functions if all(dictated.values()) else None
         summed = before or group("sum", max(self._limit(name) for name in functions.values()))
@@ -167,7 +169,9 @@ class StepQuantizer:
         self._seen_in_step = {}
         for group in self._ranged:
             group.begin()
-        self._weights = self._rounded_weights(self._cell.step_weights())
+        self._weights = self._with_rounded_matrices(self._cell.step_weights())
+        if self._cell.use_bias:
+            self._weights = self._with_rounded_biases(self._weights)
         if self.format.bits == 16:
             self._join()
         else:
@@ -223,6 +227,11 @@ class StepQuantizer:
         else:
             factor = tf.abs(self._weights.beta) / WeightFormat().largest
             self._nudges["kept"] = _nudge(factor * state.scale, state.scale)
+        for name, function in self._functions.items():
+            line, before = PIECEWISE_LINEAR.get(function), self._groups.get(f"{name}_pre")
+            if line and before:  # the device multiplies by the slope
+                factor = line.slope / WeightFormat().largest
+                self._nudges[name] = _nudge(factor * before.scale, self._groups[name].scale)
 
     def step_weights(self, recurrent_mask=None):
         """Returns what the step reads, as `FastCell.step_weights` does, rounded."""
@@ -271,35 +280,35 @@ class StepQuantizer:
             group.observe(values)
         self._seen_in_step = {}
 
-    def _rounded_weights(self, weights):
+    def _with_rounded_matrices(self, weights):
         first, *others = weights.recurrent_kernel
         first = round_matrix(first * weights.unit, self.options) / weights.unit
-        rounded = {
-            "kernel": tuple(round_matrix(factor, self.options) for factor in weights.kernel),
-            "recurrent_kernel": (first, *(round_matrix(factor, self.options) for factor in others)),
-        }
-        if self._cell.use_bias:
-            rounded |= self._rounded_biases(weights)
-        return dataclasses.replace(weights, **rounded)
+        others = [round_matrix(factor, self.options) for factor in others]
+        kernel = tuple(round_matrix(factor, self.options) for factor in weights.kernel)
+        return dataclasses.replace(weights, kernel=kernel, recurrent_kernel=(first, *others))
 
-    def _rounded_biases(self, weights) -> dict:
+    def _with_rounded_biases(self, weights):
         if not hasattr(weights, "gate_bias"):
-            return {"bias": self._round_bias(weights.bias, _shift(weights.activation))}
+            bias = self._round_bias(weights.bias, _shift(weights.activation))
+            return dataclasses.replace(weights, bias=bias)
         shift = _shift(weights.recurrent_activation)
         gate_bias = self._round_bias(weights.gate_bias, shift)
         difference = weights.candidate_bias - weights.gate_bias
         difference = self._round_constant(difference, _shift(weights.activation) - shift)
-        return {"gate_bias": gate_bias, "candidate_bias": gate_bias + difference}
+        candidate_bias = gate_bias + difference
+        return dataclasses.replace(weights, gate_bias=gate_bias, candidate_bias=candidate_bias)
 
     def _round_bias(self, bias, shift):
-        return BYTE_BIASES.round(bias + shift) - shift if self.options.byte_biases else bias
+        """A bias is counted in the unit of the products of the state and its matrix."""
+        source = self._groups.get("recurrent_projection", self._groups["state"])
+        *_, matrix_scale = self._weight_scales(self._kernels()[1])
+        bias = BYTE_BIASES.round(bias + shift) if self.options.byte_biases else bias + shift
+        return round_to_multiples(bias, source.scale * matrix_scale) - shift
 
     def _round_constant(self, values, shift):
         """What is added to a tensor of the device is a tensor of its type itself."""
-        if self.options.byte_biases:
-            return self._round_bias(values, shift)
-        if self.format.bits == 8:
-            return WeightFormat().round(values + shift) - shift
+        if self.options.byte_biases or self.format.bits == 8:
+            return self.options.constant_format.round(values + shift) - shift
         products = self._groups[_PRODUCTS[0]]
         if isinstance(products, Scale):  # coarser than the constant's own: the sum is exact
             scale = products.scale

@@ -26,7 +26,7 @@ def aware(*layers, quantization="int16x8", outputs=2, calibrated=True, spread=0.
 
 def fitted(model, epochs=1, learning_rate=1e-3):
     """The model after some training on `data`."""
-    if model.optimizer is None:
+    if getattr(model, "optimizer", None) is None:
         model.compile(keras.optimizers.Adam(learning_rate), "mse", jit_compile=False)
     x, y = data()
     model.fit(x, y, epochs=epochs, batch_size=8, shuffle=False, verbose=0)

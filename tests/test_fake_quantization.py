@@ -11,6 +11,7 @@ from keras_fastgrnn.fake_quantization import (
     WeightFormat,
     power_of_two_at_least,
     round_to_integers,
+    round_to_multiples,
 )
 from keras_fastgrnn.fixed_scales import Scale
 
@@ -216,3 +217,12 @@ def test_every_weight_has_the_gradient_of_itself(bits, power_of_two):
 def test_matrix_of_zeros_stays_one():
     for weight_format in (WeightFormat(8), WeightFormat(4), WeightFormat(8, power_of_two=True)):
         assert not np.any(weight_format.round(np.zeros((3, 2), "float32")))
+
+
+def test_multiples_of_a_unit_have_no_ends_and_a_straight_gradient():
+    unit = 0.037
+    values = np.array([0.0, 1.0, -1.0, 1e4, -1e4, 0.018, 0.019], "float32")
+    rounded = round_to_multiples(tf.constant(values), unit)
+    np.testing.assert_allclose(rounded, np.round(values / unit) * unit, rtol=1e-6)
+    straight = gradient(lambda value: round_to_multiples(value, unit), values)
+    np.testing.assert_array_equal(straight, np.ones(7))

@@ -80,8 +80,10 @@ def assert_counted_in(values, unit, name):
 
 SETTLED = {"int16x8": 1e-6, "int8": 5e-3}
 
-# How far outputs are, in units of theirs: a function of int16 is 8 units finer than its operand.
-LARGEST_DIFFERENCE = {"int16x8": 20.0, "int8": 4.0}
+# How far outputs are, in units of theirs. Functions of int16 are tables, off by a unit here and
+# there, and 8 units finer than what they read. In int8 most outputs are the same integers, but one
+# step that rounds the other way is some units of an output.
+LARGEST_DIFFERENCE = {"int16x8": 20.0, "int8": 6.0}
 
 
 @pytest.mark.parametrize("quantization", FORMATS)
@@ -105,6 +107,8 @@ def test_training_rounds_every_tensor_of_the_file_to_its_integers(case, quantiza
     unit = deployed.graph.outputs[0].scale
     difference = np.abs(deployed.predict(x, on="reference") - outputs) / unit
     assert difference.max() <= LARGEST_DIFFERENCE[quantization] + 0.1
+    if quantization == "int8":
+        assert np.mean(difference > 0.5) <= 0.25
 
 
 @pytest.mark.parametrize("quantization", FORMATS)
