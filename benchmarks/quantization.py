@@ -141,18 +141,18 @@ def table(results: list[dict]) -> str:
 
 def document(results: list[dict]) -> str:
     """Returns the text of `DOCUMENT`."""
-    settings = results[0]["settings"]
+    epochs, fine_epochs = (results[0]["settings"][key] for key in ("epochs", "fine_epochs"))
     seeds = sorted({result["seed"] for result in results})
     return f"""# Rounding after training, and training that rounds
 
-Measured by `python -m benchmarks.quantization --epochs {settings["epochs"]} --fine-epochs \
-{settings["fine_epochs"]} --seeds {len(seeds)}`: FastGRNN of {UNITS} units and a Dense layer on
-HAR-2 (two classes of UCI HAR, 9 subjects for the test), {settings["epochs"]} epochs in float on
-windows turned by a random angle, {settings["fine_epochs"]} more quantization-aware; the epoch that did best
-on 4 subjects held out of training. Accuracy on the test subjects in percent, mean and standard
-deviation over {len(seeds)} seeds, of the file on TFLite Micro but for "float" and "in Keras".
-"PTQ" is the float model with scales from calibration data, "QAT" the fine-tuned one; "4-bit" are
-weights of 4 bits, stored as 8. Piecewise-linear functions are `quant_tanh` and `quant_sigmoid4`.
+Measured by `python -m benchmarks.quantization --epochs {epochs} --fine-epochs {fine_epochs} \
+--seeds {len(seeds)}`: FastGRNN of {UNITS} units and a Dense layer on HAR-2 (two classes of UCI HAR,
+9 subjects for the test), {epochs} epochs in float on windows turned by a random angle, {fine_epochs}
+more quantization-aware; the epoch that did best on 4 subjects held out of training. Accuracy on the
+test subjects in percent, mean and standard deviation over {len(seeds)} seeds, of the file on TFLite
+Micro but for "float" and "in Keras". "PTQ" is the float model with scales from calibration data,
+"QAT" the fine-tuned one; "4-bit" are weights of 4 bits, stored as 8. Piecewise-linear functions are
+`quant_tanh` and `quant_sigmoid4`.
 
 {table(results)}
 """
