@@ -27,8 +27,9 @@ INT8_MAX = 127
 INT8_WEIGHTS = WeightFormat()
 
 # Weights this small, as a part of the output's unit for each unit of the input, add less than a
-# thousandth of that unit; a smaller scale would only leave no room for the bias.
-SMALLEST_MULTIPLIER = 2.0**-24
+# thousandth of that unit; a smaller scale would only leave no room for the bias, which has 32 bits
+# where the output has 8.
+SMALLEST_MULTIPLIERS = {"int16": 2.0**-24, "int8": 2.0**-22}
 
 # A factor of 15 bits times the unit of a state over it may be so little above one of 15 bits, as a
 # part of the last of them.
@@ -201,7 +202,7 @@ def weight_scale(matrix: np.ndarray, weight_format: WeightFormat, axis=None) -> 
 def _matrix(op: Op, x: Tensor, output: Tensor, rules: _MatrixRules) -> list[Tensor]:
     """Input, weights and bias."""
     matrix = op.inputs[1].data
-    smallest = SMALLEST_MULTIPLIER * output.scale / x.scale
+    smallest = SMALLEST_MULTIPLIERS[output.dtype] * output.scale / x.scale
     per_channel, step = op.output in rules.per_channel, rules.step
     scale = weight_scale(matrix, rules.weight_format, 1 if per_channel else None)
     scale = np.float32(np.maximum(scale, smallest))

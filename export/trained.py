@@ -70,7 +70,7 @@ def trained_scales(model, graph: Graph) -> tuple[dict[Tensor, Scale], set[str]]:
         raise ValueError(
             "Received an invalid value for argument model, expected ranges that training has "
             f"shown, got none yet for {', '.join(unseen)}. Train the quantization-aware model, or "
-            "give calibration_data to quantize_aware."
+            "give calibration_data to quantize_aware. Values that are always 0 have no range."
         )
     return scales, joined
 

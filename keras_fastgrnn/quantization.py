@@ -8,7 +8,6 @@ from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
 from keras_fastgrnn.export.calibrate import check_sequences
 from keras_fastgrnn.export.trace import AFFINE_LAYERS, trace
 from keras_fastgrnn.keras_api import keras
-from keras_fastgrnn.layers import FastGRNN, FastRNN
 from keras_fastgrnn.models import cells_of, fast_layers
 from keras_fastgrnn.quantize_aware_layers import (
     Options,
@@ -18,8 +17,10 @@ from keras_fastgrnn.quantize_aware_layers import (
     QuantizeAwareRNN,
 )
 
+# float32 holds all integers of 16 bits, also where the model's own layers have half of it.
+_ARITHMETIC = {"dtype": "float32"}
+
 _CELLS = {FastGRNNCell: QuantizeAwareFastGRNNCell, FastRNNCell: QuantizeAwareFastRNNCell}
-_RECURRENT = (keras.layers.RNN, FastGRNN, FastRNN)
 
 
 def quantize_aware(
@@ -97,8 +98,8 @@ def quantize_aware(
     chain = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     _check_chain(chain)
     if calibration_data is not None:
-        input_dim = model.inputs[0].shape[-1]
-        calibration_data = check_sequences(calibration_data, input_dim, "calibration_data")
+        _, steps, input_dim = model.inputs[0].shape
+        calibration_data = check_sequences(calibration_data, input_dim, "calibration_data", steps)
     aware = _assembled(model, chain, options)
     if calibration_data is not None:
         aware(calibration_data, training=True)
@@ -112,10 +113,12 @@ def _check_chain(chain) -> None:
                 "Received an invalid value for argument model, expected a model of float layers, "
                 f"got {layer.name}, which is quantization-aware already."
             )
-        if isinstance(layer, keras.layers.RNN) and type(layer) not in _RECURRENT:
+        cells = cells_of(layer) if isinstance(layer, keras.layers.RNN) else []
+        if not all(type(cell) in _CELLS for cell in cells):
+            kinds = ", ".join(type(cell).__name__ for cell in cells)
             raise ValueError(
                 "Received an invalid value for argument model, expected recurrent layers of "
-                f"FastRNN or FastGRNN cells, got {layer.name} ({type(layer).__name__})."
+                f"FastRNNCell or FastGRNNCell, got {layer.name} of {kinds}."
             )
     if not isinstance(chain[-1], keras.layers.Dense):
         raise ValueError(
@@ -160,7 +163,7 @@ def _assembled(model, chain, options: Options):
             affine = AFFINE_LAYERS[type(layer)](layer, affine)
             continue
         if isinstance(layer, keras.layers.Dropout):
-            value = keras.layers.Dropout.from_config(layer.get_config())(value)
+            value = keras.layers.Dropout.from_config({**layer.get_config(), **_ARITHMETIC})(value)
             continue
         make = _recurrent if isinstance(layer, keras.layers.RNN) else _dense
         aware, weights, affine = make(layer, options, affine, is_first)
@@ -185,15 +188,17 @@ def _recurrent(layer, options: Options, affine: _Affine, is_first: bool):
         logits = _copies(getattr(cell, f"{name}_logit") for name in cell.scalar_names)
         recurrent = _copies(cell.recurrent_factors)
         weights.append([*kernel, *recurrent, *(biases if use_bias else []), *logits])
-        config = {**cell.get_config(), "use_bias": use_bias, **dataclasses.asdict(options)}
+        config = {**cell.get_config(), **_ARITHMETIC, "use_bias": use_bias}
+        config |= dataclasses.asdict(options)
         cells.append(_CELLS[type(cell)].from_config(config))
         affine = _Affine(factor=float(cell.step_weights().unit))
     aware = QuantizeAwareRNN(
-        cells if len(cells) > 1 else cells[0],
+        keras.layers.StackedRNNCells(cells, **_ARITHMETIC) if len(cells) > 1 else cells[0],
         quantizes_input=is_first,
         return_sequences=layer.return_sequences,
         unroll=layer.unroll,
         name=layer.name,
+        **_ARITHMETIC,
     )
     return aware, weights, affine
 
@@ -204,7 +209,8 @@ def _dense(layer, options: Options, affine: _Affine, is_first: bool):
     (bias,) = _copies([layer.bias]) if layer.use_bias else [np.zeros(layer.units)]
     affine.fold_into(kernel, [bias])
     use_bias = layer.use_bias or bool(np.any(bias))
-    config = {**layer.get_config(), "use_bias": use_bias, **dataclasses.asdict(options)}
+    config = {**layer.get_config(), **_ARITHMETIC, "use_bias": use_bias}
+    config |= dataclasses.asdict(options)
     aware = QuantizeAwareDense.from_config({**config, "quantizes_input": is_first})
     return aware, [[*kernel, *([bias] if use_bias else [])]], _Affine()
 
@@ -216,5 +222,5 @@ def _copies(variables) -> list[np.ndarray]:
 def _set_weights(aware, weights) -> None:
     owners = cells_of(aware) if isinstance(aware, QuantizeAwareRNN) else [aware]
     for owner, values in zip(owners, weights, strict=True):
-        for variable, value in zip(owner.trainable_weights, values, strict=True):
+        for variable, value in zip(owner.weights, values, strict=False):  # and then the ranges
             variable.assign(value.astype(np.float32))

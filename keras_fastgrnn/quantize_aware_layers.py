@@ -38,11 +38,14 @@ class Options:
     preserve_zeros: bool = True
 
     def __post_init__(self):
-        if self.quantization not in FORMATS:
+        if not (isinstance(self.quantization, str) and self.quantization in FORMATS):
             expected = " or ".join(map(repr, FORMATS))
             raise invalid_argument("quantization", expected, self.quantization)
-        if self.weight_bits not in (4, 8) or isinstance(self.weight_bits, bool):
+        if type(self.weight_bits) is not int or self.weight_bits not in (4, 8):
             raise invalid_argument("weight_bits", "4 or 8", self.weight_bits)
+        for name in ("power_of_two_weights", "byte_biases", "preserve_zeros"):
+            if not isinstance(getattr(self, name), bool):
+                raise invalid_argument(name, "True or False", getattr(self, name))
 
     @property
     def activation_format(self):

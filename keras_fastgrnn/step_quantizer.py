@@ -65,15 +65,15 @@ class RangedGroup:
         return tf.where(self.rounds, rounded, value)
 
     def observe(self, values: list) -> None:
-        """Widens the range to hold some tensors, for later calls."""
+        """Widens the range to hold some tensors, and 0, for later calls."""
         lows = [tf.reduce_min(value) for value in values]
         highs = [tf.reduce_max(value) for value in values]
         low, high = tf.reduce_min(tf.stack(lows)), tf.reduce_max(tf.stack(highs))
+        now = tf.stack([tf.minimum(low, 0.0), tf.maximum(high, 0.0)])
         seen = self.values()
         if self.momentum is None:
-            seen = tf.stack([tf.minimum(seen[0], low), tf.maximum(seen[1], high)])
+            seen = tf.stack([tf.minimum(seen[0], now[0]), tf.maximum(seen[1], now[1])])
         else:
-            now = tf.stack([low, high])
             is_seen = seen[0] < seen[1]
             seen = tf.where(is_seen, now + self.momentum * (seen - now), now)
         self.seen.assign(seen)

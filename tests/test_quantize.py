@@ -67,6 +67,16 @@ def test_largest_weight_is_127_on_both_sides():
     assert graph.ops[0].inputs[1].data.tolist() == [[-127, 127], [64, 0]]
 
 
+@pytest.mark.parametrize("zero_point", [-124, 0, 123])
+def test_int8_bias_of_a_matrix_of_zeros_fits_its_32_bits(zero_point):
+    end = 0.02 * (123 if zero_point < 0 else -124) - 0.02 * zero_point
+    graph = chain(2, (FULL, [np.zeros((1, 2)), [end]], {}))
+    scales = {graph.inputs[0]: Scale(0.01, 0), graph.outputs[0]: Scale(0.02, zero_point)}
+    (product,) = quantize_int8(graph, scales, frozenset()).ops
+    bias = product.inputs[2]
+    assert bias.data[0] * bias.scale == pytest.approx(end, rel=1e-6)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_factor_of_an_int16_product_has_15_bits(seed):
     """TFLite Micro's kernel uses no more of it, and full TFLite all: they must do the same."""

@@ -185,6 +185,12 @@ def test_moving_range_begins_with_the_first_batch_and_follows_the_others_slowly(
     assert (low, high) == (pytest.approx(-1.1), pytest.approx(2.8))
 
 
+def test_moving_range_holds_0():
+    group = make_group("int8", momentum=0.9)
+    assert observed(group, [3.0]) == [0.0, 3.0]
+    assert observed(group, [-1.0, -1.0]) == [pytest.approx(-0.1), pytest.approx(2.7)]
+
+
 @pytest.mark.parametrize("quantization", FORMATS)
 def test_nothing_is_rounded_before_any_was_seen(quantization):
     group = make_group(quantization)
