@@ -46,6 +46,26 @@ def parse(parser):
     return arguments
 
 
+def add_har(parser, cache):
+    """Adds where UCI HAR is, or that it is to be downloaded."""
+    parser.add_argument("--data", type=Path, help="UCI HAR: its unpacked folder, or an .npz")
+    parser.add_argument("--download", action="store_true", help="get what is not given from UCI")
+    parser.add_argument("--cache", type=Path, default=cache, help="folder of downloads")
+
+
+def find_har(arguments, files, download):
+    """Fills in the places of data sets that were not given; ends the program without UCI HAR."""
+    for name, file in files.items():
+        if getattr(arguments, name) is None and arguments.download:
+            with told_in_one_line(f"cannot download, so give --{name}"):
+                setattr(arguments, name, download(name, arguments.cache))
+        elif getattr(arguments, name) is None and (SHARED / file).is_file():
+            setattr(arguments, name, SHARED / file)
+    if arguments.data is None:
+        end('no data; give --data "UCI HAR Dataset", its folder, or --download')
+    return arguments
+
+
 def make(folder):
     """Makes the folder that `--output` names."""
     with told_in_one_line("cannot write --output"):

@@ -24,11 +24,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from example_common import (
     PLACE,
-    SHARED,
     WHERE,
+    add_har,
     command_line,
-    end,
     exported_row,
+    find_har,
     keras_row,
     make,
     parse,
@@ -176,22 +176,11 @@ def stream_subjects(deployed, held_out, test, picture):
 def parse_arguments():
     """Returns the command line's arguments, with the data's places filled in."""
     parser = command_line(__doc__, "build/har", epochs=15)
-    add = parser.add_argument
-    add("--data", type=Path, help="UCI HAR: its unpacked folder, or an .npz")
-    add("--hapt", type=Path, help="HAPT's continuous recordings: unpacked folder, or an .npz")
-    add("--download", action="store_true", help="get what is not given from UCI, 140 MB")
-    add("--cache", type=Path, default=har_data.CACHE, help="folder of downloads")
-    add("--quick", action="store_true", help="a part of the data in 5 epochs, to try it out")
-    arguments = parse(parser)
-    for name, file in (("data", "uci_har.npz"), ("hapt", "hapt_raw.npz")):
-        if getattr(arguments, name) is None and arguments.download:
-            with told_in_one_line(f"cannot download, so give --{name}"):
-                setattr(arguments, name, har_data.download(name, arguments.cache))
-        elif getattr(arguments, name) is None and (SHARED / file).is_file():
-            setattr(arguments, name, SHARED / file)
-    if arguments.data is None:
-        end('no data; give --data "UCI HAR Dataset", its folder, or --download')
-    return arguments
+    add_har(parser, har_data.CACHE)
+    parser.add_argument("--hapt", type=Path, help="HAPT's recordings: unpacked folder, or an .npz")
+    parser.add_argument("--quick", action="store_true", help="a part of the data, to try it out")
+    files = {"data": "uci_har.npz", "hapt": "hapt_raw.npz"}
+    return find_har(parse(parser), files, har_data.download)
 
 
 def main():

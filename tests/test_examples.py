@@ -18,7 +18,7 @@ from keras_fastgrnn.export import tflm
 from keras_fastgrnn.keras_api import IS_TF_KERAS
 
 FLAVOR = {"TF_USE_LEGACY_KERAS": "1"} if IS_TF_KERAS else {}
-SCRIPTS = ("digits.py", "har.py", "keyword.py")
+SCRIPTS = ("digits.py", "har.py", "keyword.py", "lsq_har.py")
 COLORS = plt.get_cmap("tab10").colors
 
 # What UCI's text files keep of a value, and what the filters' start leaves after 40 seconds.
@@ -72,6 +72,34 @@ def test_har_trains_exports_and_streams(run_python, root, data, tmp_path):
     assert f"all        {100 * results['stream']['accuracy']['all']:6.2f} %" in output
     for color in COLORS[:6]:
         assert pixels_of(tmp_path / "out" / "har.png", color) > 1000
+
+
+def test_lsq_har_trains_in_stages_and_goes_on_from_its_checkpoint(run_python, root, data, tmp_path):
+    script = root / "examples" / "lsq_har.py"
+    arguments = "--quick", "--epochs", 6, "--seed", 1, "--checkpoint", "kept", "--output", "out"
+    output = run_python(script, *arguments, "--data", data / "uci_har.npz", **FLAVOR)
+
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [row["stage"] for row in rows] == ["dense", "pruned", "frozen", "quantized"]
+    weights, kept = [9 * 32, 32 * 32], [144, 307]  # 0.5 and 0.3 of them
+    dense, sparse = sum(weights) + 32, sum(kept) + 32  # and the head's
+    assert [row["non_zero"] for row in rows] == [dense, sparse, sparse, sparse]
+    # Biases, scalars and the head's; mean and variance are in the weights of the last model.
+    other, bitmaps = 2 * 32 + 2 + 1, sum(-(-count // 8) for count in weights)
+    assert [row["bytes"] for row in rows] == [
+        4 * (dense + other + 18),
+        *[pytest.approx(4 * (sparse + other + 18) + bitmaps, abs=1)] * 2,
+        sparse + bitmaps + 4 * other,
+    ]
+    assert rows[3]["test"] > 0.6
+    assert rows[3]["same_class"] > 0.99
+    assert f"{100 * rows[3]['on_device']:.2f} %" in output
+    assert pixels_of(tmp_path / "out" / "lsq_har.png", COLORS[0]) > 100
+    assert output.count("dense 2/2") == 1
+
+    again = run_python(script, *arguments, "--data", data / "uci_har.npz", **FLAVOR)
+    assert "dense 2/2" not in again
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == rows
 
 
 def test_keyword_trains_and_exports(run_python, root, data, tmp_path):
@@ -197,6 +225,7 @@ def test_download_with_another_checksum_is_refused(har_data, nested_archive, mon
         (["har.py"], 'har.py: no data; give --data "UCI HAR Dataset", its folder, or --download'),
         (["har.py", "--data", "empty"], "har.py: cannot read empty as UCI HAR: "),
         (["har.py", "--download", "--cache", "cache"], "har.py: cannot download, so give --data: "),
+        (["lsq_har.py", "--epochs", "4"], "lsq_har.py: --epochs: expected a multiple of 3, got 4"),
         (["har.py", "--epochs", "0"], "har.py: --epochs: expected 1 or more, got 0"),
         (["digits.py", "--epochs", "0"], "digits.py: --epochs: expected 1 or more, got 0"),
         (["keyword.py"], "keyword.py: no data; give --data, an .npz as --help describes"),
