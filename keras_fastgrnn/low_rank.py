@@ -10,6 +10,7 @@ from keras_fastgrnn import classification
 from keras_fastgrnn.cells import FastCell
 from keras_fastgrnn.keras_api import checked_integer, invalid_argument
 from keras_fastgrnn.models import FACTORS, cells_of, check_finite, fast_layers, rebuilt, set_weights
+from keras_fastgrnn.quantize_aware_layers import QuantizeAwareRNN
 
 _RANKS = {"kernel": "kernel_rank", "recurrent_kernel": "recurrent_rank"}
 
@@ -47,7 +48,8 @@ def factorize(
     Raises:
         TypeError: If `model` is not a model of this process's Keras.
         ValueError: If a rank or `energy` is out of its range, none or both are given, or the
-            model is not built, has no cell of ours, or has weights that are not finite.
+            model is not built, has no cell of ours, is quantization-aware, or has weights that are
+            not finite.
 
     Example:
 
@@ -62,6 +64,10 @@ def factorize(
         trains both factors from the start.
     """
     layers = fast_layers(model)
+    for layer in layers:
+        if isinstance(layer, QuantizeAwareRNN):
+            expected = "a float model, to be quantized after its matrices are factorized"
+            raise invalid_argument("model", expected, layer.name)
     ranks = {"kernel": kernel_rank, "recurrent_kernel": recurrent_rank}
     _check_request(layers, ranks, energy)
     check_finite(model)

@@ -7,6 +7,7 @@ import pytest
 from small_models import CHANNELS, drawn, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, keras, low_rank
+from keras_fastgrnn.quantization import quantize_aware
 
 LAYERS = keras.layers
 UNITS = 6
@@ -331,6 +332,12 @@ def test_weights_that_are_not_finite_are_refused(wrong):
 def test_model_without_our_cells_is_refused():
     with pytest.raises(ValueError, match="expected a model with FastGRNN or FastRNN layers"):
         low_rank.factorize(with_head(LAYERS.GRU(3)), 1)
+
+
+def test_model_that_is_quantization_aware_is_refused():
+    model = quantize_aware(with_head(FastGRNN(UNITS, name="culprit")))
+    with pytest.raises(ValueError, match="model, expected a float model, .*, got 'culprit'"):
+        low_rank.factorize(model, 1)
 
 
 def test_report_of_unrelated_models_is_refused():

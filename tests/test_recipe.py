@@ -97,6 +97,19 @@ def test_result_is_exported_without_calibration_data(result):
     assert np.mean(classes == expected) > 0.95
 
 
+@pytest.mark.parametrize("index", range(4), ids=STAGES)
+def test_model_of_a_stage_is_saved_and_loaded(result, index, tmp_path):
+    model = result.stages[index].model
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(VALIDATION[0]), model(VALIDATION[0]))
+
+
+def test_training_step_may_be_compiled():
+    result = fit(epochs=3, quantization=None, jit_compile=True)
+    assert np.isfinite(result.stages[-1].history["loss"][0])
+
+
 def test_result_prints_a_line_a_stage(result):
     lines = str(result).splitlines()
     assert [line.split()[0] for line in lines] == ["stage", *STAGES]
