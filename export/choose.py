@@ -172,11 +172,15 @@ class Int8Chooser(_Chooser):
     def _candidate(self, graph, scaling) -> Candidate:
         best = None
         for options in SCALES_OF_INT8_STATES:
-            scales = assign_int8_scales(graph, self.ranges, **options)
             candidate = self._judged(
                 graph,
                 scaling,
-                lambda scales=scales: quantize_int8(graph, scales, scaling, self.portable),
+                lambda options=options: quantize_int8(
+                    graph,
+                    assign_int8_scales(graph, self.ranges, **options),
+                    scaling,
+                    self.portable,
+                ),
             )
             gain = 1.0 if best is None else WORTHWHILE_GAIN_OF_INT8_SCALES
             if best is None or candidate.error * gain < best.error:

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -176,7 +177,8 @@ def _run(given) -> None:
         runner = SequenceRunner(_read(given.file), process)
         with Progress(console=_console(), disable=not _console().is_terminal) as progress:
             task = progress.add_task("sequences", total=len(x))
-            outputs = runner.run(x, lambda: progress.advance(task))
+            with _remembered_interrupt() as check:
+                outputs = runner.run(x, lambda: (check(), progress.advance(task)))
     for note in runner.notes:
         print(f"{PROGRAM}: note: {note}", file=sys.stderr)
     classes = outputs.argmax(axis=2)
@@ -190,6 +192,26 @@ def _run(given) -> None:
         print(f"accuracy: {100 * _accuracy(classes, labels):.2f} %")
     if given.output is not None:
         _save(Path(given.output), given.overwrite, outputs=outputs, classes=classes)
+
+
+@contextlib.contextmanager
+def _remembered_interrupt():
+    """Yields a function that raises what Ctrl-C raised in vain, in a callback that ignores it."""
+    came = []
+
+    def raise_it(*_):
+        came.append(True)
+        raise KeyboardInterrupt
+
+    def check():
+        if came:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, raise_it)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _accuracy(classes, labels) -> float:

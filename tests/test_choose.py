@@ -8,7 +8,7 @@ from small_models import sequences, sequential, with_int8_weights
 from keras_fastgrnn import FastGRNN, FastRNN, keras
 from keras_fastgrnn.export import reference
 from keras_fastgrnn.export.calibrate import calibrate
-from keras_fastgrnn.export.choose import Int16Chooser
+from keras_fastgrnn.export.choose import Int8Chooser, Int16Chooser
 from keras_fastgrnn.export.quantize import quantize_int16
 from keras_fastgrnn.export.rewrite import simplify
 from keras_fastgrnn.export.scales import assign_exponents
@@ -126,3 +126,15 @@ def test_calibration_data_of_one_sequence_is_enough_and_of_many_is_thinned_out()
         Int16Chooser(graph, ranges, x).choose().integers
     )
     assert len(Int16Chooser(graph, ranges, x).x) == 256
+
+
+def test_joining_what_cannot_share_an_int8_scale_is_not_chosen():
+    """The two states are results of functions that dictate different scales."""
+    layers = [
+        keras.layers.SimpleRNN(1, use_bias=False, return_sequences=True),
+        keras.layers.SimpleRNN(1, activation="sigmoid", use_bias=False),
+    ]
+    floats = float_graph(sequential(*layers))
+    x = sequences()
+    best = Int8Chooser(floats, calibrate(floats, x), x).choose()
+    assert kinds(best.integers).count("CONCATENATION") <= 1
