@@ -251,7 +251,9 @@ def test_layers_that_cannot_be_exported_are_all_named():
     assert "- norm (BatchNormalization):" in str(error.value)
 
 
-@pytest.mark.parametrize("model", [None, "model.keras", FastGRNN(3)], ids=repr)
+@pytest.mark.parametrize(
+    "model", [None, "model.keras", FastGRNN(3)], ids=["nothing", "path", "layer"]
+)
 def test_what_is_no_model_is_refused(model):
     with pytest.raises(TypeError, match="^Received an invalid value for argument model, expected"):
         quantize_aware(model)
