@@ -6,6 +6,7 @@ another. A function's result has the scale that TFLite Micro dictates.
 """
 
 import dataclasses
+import functools
 import math
 
 import tensorflow as tf
@@ -32,17 +33,29 @@ class RangedGroup:
         name: String, the name of the weight that holds the range.
         layer: Keras layer that owns the weight.
         activation_format: One of `FORMATS`.
+        units: Integer, the last axis of the tensors, to keep a range for each: in a loop that is
+            faster than to find the ends of all units at every step. Defaults to `None`, one range.
         limit: Float, the magnitude beyond which values make no difference. Defaults to none.
         momentum: Float, the part of the range that a batch leaves as it is; `None` for the range
             of all values ever seen, which suits what a loop computes: an average of the steps'
             ranges would clip the late steps of a growing state. Defaults to `None`.
     """
 
-    def __init__(self, name: str, layer, activation_format, limit: float = math.inf, momentum=None):
-        self.seen = layer.add_weight(name=name, shape=(2,), initializer="zeros", trainable=False)
+    def __init__(
+        self,
+        name: str,
+        layer,
+        activation_format,
+        units: int | None = None,
+        limit: float = math.inf,
+        momentum: float | None = None,
+    ):
+        shape = (2,) if units is None else (2, units)
+        self.seen = layer.add_weight(name=name, shape=shape, initializer="zeros", trainable=False)
         self.format = activation_format
         self.limit = limit
         self.momentum = momentum
+        self._axis = None if units is None else 0
 
     def begin(self) -> None:
         """Takes the scale for one call of the layer from what was seen before it."""
@@ -51,8 +64,9 @@ class RangedGroup:
         self.scale, self.zero_point = self.format.scale_of_range(seen, self.limit)
 
     def values(self):
-        """Returns the range as a tensor of shape `(2,)`."""
-        return tf.convert_to_tensor(self.seen)
+        """Returns the range of all units as a tensor of shape `(2,)`."""
+        low, high = tf.unstack(tf.convert_to_tensor(self.seen))
+        return tf.stack([tf.reduce_min(low), tf.reduce_max(high)])
 
     @property
     def is_seen(self) -> bool:
@@ -66,11 +80,10 @@ class RangedGroup:
 
     def observe(self, values: list) -> None:
         """Widens the range to hold some tensors, and 0, for later calls."""
-        lows = [tf.reduce_min(value) for value in values]
-        highs = [tf.reduce_max(value) for value in values]
-        low, high = tf.reduce_min(tf.stack(lows)), tf.reduce_max(tf.stack(highs))
+        low = tf.reduce_min(functools.reduce(tf.minimum, values), self._axis)
+        high = tf.reduce_max(functools.reduce(tf.maximum, values), self._axis)
         now = tf.stack([tf.minimum(low, 0.0), tf.maximum(high, 0.0)])
-        seen = self.values()
+        seen = tf.convert_to_tensor(self.seen)
         if self.momentum is None:
             seen = tf.stack([tf.minimum(seen[0], now[0]), tf.maximum(seen[1], now[1])])
         else:
@@ -119,9 +132,9 @@ class StepQuantizer:
         cell = self._cell
         ranged = {}
 
-        def group(name, limit=math.inf):
+        def group(name, units=cell.units, limit=math.inf):
             if name not in ranged:
-                ranged[name] = RangedGroup(f"{name}_range", layer, self.format, limit)
+                ranged[name] = RangedGroup(f"{name}_range", layer, self.format, units, limit)
             return ranged[name]
 
         functions = {"candidate": activations.name_of(cell.activation)}
@@ -130,7 +143,7 @@ class StepQuantizer:
         self._functions = functions
         dictated = {tensor: self._dictated(name) for tensor, name in functions.items()}
         before = self.format.scale_before_functions if all(dictated.values()) else None
-        summed = before or group("sum", max(self._limit(name) for name in functions.values()))
+        summed = before or group("sum", limit=max(self._limit(name) for name in functions.values()))
         for tensor, name in functions.items():
             unbounded = "state" if tensor == "candidate" else "gate"
             self._groups[tensor] = dictated[tensor] or group(unbounded)
@@ -139,8 +152,9 @@ class StepQuantizer:
         for tensor in ("difference", "kept", "added", "state"):
             self._groups[tensor] = group("state")
         for prefix in _PREFIXES:
-            if getattr(cell, f"{prefix}_rank") is not None:
-                self._groups[f"{prefix}_projection"] = group(f"{prefix}_projection")
+            rank = getattr(cell, f"{prefix}_rank")
+            if rank is not None:
+                self._groups[f"{prefix}_projection"] = group(f"{prefix}_projection", rank)
         self._groups |= dict.fromkeys(_PRODUCTS, summed)
         self._ranged = list(ranged.values())
 
@@ -245,9 +259,9 @@ class StepQuantizer:
         offset = self._offset(name)
         value = value + offset if offset else value
         if name == "difference" and self.format.bits == 16:
-            value = value + _AWAY_FROM_ZERO * tf.sign(value)
+            value = value + tf.stop_gradient(_AWAY_FROM_ZERO * tf.sign(value))
         if name in self._nudges:
-            value = value + self._nudges[name] * tf.sign(value)
+            value = value + tf.stop_gradient(self._nudges[name] * tf.sign(value))
         rounded = self._rounded(group, value)
         if name in _PRODUCTS and self.is_joined is not False:
             rounded = tf.where(self.is_joined, value, rounded)

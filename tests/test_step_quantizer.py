@@ -178,6 +178,14 @@ def test_several_tensors_share_one_range():
     assert group.values().numpy().tolist() == [-3.0, 2.0]
 
 
+def test_range_of_each_unit_is_kept_and_the_widest_counts():
+    group = make_group(units=2)
+    assert observed(group, [[-1.0, 2.0], [0.5, 3.0]]) == [-1.0, 3.0]
+    np.testing.assert_array_equal(group.seen.numpy(), [[-1.0, 0.0], [0.5, 3.0]])
+    assert observed(group, [[0.0, -4.0]]) == [-4.0, 3.0]
+    assert float(group.scale) == 4.0 / 2**15
+
+
 def test_moving_range_begins_with_the_first_batch_and_follows_the_others_slowly():
     group = make_group("int8", momentum=0.9)
     assert observed(group, [-1.0, 3.0]) == [-1.0, 3.0]
@@ -222,7 +230,8 @@ def test_ranges_of_a_loop_hold_every_step_of_the_float_computation(layer, quanti
     x, _ = data()
     model = aware(layer(4, name="rnn"), quantization=quantization)
     (cell,) = cells_of(model.layers[1])
-    low, high = next(w.numpy() for w in cell.weights if "state_range" in w.name)
+    lows, highs = next(w.numpy() for w in cell.weights if "state_range" in w.name)
+    low, high = lows.min(), highs.max()
     deployed = export.convert(model)
     state = deployed.graph.states[0].after
     values = [
