@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import signal
+from scipy.spatial.transform import Rotation
 
 from keras_fastgrnn import keras
 
@@ -78,11 +79,8 @@ def turned(x, rng, degrees=10.0):
     """Turns each window by an angle of N(0, `degrees`) around a random axis, as a phone may sit."""
     axis = rng.normal(size=(len(x), 3))
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
-    angle = np.radians(degrees) * rng.normal(size=(len(x), 1, 1))
-    cross = np.zeros((len(x), 3, 3))
-    cross[:, 0, 1], cross[:, 0, 2], cross[:, 1, 2] = -axis[:, 2], axis[:, 1], -axis[:, 0]
-    cross -= cross.transpose(0, 2, 1)
-    rotation = np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
+    angle = np.radians(degrees) * rng.normal(size=(len(x), 1))
+    rotation = Rotation.from_rotvec(angle * axis).as_matrix()
     vectors = x.reshape(len(x), -1, 3)  # of each step, three sensors' x, y and z
     return (vectors @ rotation.astype("float32")).reshape(x.shape)
 

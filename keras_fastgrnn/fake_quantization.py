@@ -49,20 +49,32 @@ def _with_bits_at_least(value, count: int):
     return tf.bitcast(tf.bitwise.bitwise_and(bits + dropped, ~dropped), tf.float32)
 
 
+def ends_of_integers(scale, zero_point, bits: int) -> tuple:
+    """Returns what the smallest and the largest integer stand for.
+
+    Args:
+        scale: Number or tensor, the real value of integer 1.
+        zero_point: Number or tensor, the integer that stands for 0.
+        bits: Integer, 8 or 16.
+    """
+    low = (-(2 ** (bits - 1)) - zero_point) * scale
+    high = (2 ** (bits - 1) - 1 - zero_point) * scale
+    return low, high
+
+
 def round_to_integers(value, scale, zero_point, bits: int):
     """Rounds a value to what integers of a scale and zero point hold.
 
     Args:
         value: float32 tensor.
-        scale: Number or tensor, the real value of integer 1.
-        zero_point: Number or tensor, the integer that stands for 0.
-        bits: Integer, 8 or 16.
+        scale: Number or tensor; this, `zero_point` and `bits` as for `ends_of_integers`.
+        zero_point: Number or tensor.
+        bits: Integer.
 
     Returns:
         Tensor of the shape of `value`. Its gradient is that of a clip to the same ends.
     """
-    low = (-(2 ** (bits - 1)) - zero_point) * scale
-    high = (2 ** (bits - 1) - 1 - zero_point) * scale
+    low, high = ends_of_integers(scale, zero_point, bits)
     return tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=bits)
 
 

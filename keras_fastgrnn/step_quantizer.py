@@ -15,6 +15,7 @@ from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.fake_quantization import (
     WeightFormat,
+    ends_of_integers,
     power_of_two_at_least,
     round_to_integers,
     round_to_multiples,
@@ -61,7 +62,12 @@ class RangedGroup:
         """Takes the scale for one call of the layer from what was seen before it."""
         seen = self.values()
         self.rounds = seen[0] < seen[1]
-        self.scale, self.zero_point = self.format.scale_of_range(seen, self.limit)
+        self.set_scale(*self.format.scale_of_range(seen, self.limit))
+
+    def set_scale(self, scale, zero_point) -> None:
+        """Sets the scale for one call of the layer, outside its loop."""
+        self.scale, self.zero_point = scale, zero_point
+        self._ends = ends_of_integers(scale, zero_point, self.format.bits)
 
     def values(self):
         """Returns the range of all units as a tensor of shape `(2,)`."""
@@ -75,7 +81,9 @@ class RangedGroup:
 
     def round(self, value):
         """Rounds a tensor to the integers of this call; leaves it as it is before any was seen."""
-        rounded = round_to_integers(value, self.scale, self.zero_point, self.format.bits)
+        rounded = tf.quantization.fake_quant_with_min_max_vars(
+            value, *self._ends, num_bits=self.format.bits
+        )
         return tf.where(self.rounds, rounded, value)
 
     def observe(self, values: list) -> None:
@@ -205,7 +213,8 @@ class StepQuantizer:
         balanced = state.scale * recurrent_kernel / kernel
         ratio = balanced / source.scale
         self.is_joined = tf.logical_and(ratio >= 1.0, ratio <= 2.0**BITS_OF_JOINED_INPUT)
-        source.scale = tf.where(self.is_joined, balanced, source.scale)
+        scale = tf.where(self.is_joined, balanced, source.scale)
+        source.set_scale(scale, source.zero_point)
 
     def _kernels(self) -> list[tuple]:
         weights = self._weights
