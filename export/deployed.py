@@ -182,7 +182,7 @@ def _warn_of_saturation(tensors) -> None:
         )
         warnings.warn(
             f"Values left the range of their tensor and were clipped, as the device clips them: "
-            f"{lines}. Calibrate with data that reaches these values.",
+            f"{lines}. Calibrate, or train, with data that reaches these values.",
             SaturationWarning,
             stacklevel=3,
         )

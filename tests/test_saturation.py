@@ -56,8 +56,8 @@ def test_state_that_grows_past_its_range_is_named_and_counted(counter):
     (warning,) = warnings_of(counter, np.ones((3, 100, 1)))
     assert str(warning.message) == (
         "Values left the range of their tensor and were clipped, as the device clips them: the "
-        "state 'sum/state' beyond 16 in 255 of 300 values. Calibrate with data that reaches these "
-        "values."
+        "state 'sum/state' beyond 16 in 255 of 300 values. Calibrate, or train, with data that "
+        "reaches these values."
     )
     assert warning.filename == __file__
     outputs = counter.predict(np.ones((1, 12, 1)), on="reference")
