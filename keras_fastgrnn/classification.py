@@ -107,7 +107,9 @@ def _is_one_hot(y, output_shape) -> bool:
 def _check_labels(argument, y, output_shape):
     if _is_one_hot(y, output_shape):
         if not (np.isin(y, (0, 1)).all() and (y.sum(axis=-1) == 1).all()):
-            raise invalid_argument(argument, "one-hot labels or integers", y.reshape(-1)[:8])
+            raise invalid_argument(
+                argument, "one-hot labels or integers", y.reshape(-1)[:8].tolist()
+            )
         return
     labels = y[..., 0] if y.ndim == len(output_shape) and y.shape[-1] == 1 else y
     if not _fits(labels.shape, output_shape[:-1]):

@@ -20,6 +20,8 @@ FLAVOR = "tf_keras" if IS_TF_KERAS else "Keras 3"
 
 _OTHER_PACKAGE = "keras" if IS_TF_KERAS else "tf_keras"
 _OTHER_FLAVOR = "Keras 3" if IS_TF_KERAS else "tf_keras"
+_LONGEST_VALUE = 100
+
 _SWITCH = "unset TF_USE_LEGACY_KERAS" if IS_TF_KERAS else "set TF_USE_LEGACY_KERAS=1"
 
 
@@ -61,8 +63,17 @@ def invalid_argument(argument: str, expected: str, value) -> ValueError:
         value: What was passed.
     """
     return ValueError(
-        f"Received an invalid value for argument {argument}, expected {expected}, got {value!r}."
+        f"Received an invalid value for argument {argument}, expected {expected}, "
+        f"got {_in_one_line(value)}."
     )
+
+
+def _in_one_line(value) -> str:
+    shape = getattr(value, "shape", ())
+    if isinstance(shape, (tuple, tf.TensorShape)) and len(shape):
+        return f"an array of shape {tuple(shape)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 def checked_integer(argument: str, value, high=math.inf) -> int:

@@ -122,7 +122,7 @@ class PruneLowMagnitude(keras.callbacks.Callback):
         self.schedules = {name: one for name, one in schedules.items() if one is not None}
         if not self.schedules:
             raise invalid_argument("kernel", "a schedule, as recurrent_kernel has none", None)
-        if count not in masks.COUNTS:
+        if not (isinstance(count, str) and count in masks.COUNTS):
             raise invalid_argument("count", " or ".join(map(repr, masks.COUNTS)), count)
         self.count = count
         self._matrices = None
@@ -187,7 +187,8 @@ class PruneLowMagnitude(keras.callbacks.Callback):
 
 def _check_schedule(argument, schedule):
     kind = tfmot.sparsity.keras.PruningSchedule
-    if not (schedule is None or schedule == _FROZEN or isinstance(schedule, kind)):
+    is_frozen = isinstance(schedule, str) and schedule == _FROZEN
+    if not (schedule is None or is_frozen or isinstance(schedule, kind)):
         raise invalid_argument(argument, f"a TF-MOT PruningSchedule, {_FROZEN!r} or None", schedule)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,7 +156,7 @@ def report(model, weight_bits: int = 8, bias_bytes: int = 4) -> SparsityReport:
     >>> sparsity.report(model).total_bytes["dense"]  # (9 + 16) * 16 + (2 * 16 + 2) * 4
     536
     """
-    if weight_bits not in _WEIGHT_BITS:
+    if not (isinstance(weight_bits, numbers.Integral) and weight_bits in _WEIGHT_BITS):
         raise invalid_argument("weight_bits", " or ".join(map(str, _WEIGHT_BITS)), weight_bits)
     checked_integer("bias_bytes", bias_bytes)
     fast_cells(model)

@@ -7,8 +7,11 @@ import pydoc
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, keras
+from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, keras, low_rank, sparsity
+from keras_fastgrnn.keras_api import invalid_argument
+from keras_fastgrnn.quantization import quantize_aware
 
 CELLS = [FastGRNNCell, FastRNNCell]
 CELLS_AND_LAYERS = [FastGRNNCell, FastRNNCell, FastGRNN, FastRNN]
@@ -258,3 +261,45 @@ def test_numbers_of_numpy_are_numbers(make):
     made = make(np.int64(H), kernel_rank=np.int32(3), dropout=np.float32(0.25))
     config = json.loads(json.dumps(made.get_config()))
     assert (config["units"], config["kernel_rank"], config["dropout"]) == (6, 3, 0.25)
+
+
+def layers_model():
+    return keras.Sequential([keras.layers.Input((4, 3)), FastGRNN(H), keras.layers.Dense(2)])
+
+
+HALF = sparsity.IterativeHardThresholding(0.5, 1, 3)
+CALLS = {
+    "units": FastGRNN,
+    "dropout": lambda x: FastGRNN(H, dropout=x),
+    "quantization": lambda x: quantize_aware(layers_model(), x),
+    "weight_bits": lambda x: sparsity.report(layers_model(), x),
+    "kernel": sparsity.PruneLowMagnitude,
+    "count": lambda x: sparsity.PruneLowMagnitude(HALF, count=x),
+    "sparsity": lambda x: sparsity.IterativeHardThresholding(x, 1, 3),
+    "energy": lambda x: low_rank.factorize(layers_model(), energy=x),
+}
+
+
+@pytest.mark.parametrize("make", [np.ones, tf.ones])
+@pytest.mark.parametrize("argument", CALLS)
+def test_an_array_is_told_by_its_shape(argument, make):
+    with pytest.raises(ValueError) as error:
+        CALLS[argument](make((400, 16, 3)))
+    message = str(error.value)
+    assert message.startswith(f"Received an invalid value for argument {argument}, expected ")
+    assert message.endswith(", got an array of shape (400, 16, 3).")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("a" * 98, repr("a" * 98)),
+        (list(range(1000)), repr(list(range(1000)))[:100] + "..."),
+        ([np.eye(2)], "[array([[1., 0.], [0., 1.]])]"),
+        (np.float32(0.5), repr(np.float32(0.5))),
+        ((400, 16, 3), "(400, 16, 3)"),
+    ],
+    ids=["short", "long", "of lines", "number", "shape"],
+)
+def test_a_value_is_told_in_one_short_line(value, told):
+    assert str(invalid_argument("units", "an integer", value)).endswith(f", got {told}.")
