@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_fastgrnn.keras_api import invalid_argument, keras, register
+from keras_fastgrnn.keras_api import PACKAGE, invalid_argument, keras, register
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,10 @@ def get(identifier, argument: str = "activation") -> Callable:
     >>> activations.get("quant_tanh").__name__
     'quant_tanh'
     """
-    if isinstance(identifier, str) and identifier in _OURS:
-        return _OURS[identifier]
+    name = identifier.get("config") if isinstance(identifier, dict) else identifier
+    own_name = name.removeprefix(f"{PACKAGE}>") if isinstance(name, str) else None
+    if own_name in _OURS:
+        return _OURS[own_name]
     try:
         return keras.activations.get(identifier)
     except (ValueError, TypeError) as error:

@@ -18,6 +18,9 @@ keras = tf.keras
 IS_TF_KERAS = keras.layers.RNN.__module__.startswith("tf_keras")
 FLAVOR = "tf_keras" if IS_TF_KERAS else "Keras 3"
 
+# Saved models name a class or function of ours by this and ">" before its name.
+PACKAGE = "keras_fastgrnn"
+
 _OTHER_PACKAGE = "keras" if IS_TF_KERAS else "tf_keras"
 _OTHER_FLAVOR = "Keras 3" if IS_TF_KERAS else "tf_keras"
 _LONGEST_VALUE = 100
@@ -103,4 +106,6 @@ def register(function_or_class):
     Returns:
         The same function or class.
     """
-    return keras.utils.register_keras_serializable(package="keras_fastgrnn")(function_or_class)
+    if IS_TF_KERAS:  # its `.h5` files name the cell inside a layer without the package
+        keras.utils.get_custom_objects().setdefault(function_or_class.__name__, function_or_class)
+    return keras.utils.register_keras_serializable(package=PACKAGE)(function_or_class)

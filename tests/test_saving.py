@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import twin_model
 
-from keras_fastgrnn import FastGRNN, FastRNN, keras
+from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, keras
 from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS
+from keras_fastgrnn.quantization import quantize_aware
 
 THIS_FLAVOR = {"TF_USE_LEGACY_KERAS": "1"} if IS_TF_KERAS else {}
 OTHER_FLAVOR = {} if IS_TF_KERAS else {"TF_USE_LEGACY_KERAS": "1"}
@@ -90,6 +91,22 @@ def test_archive_loads_in_a_process_of_its_own_without_custom_objects(model, y, 
     weights, output = run_twin("archive", tmp_path / "model.keras", THIS_FLAVOR)
     assert_same_weights(weights, model.get_weights())
     np.testing.assert_allclose(output, y, **CLOSE)
+
+
+@pytest.mark.parametrize("is_quantize_aware", [False, True])
+def test_h5_loads_in_a_process_of_its_own_without_custom_objects(
+    is_quantize_aware, run_twin, tmp_path
+):
+    cells = [FastGRNNCell(5, "quant_tanh", "quant_sigmoid"), FastRNNCell(6, kernel_rank=2)]
+    inputs = keras.layers.Input((twin_model.STEPS, twin_model.INPUT_DIM))
+    recurrent = FastGRNN(6, "quant_tanh", return_sequences=True), keras.layers.RNN(cells)
+    model = keras.Sequential([inputs, *recurrent, keras.layers.Dense(3)])
+    if is_quantize_aware:
+        model = quantize_aware(model, calibration_data=twin_model.inputs())
+    model.save(tmp_path / "model.h5")
+    weights, output = run_twin("archive", tmp_path / "model.h5", THIS_FLAVOR)
+    assert_same_weights(weights, model.get_weights())
+    np.testing.assert_allclose(output, model(twin_model.inputs()), **CLOSE)
 
 
 def test_weights_load_into_a_new_model(model, y, tmp_path):

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, keras, quant_tanh
+from keras_fastgrnn import quantization as quantization  # a .h5 names its layers, not their modules
 from keras_fastgrnn.keras_api import FLAVOR
 
 STEPS, INPUT_DIM = 7, 4
