@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 export KERAS_FASTGRNN_OLDEST_TFLM := $(CURDIR)/$(OLDEST_TFLM)
 
-.PHONY: help demo test lint clean
+.PHONY: help demo firmware test lint clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -16,6 +16,9 @@ help: ## Show this list
 
 demo: $(VENV)/demo.stamp ## Train, convert and run a small model; writes build/demo/
 	$(BIN)/python examples/digits.py
+
+firmware: $(VENV)/demo.stamp ## Test a small model in C on four devices, in emulators
+	$(BIN)/python -m examples.firmware.demo
 
 # Both Keras flavors run even where the first one fails.
 test: $(VENV)/dev.stamp $(OLDEST_TFLM).stamp ## Check the style, run all tests in both Kerases

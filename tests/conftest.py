@@ -15,8 +15,11 @@ NO_SKIPS = bool(os.environ.get("KERAS_FASTGRNN_NO_SKIPS"))
 
 IS_TF_KERAS = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")
 
-# TF-MOT takes models of tf_keras only.
-collect_ignore = [] if IS_TF_KERAS else ["test_tfmot_pruning.py", "test_tfmot_quantization.py"]
+# TF-MOT takes models of tf_keras only. What a device computes depends on the integers alone, which
+# other tests hold equal in both.
+collect_ignore = (
+    ["test_firmware.py"] if IS_TF_KERAS else ["test_tfmot_pruning.py", "test_tfmot_quantization.py"]
+)
 
 settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")
