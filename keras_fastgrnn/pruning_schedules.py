@@ -35,7 +35,7 @@ class IterativeHardThresholding(tfmot.sparsity.keras.PruningSchedule):
     Args:
         sparsity: Number in [0, 1), the fraction of weights that become zero. The paper's `s` is
             the fraction that does not.
-        begin_step: Integer, not negative, step of the first threshold.
+        begin_step: Positive integer, step of the first threshold.
         end_step: Integer above `begin_step`, the first step of the frozen support.
         frequency: Positive integer, steps from one threshold to the next. Defaults to 15.
         regrow: Boolean, whether pruned weights train between two thresholds. Defaults to `False`.
@@ -59,7 +59,7 @@ class IterativeHardThresholding(tfmot.sparsity.keras.PruningSchedule):
         if not (valid and 0.0 <= sparsity < 1.0):
             raise invalid_argument("sparsity", "a number in [0, 1)", sparsity)
         self.sparsity = float(sparsity)
-        self.begin_step = _checked_step("begin_step", begin_step, 0)
+        self.begin_step = _checked_step("begin_step", begin_step, 1)
         self.end_step = _checked_step("end_step", end_step, self.begin_step + 1)
         self.frequency = _checked_step("frequency", frequency, 1)
         self.regrow = bool(regrow)

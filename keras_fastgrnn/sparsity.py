@@ -12,6 +12,7 @@ The callback runs on Keras 3 and on tf_keras. On tf_keras TF-MOT's own `prune_lo
 gives one sparsity to all matrices of a layer.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +72,9 @@ class PruneLowMagnitude(keras.callbacks.Callback):
 
     Steps are counted by the optimizer, and a mask is where the weights are not zero. So training
     goes on from a saved model as if it had not stopped, provided that the optimizer was saved too.
-    With a new optimizer the schedule starts again at step 1, and `"frozen"` keeps the zeros.
+    With a new optimizer the schedule starts again at step 1, and `"frozen"` keeps the zeros. A
+    warning tells of a matrix that has no zeros though its schedule was to leave some by now, as
+    where training goes on with the optimizer of a dense one.
 
     Cells are found wherever they are: in `FastGRNN` and `FastRNN`, in `RNN` alone and stacked, in
     wrappers and in nested models.
@@ -149,6 +152,28 @@ class PruneLowMagnitude(keras.callbacks.Callback):
             raise _several_steps(step - self._step)
         self._step = step
         self._prune(step + 1)
+
+    def on_train_end(self, logs=None):
+        dense = [
+            matrix.name
+            for argument, matrices in (self._matrices or {}).items()
+            for matrix in matrices
+            if matrix.mask.all() and self._should_be_sparse(argument, matrix)
+        ]
+        if dense:
+            warnings.warn(
+                f"PruneLowMagnitude left no zeros in {', '.join(dense)}: training ended after step "
+                f"{self._step} of the optimizer, and no threshold of the schedule came while the "
+                "callback was there. A schedule counts the optimizer's steps: compile the model "
+                "again, to count from 1, or give the schedule a later begin_step.",
+                stacklevel=1,
+            )
+
+    def _should_be_sparse(self, argument, matrix: _Matrix) -> bool:
+        schedule = self.schedules[argument]
+        if schedule == _FROZEN or not masks.is_pruned(schedule, self._step + 1):
+            return False
+        return matrix.mask.size * _sparsity_in_the_end(schedule) >= 1.0
 
     def _trained_steps(self) -> int:
         return int(self.model.optimizer.iterations.numpy())

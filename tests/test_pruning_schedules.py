@@ -21,11 +21,6 @@ def test_every_fifteenth_step_is_the_default():
     assert list(updates(IterativeHardThresholding(0.5, 3, 40), 60)) == [3, 18, 33]
 
 
-def test_a_schedule_that_begins_at_0_first_acts_a_frequency_later():
-    """Step 0 is never seen: the first step is 1."""
-    assert list(updates(IterativeHardThresholding(0.5, 0, 9, frequency=4), 20)) == [4, 8]
-
-
 def test_weights_regrow_after_each_threshold_but_the_last():
     schedule = IterativeHardThresholding(0.7, 10, 25, frequency=5, regrow=True)
     assert updates(schedule, 60) == {10: 0.7, 11: 0.0, 15: 0.7, 16: 0.0, 20: 0.7}
@@ -87,8 +82,8 @@ VALID = {"sparsity": 0.5, "begin_step": 10, "end_step": 20, "frequency": 5}
         ("sparsity", float("nan"), "a number in [0, 1)"),
         ("sparsity", "0.5", "a number in [0, 1)"),
         ("sparsity", True, "a number in [0, 1)"),
-        ("begin_step", -1, "an integer of at least 0"),
-        ("begin_step", 2.5, "an integer of at least 0"),
+        ("begin_step", 0, "an integer of at least 1"),
+        ("begin_step", 2.5, "an integer of at least 1"),
         ("end_step", 10, "an integer of at least 11"),
         ("end_step", 5, "an integer of at least 11"),
         ("end_step", -1, "an integer of at least 11"),

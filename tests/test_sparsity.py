@@ -194,6 +194,37 @@ def test_gradients_of_several_batches_count_as_one_step():
     assert [zeros(w["kernel"]) for w in history] == [0] * first + [15] * (6 - first)
 
 
+def test_a_schedule_whose_steps_were_over_before_is_told():
+    model = model_of()
+    train(model, batches(6))
+    schedule = IterativeHardThresholding(0.5, 2, 4)
+    with pytest.warns(UserWarning, match="left no zeros in .*") as told:
+        train(model, batches(2), PruneLowMagnitude(schedule, ALWAYS))
+    (message,) = [str(one.message) for one in told if "no zeros" in str(one.message)]
+    assert "/kernel: training ended after step 8 of the optimizer" in message
+    assert "recurrent_kernel" not in message and "\n" not in message
+
+
+@pytest.mark.filterwarnings("error:PruneLowMagnitude")
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        IterativeHardThresholding(0.5, 20, 40),
+        IterativeHardThresholding(0.5, 7, 40, frequency=8, regrow=True),
+        IterativeHardThresholding(0.01, 1, 3),
+        IterativeHardThresholding(0.5, 7, 9),
+        tfmot.sparsity.keras.ConstantSparsity(0.0, 1),
+        "frozen",
+    ],
+    ids=["not begun", "regrown", "too little for a zero", "pruned", "none", "frozen"],
+)
+def test_a_schedule_that_is_met_is_not_told(schedule):
+    model = model_of()
+    train(model, batches(6))
+    for _ in range(2):
+        train(model, batches(2), PruneLowMagnitude(kernel=schedule))
+
+
 def fit(model, callback):
     train(model, batches(2), callback)
 
