@@ -96,19 +96,26 @@ def test_every_optimization_computes_the_same(name, device, level, tmp_path):
     assert_passes(result, golden, len(checksums))
 
 
-def test_20_windows_of_uci_har_are_the_reference_s(target, shared, tmp_path):
+@pytest.fixture(scope="module")
+def har(shared):
+    """A model in C, 20 test windows, and the long run."""
     with np.load(shared / "data" / "uci_har.npz") as archive:
         starts = archive["start"][archive["split"] == 1]
         places = starts[:: len(starts) // 20][:20, np.newaxis] + np.arange(128)
         x = archive["signal"][places].astype("float32")
+    keras.utils.set_random_seed(0)
     scaling = LAYERS.Normalization(mean=x.mean(axis=(0, 1)), variance=x.var(axis=(0, 1)))
     layers = [LAYERS.Input((128, 9)), scaling, FastGRNN(16), LAYERS.Dense(6)]
-    model = keras.Sequential(layers)
-    deployed = convert_c(model, x, name="har", power_of_two_weights=True)
+    deployed = convert_c(keras.Sequential(layers), x, name="har", power_of_two_weights=True)
     golden = golden_of(deployed, reference.quantize_input(x, deployed.graph.inputs[0]))
+    return deployed, golden, golden_of(deployed, generated_inputs(LONG_RUN_BLOCKS, 9))
+
+
+def test_20_windows_of_uci_har_are_the_reference_s(har, target, tmp_path):
+    deployed, golden, long_run = har
     assert golden.states.shape == (20, 128, 16)
-    result = firmware.test(target, deployed, golden, [], folder=tmp_path)
-    assert_passes(result, golden, 0)
+    result = firmware.test(target, deployed, golden, checksums_of(long_run), folder=tmp_path)
+    assert_passes(result, golden, LONG_RUN_BLOCKS)
     assert len(list(tmp_path.glob("image*"))) == (10 if target.flash == 2**15 else 1)
 
 
@@ -142,17 +149,17 @@ def test_numbers_that_differ_are_counted(tmp_path):
 
 
 # A model that takes as long, and as much stack, as the test knows.
-KNOWN_HEADER = """#include <stdint.h>
-#define KNOWN_INPUT_SIZE 1
-#define KNOWN_OUTPUT_SIZE 1
-#define KNOWN_STATE_BYTES 2
-typedef struct { int16_t sum; } known_state;
-void known_reset(known_state *state);
-void known_step(known_state *state, const int16_t *input);
-void known_output(const known_state *state, int16_t *logits);
-uint16_t known_classify(const known_state *state);
+TESTED_HEADER = """#include <stdint.h>
+#define TESTED_INPUT_SIZE 1
+#define TESTED_OUTPUT_SIZE 1
+#define TESTED_STATE_BYTES 2
+typedef struct { int16_t sum; } tested_state;
+void tested_reset(tested_state *state);
+void tested_step(tested_state *state, const int16_t *input);
+void tested_output(const tested_state *state, int16_t *logits);
+uint16_t tested_classify(const tested_state *state);
 """
-KNOWN_SOURCE = """#include "known.h"
+TESTED_SOURCE = """#include "tested.h"
 static void turn(uint16_t times) {
 #ifdef __AVR__
   __asm__ __volatile__("1: sbiw %0, 1\\n brne 1b" : "+w"(times));
@@ -161,27 +168,27 @@ static void turn(uint16_t times) {
   __asm__ __volatile__(".syntax unified\\n1: subs %0, #1\\n bne 1b" : "+l"(count) : : "cc");
 #endif
 }
-void known_reset(known_state *state) { state->sum = 0; }
-void known_step(known_state *state, const int16_t *input) {
+void tested_reset(tested_state *state) { state->sum = 0; }
+void tested_step(tested_state *state, const int16_t *input) {
   volatile uint8_t used[100];
   for (uint8_t i = 0; i < 100; ++i) used[i] = i;
   state->sum = (int16_t)(input[0] + used[0]);
   turn(50000);
 }
-void known_output(const known_state *state, int16_t *logits) {
+void tested_output(const tested_state *state, int16_t *logits) {
   logits[0] = state->sum;
   turn(1000);
 }
-uint16_t known_classify(const known_state *state) { return state->sum > 0; }
+uint16_t tested_classify(const tested_state *state) { return state->sum > 0; }
 """
 
 
 def test_what_is_measured_is_what_is_known(target, tmp_path):
-    known = SimpleNamespace(name="known", header=KNOWN_HEADER, source=KNOWN_SOURCE)
+    tested = SimpleNamespace(name="tested", header=TESTED_HEADER, source=TESTED_SOURCE)
     inputs = generated_inputs(3, 1)
     golden = Golden(inputs, inputs, inputs)  # state and answer are the input
     part = Golden(*(array[:, :10] for array in (inputs, inputs, inputs)))
-    result = firmware.test(target, known, part, checksums_of(golden), folder=tmp_path)
+    result = firmware.test(target, tested, part, checksums_of(golden), folder=tmp_path)
     assert_passes(result, part, 3)
     a_turn = 4 if target.unit == "cycles" else 2  # cycles: 2 and 2; instructions
     assert 0 <= result.step - a_turn * 50000 <= 2000  # and what 100 bytes take to write
@@ -213,6 +220,9 @@ def test_what_does_not_fit_or_end_is_an_error(tmp_path):
     (image,) = firmware.build(target, deployed, golden, [], tmp_path)
     with pytest.raises(firmware.FirmwareError, match="did not end within 0.001 s"):
         firmware.run(target, image, timeout=0.001)
+    header = SimpleNamespace(name="golden")
+    with pytest.raises(firmware.FirmwareError, match=r"has a golden.h itself"):
+        firmware.build(target, header, golden, [], tmp_path)
     silent = dataclasses.replace(target, emulator=("true",))
     with pytest.raises(firmware.FirmwareError, match="printed no result"):
         firmware.run(silent, image)

@@ -179,9 +179,11 @@ def build(
         FirmwareError: If something does not compile, without a warning, or does not fit.
     """
     check_tools(target)
+    name = deployed.name
+    if name in ("board", "golden"):
+        raise FirmwareError(f"The firmware has a {name}.h itself; name the model otherwise.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    name = deployed.name
     (folder / f"{name}.h").write_text(deployed.header)
     (folder / f"{name}.c").write_text(deployed.source)
     compiler = [target.compiler, *target.machine, optimization]
@@ -205,7 +207,7 @@ def build(
         sources = [FOLDER / "main.c", FOLDER / target.board, model]
         includes = [f"-I{place}" for place in (FOLDER, folder, part)]
         _run(
-            [*compiler, *FIRMWARE_FLAGS, *includes, f"-DMODEL_FLASH_BYTES={flash}"]
+            [*compiler, *FIRMWARE_FLAGS, *includes, f"-DTESTED_FLASH_BYTES={flash}"]
             + [*map(str, sources), *target.link, "-o", str(image)]
         )
         images.append(image)

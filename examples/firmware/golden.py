@@ -113,7 +113,6 @@ def golden_header(name: str, golden: Golden, checksums: list[int]) -> str:
         checksums: List of integers, those of the long run; empty for no long run.
     """
     sequences, steps, _ = golden.inputs.shape
-    upper = name.upper()
     arrays = "\n".join(
         [
             _array("int16_t", "golden_inputs", golden.inputs),
@@ -130,14 +129,14 @@ def golden_header(name: str, golden: Golden, checksums: list[int]) -> str:
 #include "board.h"
 #include "{name}.h"
 
-#define model_state {name}_state
-#define model_reset {name}_reset
-#define model_step {name}_step
-#define model_output {name}_output
-#define model_classify {name}_classify
-#define MODEL_INPUT_SIZE {upper}_INPUT_SIZE
-#define MODEL_OUTPUT_SIZE {upper}_OUTPUT_SIZE
-#define MODEL_STATE_BYTES {upper}_STATE_BYTES
+#define tested_state {name}_state
+#define tested_reset {name}_reset
+#define tested_step {name}_step
+#define tested_output {name}_output
+#define tested_classify {name}_classify
+#define TESTED_INPUT_SIZE {golden.inputs.shape[-1]}
+#define TESTED_OUTPUT_SIZE {golden.logits.shape[-1]}
+#define TESTED_STATE_BYTES {2 * golden.states.shape[-1]}
 
 #define GOLDEN_SEQUENCES {sequences}
 #define GOLDEN_STEPS {steps}

@@ -6,11 +6,11 @@
 #include "board.h"
 #include "golden.h"
 
-#define STATE_SIZE (MODEL_STATE_BYTES / 2)
+#define STATE_SIZE (TESTED_STATE_BYTES / 2)
 
-static model_state state;
-static int16_t input[MODEL_INPUT_SIZE];
-static int16_t logits[MODEL_OUTPUT_SIZE];
+static tested_state state;
+static int16_t input[TESTED_INPUT_SIZE];
+static int16_t logits[TESTED_OUTPUT_SIZE];
 
 static uint32_t compared, differences;
 
@@ -45,15 +45,15 @@ static void compare_vector(const int16_t *got, const int16_t *expected, uint16_t
 static void replay(void) {
   const int16_t *inputs = golden_inputs, *states = golden_states, *answers = golden_logits;
   for (int step = 0; step < GOLDEN_SEQUENCES * GOLDEN_STEPS; ++step) {
-    if (step % GOLDEN_STEPS == 0) model_reset(&state);
-    for (uint16_t i = 0; i < MODEL_INPUT_SIZE; ++i) input[i] = (int16_t)GOLDEN_U16(inputs++);
-    model_step(&state, input);
+    if (step % GOLDEN_STEPS == 0) tested_reset(&state);
+    for (uint16_t i = 0; i < TESTED_INPUT_SIZE; ++i) input[i] = (int16_t)GOLDEN_U16(inputs++);
+    tested_step(&state, input);
     compare_vector((const int16_t *)&state, states, STATE_SIZE);
-    model_output(&state, logits);
-    compare_vector(logits, answers, MODEL_OUTPUT_SIZE);
-    compare(model_classify(&state), GOLDEN_U16(&golden_classes[step]));
+    tested_output(&state, logits);
+    compare_vector(logits, answers, TESTED_OUTPUT_SIZE);
+    compare(tested_classify(&state), GOLDEN_U16(&golden_classes[step]));
     states += STATE_SIZE;
-    answers += MODEL_OUTPUT_SIZE;
+    answers += TESTED_OUTPUT_SIZE;
   }
 }
 
@@ -62,7 +62,7 @@ static void replay(void) {
 static uint32_t drawn;
 
 static void generate_input(int block) {
-  for (uint16_t i = 0; i < MODEL_INPUT_SIZE; ++i) {
+  for (uint16_t i = 0; i < TESTED_INPUT_SIZE; ++i) {
     drawn = drawn * 1664525u + 1013904223u;
     const int16_t any = (int16_t)(drawn >> 16);
     switch (block % 4) {
@@ -81,33 +81,33 @@ static uint32_t add_vector(uint32_t checksum, const int16_t *values, uint16_t co
 
 static void run_long(void) {
   uint32_t checksum = 0;
-  model_reset(&state);
+  tested_reset(&state);
   drawn = 1;
   for (int block = 0; block < LONG_RUN_BLOCKS; ++block) {
     for (int step = 0; step < LONG_RUN_BLOCK_STEPS; ++step) {
       generate_input(block);
       const uint32_t at_first = board_clock();
       const uint32_t before = board_clock();
-      model_step(&state, input);
+      tested_step(&state, input);
       const uint32_t between = board_clock();
-      model_output(&state, logits);
+      tested_output(&state, logits);
       const uint32_t after = board_clock();
       clock_ticks += (before - at_first) & 0xFFFFFF;
       step_ticks += (between - before) & 0xFFFFFF;
       output_ticks += (after - between) & 0xFFFFFF;
       ++long_run_steps;
       checksum = add_vector(checksum, (const int16_t *)&state, STATE_SIZE);
-      checksum = add_vector(checksum, logits, MODEL_OUTPUT_SIZE);
+      checksum = add_vector(checksum, logits, TESTED_OUTPUT_SIZE);
     }
     compare(checksum, GOLDEN_U32(&golden_checksums[block]));
   }
 }
 
-static void call_step(void) { model_step(&state, input); }
+static void call_step(void) { tested_step(&state, input); }
 
-static void call_output(void) { model_output(&state, logits); }
+static void call_output(void) { tested_output(&state, logits); }
 
-static void call_classify(void) { logits[0] = (int16_t)model_classify(&state); }
+static void call_classify(void) { logits[0] = (int16_t)tested_classify(&state); }
 
 /* How many bytes of stack a function takes at most, by what is left of paint below it. */
 static uint16_t stack_of(void (*call)(void)) {
@@ -156,9 +156,9 @@ int main(void) {
   put_text("; tick ");
   put_tenths(board_tenths_a_tick());
   put_text("; flash ");
-  put_number(MODEL_FLASH_BYTES);
+  put_number(TESTED_FLASH_BYTES);
   put_text(" bytes; state ");
-  put_number(MODEL_STATE_BYTES);
+  put_number(TESTED_STATE_BYTES);
   put_text(", stack of step ");
   put_number(step);
   put_text(", output ");
@@ -166,7 +166,7 @@ int main(void) {
   put_text(", classify ");
   put_number(classify);
   put_text("; RAM ");
-  put_number(MODEL_STATE_BYTES + (step > output ? step : output));
+  put_number(TESTED_STATE_BYTES + (step > output ? step : output));
   put_text(" bytes\n");
   board_end(differences != 0);
   return differences != 0;
