@@ -21,15 +21,23 @@ def declarations(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> str:
     Returns:
         String.
     """
-    parts = [_constants(name, "INPUT", "Input", inputs[0])]
-    parts += [_constants(name, "OUTPUT", "Output", outputs[0])]
+    parts = [constants(name, "INPUT", "Input", inputs[0])]
+    parts += [constants(name, "OUTPUT", "Output", outputs[0])]
     if len(inputs) > 1:
         parts.append(_states(name, inputs[1:]))
-    if inputs[0].scale is not None:
-        parts.append(_quantize(name, inputs[0]))
-    if outputs[0].scale is not None:
-        parts.append(_dequantize(name, outputs[0]))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *conversions(name, inputs[0], outputs[0])])
+
+
+def conversions(name: str, x: Tensor, output: Tensor) -> list[str]:
+    """Returns the functions from real inputs to integers, and from integer outputs back.
+
+    Args:
+        name: String, a C identifier.
+        x: The model's input.
+        output: The model's output.
+    """
+    parts = [_quantize(name, x)] if x.scale is not None else []
+    return parts + ([_dequantize(name, output)] if output.scale is not None else [])
 
 
 def steps_of(tensor: Tensor) -> int:
@@ -41,7 +49,15 @@ def steps_of(tensor: Tensor) -> int:
     return math.prod(tensor.shape[:-1])
 
 
-def _constants(name, role, title, tensor: Tensor) -> str:
+def constants(name: str, role: str, title: str, tensor: Tensor) -> str:
+    """Returns the size, scale and zero point of a tensor as macros of C.
+
+    Args:
+        name: String, a C identifier.
+        role: String, what the macros call it, such as "INPUT".
+        title: String, what the comment calls it.
+        tensor: Input, output or state of the model.
+    """
     prefix, size, steps = f"{name.upper()}_{role}", tensor.shape[-1], steps_of(tensor)
     if steps > 1:
         what = f"{steps} steps of {size} values each"
@@ -69,9 +85,9 @@ def _states(name, states: list[Tensor]) -> str:
     for number, tensor in enumerate(states):
         start = literal(tensor.zero_point, tensor.dtype)
         title = f"State {number}, {comment_text(tensor.name)}"
-        constants = _constants(name, f"STATE_{number}", title, tensor)
+        lines = constants(name, f"STATE_{number}", title, tensor)
         parts.append(
-            f"{constants}\n#define {prefix}_{number}_INDEX {number + 1}\n"
+            f"{lines}\n#define {prefix}_{number}_INDEX {number + 1}\n"
             f"#define {prefix}_{number}_START ({start})"
         )
     return "\n\n".join(parts)

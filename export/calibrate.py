@@ -103,3 +103,8 @@ def calibrate(graph: Graph, x: np.ndarray) -> dict[Tensor, Range]:
             f"{broken[0]!r}. Check its weights."
         )
     return ranges
+
+
+def spread(x: np.ndarray, count: int) -> np.ndarray:
+    """Returns at most `count` sequences, evenly spread over those given."""
+    return x[np.unique(np.linspace(0, len(x) - 1, count).astype(int))]

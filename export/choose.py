@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_fastgrnn.export import reference
-from keras_fastgrnn.export.calibrate import Range
+from keras_fastgrnn.export.calibrate import Range, spread
 from keras_fastgrnn.export.graph import Graph, Tensor
 from keras_fastgrnn.export.int8_scales import assign_int8_scales
-from keras_fastgrnn.export.quantize import quantize_int8, quantize_int16
+from keras_fastgrnn.export.quantize import INT8_WEIGHTS, quantize_int8, quantize_int16
 from keras_fastgrnn.export.rewrite import fold_input_affine, fuse_products, fusible_products
 from keras_fastgrnn.export.scales import assign_exponents, may_have_any_scale, scale_of
+from keras_fastgrnn.fake_quantization import WeightFormat
 
 # What fewer operators may cost, as a factor of the root mean square error of the outputs. Who asks
 # for int8 asks for less; there a joined product saves a twentieth of a small file.
@@ -38,11 +39,6 @@ WORTHWHILE_GAIN_OF_INT8_SCALES = 1.5
 
 # Sequences of the calibration data on which the ways are tried.
 TRIAL_SEQUENCES = 256
-
-
-def spread(x: np.ndarray, count: int) -> np.ndarray:
-    """Returns at most `count` sequences, evenly spread over those given."""
-    return x[np.unique(np.linspace(0, len(x) - 1, count).astype(int))]
 
 
 @dataclass(frozen=True)
@@ -72,13 +68,20 @@ class _Chooser:
         x: Calibration data, array of shape `(batch, steps, input_dim)`.
         portable: Boolean, whether full TFLite is to compute the same integers. Defaults to
             `False`.
+        weight_format: `WeightFormat` of the matrices. Defaults to 8 bits with any scale.
     """
 
     def __init__(
-        self, graph: Graph, ranges: dict[Tensor, Range], x: np.ndarray, portable: bool = False
+        self,
+        graph: Graph,
+        ranges: dict[Tensor, Range],
+        x: np.ndarray,
+        portable: bool = False,
+        weight_format: WeightFormat = INT8_WEIGHTS,
     ):
         self.ranges = ranges
         self.portable = portable
+        self.weight_format = weight_format
         self.x = spread(x, TRIAL_SEQUENCES)
         self.expected = reference.run(graph, self.x)
         self.best = self._candidate(graph, self.first_scaling)
@@ -129,7 +132,8 @@ class Int16Chooser(_Chooser):
     first_scaling: dict[Tensor, float] = {}
 
     def _quantize(self, graph, scaling) -> Graph:
-        return quantize_int16(graph, assign_exponents(graph, self.ranges, scaling))
+        exponents = assign_exponents(graph, self.ranges, scaling)
+        return quantize_int16(graph, exponents, self.weight_format)
 
     def _try_joining_all(self, totals: list[Tensor]) -> None:
         settled: set[Tensor] = set()
@@ -143,7 +147,8 @@ class Int16Chooser(_Chooser):
         matrices = [product.inputs[1].data for product in products]
         exponents = assign_exponents(graph, self.ranges, self.best.scaling)
         movable = [value not in exponents.fixed | settled for value in values]
-        free = [may_have_any_scale(graph, value) for value in values]
+        has_powers = self.weight_format.power_of_two
+        free = [not has_powers and may_have_any_scale(graph, value) for value in values]
         chosen = _balanced_exponents([exponents[v] for v in values], matrices, movable, free)
         units = [scale_of(exponent) / scale_of(chosen[-1]) for exponent in chosen]
         scaled = [matrix * unit for matrix, unit in zip(matrices, units, strict=True)]
@@ -180,6 +185,7 @@ class Int8Chooser(_Chooser):
                     assign_int8_scales(graph, self.ranges, **options),
                     scaling,
                     self.portable,
+                    self.weight_format,
                 ),
             )
             gain = 1.0 if best is None else WORTHWHILE_GAIN_OF_INT8_SCALES

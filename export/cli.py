@@ -18,6 +18,7 @@ from rich.progress import Progress
 from keras_fastgrnn.export.arrays import load_array
 from keras_fastgrnn.export.c_text import check_name
 from keras_fastgrnn.export.convert import CHOICES, convert
+from keras_fastgrnn.export.convert_c import convert_c
 from keras_fastgrnn.export.errors import PrecisionWarning, SaturationWarning
 from keras_fastgrnn.export.files import write_all
 from keras_fastgrnn.export.inspection import inspect
@@ -41,6 +42,7 @@ _EPILOGS = {
   fastgrnn-export convert gesture.keras --calibration train.npz --name gesture --out build/
   fastgrnn-export convert gesture.keras --calibration train.npz --array x_train --count 200
   fastgrnn-export convert gesture.h5 --quantization none --out build/ --overwrite
+  fastgrnn-export convert gesture.keras --calibration train.npz --target c --out firmware/
 
 Calibration data has the shape (sequences, steps, channels), as the model takes it.""",
     "run": """examples:
@@ -116,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     option("--name", default="model", help="C identifier for files and symbols; default: model")
     option("--out", default=".", metavar="FOLDER", help="where to write; default: here")
     option("--overwrite", action="store_true", help="replace files that are there")
+    option("--target", choices=("tflm", "c"), default="tflm", help=_TARGETS)
+    option("--power-of-two-weights", action="store_true", help=_POWERS)
     for argument, choices in CHOICES.items():
         names = ["none" if choice is None else choice for choice in choices]
         default = names[0]
@@ -140,6 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_TARGETS = "what is to run the model: TFLite Micro, or plain C99 by itself; default: tflm"
+_POWERS = "let int16x8 weights have scales that are powers of two, for devices that shift only"
+
+
 def _positive(text) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
@@ -151,21 +159,37 @@ def _convert(given) -> None:
     chosen = {key: value for key, value in vars(given).items() if key in CHOICES}
     if chosen.get("quantization") == "none":
         chosen["quantization"] = None
+    ending = "tflite"
+    if given.target == "c":
+        ending = "c"
+        _refuse_choices_of_tflm(chosen)
     with _stage("Reading the data"):
         x = None
         if given.calibration is not None:
             x = load_array(given.calibration, given.array, 3)[: given.count]
     with _stage("Loading the model"):
         model = load_model(given.model)
-    _refuse_existing(Path(given.out, f"{name}.tflite"), given.overwrite)
+    _refuse_existing(Path(given.out, f"{name}.{ending}"), given.overwrite)
+    chosen["power_of_two_weights"] = given.power_of_two_weights
     with _stage("Converting: calibrating, choosing scales, comparing with Keras"):
-        deployed = convert(model, x, name=name, **chosen)
+        deployed = (convert_c if given.target == "c" else convert)(model, x, name=name, **chosen)
     with _stage("Writing the files"):
         paths = deployed.save(given.out, overwrite=given.overwrite)
     print(deployed.report)
     print("\nwritten:")
     for path in paths:
         print(f"  {path}")
+
+
+def _refuse_choices_of_tflm(chosen: dict) -> None:
+    """Plain C is streaming, in int16x8, and keeps its state where the caller says."""
+    for argument, value in chosen.items():
+        if (argument, value) not in (("quantization", "auto"), ("quantization", "int16x8")):
+            flag = "--" + argument.replace("_", "-")
+            raise ValueError(
+                f"Received an invalid value for argument {flag}, expected none with --target c, "
+                f"which computes int16x8 step by step, got {value!r}."
+            )
 
 
 def _run(given) -> None:

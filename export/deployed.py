@@ -12,7 +12,7 @@ from keras_fastgrnn.export.calibrate import check_sequences
 from keras_fastgrnn.export.errors import SaturationWarning
 from keras_fastgrnn.export.files import write_all
 from keras_fastgrnn.export.graph import Graph
-from keras_fastgrnn.export.report import Report, compare, describe, observe
+from keras_fastgrnn.export.report import Report, TensorReport, compare, describe, observe
 from keras_fastgrnn.export.subgraphs import Subgraph, sequence, streaming
 from keras_fastgrnn.export.tflite import write_subgraphs
 from keras_fastgrnn.keras_api import invalid_argument, keras
@@ -92,7 +92,7 @@ class DeployedModel:
         interpreter = self._tflm() if on == "tflm" else None
         integers = self._to_input(x)
         outputs, tensors = observe(self.graph, integers)
-        _warn_of_saturation(tensors)
+        warn_of_saturation(tensors)
         if interpreter is not None:
             outputs = self._run_on_tflm(interpreter, integers, verbose)
         return self._from_output(outputs)
@@ -172,7 +172,12 @@ class DeployedModel:
         return np.stack(outputs)
 
 
-def _warn_of_saturation(tensors) -> None:
+def warn_of_saturation(tensors: list[TensorReport]) -> None:
+    """Warns the caller's caller of tensors whose values were clipped.
+
+    Args:
+        tensors: List of `TensorReport` over the data that was run.
+    """
     clipped = [t for t in tensors if t.is_clipped]
     if clipped:
         lines = "; ".join(

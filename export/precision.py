@@ -5,7 +5,11 @@ import math
 import numpy as np
 
 from keras_fastgrnn.export import reference
+from keras_fastgrnn.export.calibrate import spread
 from keras_fastgrnn.export.graph import Graph, Op, Tensor, constant
+
+# Sequences of the data on which the cost of each tensor's rounding is measured.
+COSTING_SEQUENCES = 16
 
 
 def relative_error(outputs: np.ndarray, expected: np.ndarray) -> float:
@@ -74,7 +78,7 @@ def rounding_costs(
     Args:
         graph: Float graph.
         twins: List of pairs of a tensor of it and the integer tensor to round it to.
-        x: Array of shape `(batch, steps, input_dim)`, real values.
+        x: Array of shape `(batch, steps, input_dim)`, real values; some sequences of it will do.
         every_step: Boolean, whether the outputs of every step count, or of the last one.
 
     Returns:
@@ -82,6 +86,7 @@ def rounding_costs(
         alone makes in the outputs; the largest first.
     """
     computed = [pair for pair in twins if not pair[1].is_constant]
+    x = spread(x, COSTING_SEQUENCES)
     rows = [slice(i * len(x), (i + 1) * len(x)) for i in range(len(computed) + 1)]
     rounding = [(tensor, part, twin) for part, (tensor, twin) in zip(rows, computed, strict=False)]
     together = _outputs(graph, np.concatenate([x] * len(rows)), rounding, every_step)

@@ -89,20 +89,19 @@ def _scale_weights(graph) -> bool:
 
 
 def _fold_bias(graph) -> bool:
-    """Moves one constant into the bias of the matrix product that all additions follow."""
+    """Moves the first constant into the bias of the matrix product that all additions follow."""
     for op in graph.ops:
         shift = constant_operand(op, "ADD")
         sources = linear_sources(graph, op.inputs[0])
         if shift is None or not np.any(shift.data) or not sources or graph.is_kept(op.inputs[0]):
             continue
         readers = graph.consumers(op.inputs[0])
-        if not all(constant_operand(reader, "ADD") for reader in readers):
+        if op is not readers[0] or not all(constant_operand(r, "ADD") for r in readers):
             continue
         _add_bias(sources[-1], shift.data)
         for reader in readers:
             reader.inputs[1] = constant(reader.inputs[1].data - shift.data)
-        while _drop_identities(graph):
-            pass
+            _drop_identity(graph, reader)
         return True
     return False
 
@@ -130,16 +129,19 @@ def _scale_products(graph) -> bool:
 
 
 def _drop_identities(graph) -> bool:
-    """Removes additions of 0 and multiplications by 1."""
-    for op in graph.ops:
-        for kind, neutral in (("ADD", 0.0), ("MUL", 1.0)):
-            constant = constant_operand(op, kind)
-            plain = constant is not None and not op.is_clipped
-            if plain and np.all(constant.data == neutral):
-                name = op.output.name
-                _remove(graph, op)
-                op.inputs[0].name = op.inputs[0].name or name
-                return True
+    return any(_drop_identity(graph, op) for op in graph.ops)
+
+
+def _drop_identity(graph, op) -> bool:
+    """Removes an addition of 0 or a multiplication by 1."""
+    for kind, neutral in (("ADD", 0.0), ("MUL", 1.0)):
+        constant = constant_operand(op, kind)
+        plain = constant is not None and not op.is_clipped
+        if plain and np.all(constant.data == neutral):
+            name = op.output.name
+            _remove(graph, op)
+            op.inputs[0].name = op.inputs[0].name or name
+            return True
     return False
 
 

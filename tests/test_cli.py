@@ -87,6 +87,18 @@ def test_convert_writes_what_the_function_makes(options, arguments, run, tmp_pat
     assert written == {str(path) for path in tmp_path.iterdir()}
 
 
+def test_convert_writes_plain_c(run, tmp_path):
+    arguments = ["convert", "model.keras", "--calibration", "x.npy", "--out", tmp_path]
+    code, out, error = run(*arguments, "--target", "c", "--power-of-two-weights")
+    assert (code, error) == (0, "")
+    expected = export.convert_c(
+        keras.models.load_model("model.keras"), sequences(), power_of_two_weights=True
+    )
+    assert (tmp_path / "model.c").read_text() == expected.source
+    assert (tmp_path / "model.h").read_text() == expected.header
+    assert "plain C" in out and "model_report.json" in out
+
+
 def test_convert_takes_the_first_sequences_alone(run, tmp_path):
     run("convert", "model.keras", "--calibration", "x.npy", "--count", 3, "--out", tmp_path)
     expected = export.convert(keras.models.load_model("model.keras"), sequences()[:3])
@@ -197,6 +209,8 @@ CONVERT = ["convert", "model.keras", "--out", "out", "--calibration"]
 MISTAKES = {
     "no model": (["convert", "nothing.keras", "--calibration", "x.npy"], "No such file"),
     "model is a folder": (["convert", "data.keras", "--calibration", "x.npy"], "No such file"),
+    "mode of plain C": ([*CONVERT, "x.npy", "--target", "c", "--mode", "sequence"], "--mode"),
+    "int8 in plain C": ([*CONVERT, "x.npy", "--target", "c", "--quantization", "int8"], "--quant"),
     "ending": (["convert", "model.tflite", "--calibration", "x.npy"], "saved as .keras or .h5"),
     "half a model": (["convert", "half.keras", "--calibration", "x.npy"], "is no Keras archive"),
     "text as model": (["convert", "text.h5", "--calibration", "x.npy"], "cannot be loaded"),

@@ -354,9 +354,10 @@ CHOICES = {
 def test_unknown_choice_is_refused(model, argument, value):
     with pytest.raises(ValueError) as error:
         export.convert(model, sequences(), **{argument: value})
+    got = "an array of shape (2,)" if isinstance(value, np.ndarray) else repr(value)
     assert str(error.value) == (
         f"Received an invalid value for argument {argument}, expected one of {CHOICES[argument]}, "
-        f"got {value!r}."
+        f"got {got}."
     )
 
 
@@ -373,3 +374,25 @@ def test_one_sequence_with_one_output_has_costs_and_error_of_ordinary_size():
     model = sequential(FastGRNN(3), keras.layers.Dense(1))
     report = export.convert(model, sequences(1), quantization="int16x8").report
     assert max(report.rounding_costs.values()) < 1.0 and report.agreement.relative_error < 1.0
+
+
+@needs_tflm
+@each_chain
+def test_weights_have_powers_of_two_on_request(layers):
+    model, x = sequential(*layers(), spread=0.15), sequences(32)
+    deployed = export.convert(model, x, power_of_two_weights=True)
+    matrices = [op.inputs[1] for op in deployed.graph.ops if op.kind == "FULLY_CONNECTED"]
+    assert {np.frexp(matrix.scale)[0] for matrix in matrices} == {0.5}
+    np.testing.assert_array_equal(deployed.predict(x), deployed.predict(x, on="reference"))
+    assert deployed.report.agreement.relative_error < 4 * INT8_WEIGHTS
+
+
+@pytest.mark.parametrize("quantization", ["int8", None])
+def test_powers_of_two_are_for_int16x8_weights(quantization):
+    with pytest.raises(ValueError, match="argument power_of_two_weights, expected False but for"):
+        export.convert(
+            sequential(FastGRNN(4)),
+            sequences(),
+            quantization=quantization,
+            power_of_two_weights=True,
+        )

@@ -9,9 +9,9 @@ from small_models import needs_tflm, sequences, sequential
 from keras_fastgrnn import FastGRNN, FastRNN, export, keras, quant_sigmoid
 from keras_fastgrnn.export import reference, tflite
 from keras_fastgrnn.export.calibrate import calibrate
-from keras_fastgrnn.export.convert import CHOOSERS
 from keras_fastgrnn.export.int8_scales import int8_scale_for
 from keras_fastgrnn.export.io_types import TYPES, with_io_types
+from keras_fastgrnn.export.prepare import CHOOSERS
 from keras_fastgrnn.export.rewrite import fold_all, simplify
 from keras_fastgrnn.export.trace import trace
 

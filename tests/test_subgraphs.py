@@ -9,8 +9,8 @@ from small_models import needs_tflm, sequences, sequential
 from keras_fastgrnn import FastGRNN, FastRNN, export, keras
 from keras_fastgrnn.export import reference, tflm
 from keras_fastgrnn.export.calibrate import calibrate
-from keras_fastgrnn.export.convert import CHOOSERS
 from keras_fastgrnn.export.io_types import TYPES, with_io_types
+from keras_fastgrnn.export.prepare import CHOOSERS
 from keras_fastgrnn.export.rewrite import fold_all, simplify
 from keras_fastgrnn.export.subgraphs import sequence, streaming
 from keras_fastgrnn.export.tflite import with_float_clips, write, write_subgraphs

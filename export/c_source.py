@@ -1,0 +1,334 @@
+"""Integer graph -> a pair of C99 files that compute it, and need nothing else."""
+
+import re
+import textwrap
+
+import numpy as np
+
+from keras_fastgrnn.export.c_arithmetic import FUNCTIONS, Expressions, bounds_of_sum
+from keras_fastgrnn.export.c_matrices import (
+    CURSOR,
+    NEXT_OF_4_BITS,
+    StoredMatrix,
+    cursor,
+    dot_function,
+    stored,
+)
+from keras_fastgrnn.export.c_schedule import (
+    Loop,
+    Schedule,
+    bias_of,
+    matrix_of,
+    output_schedule,
+    sources,
+    step_schedule,
+)
+from keras_fastgrnn.export.c_text import banner, rows
+from keras_fastgrnn.export.graph import Graph, Op, Tensor
+from keras_fastgrnn.export.tables import SIGMOID_TABLE
+
+_FLASH = """#ifdef __AVR__
+#include <avr/pgmspace.h>
+#define FLASH PROGMEM
+#define FLASH_U8(place) pgm_read_byte(place)
+#define FLASH_U16(place) pgm_read_word(place)
+#define FLASH_U32(place) pgm_read_dword(place)
+#else
+#define FLASH
+#define FLASH_U8(place) (*(place))
+#define FLASH_U16(place) (*(place))
+#define FLASH_U32(place) (*(place))
+#endif"""
+
+# Names that mean something else where a tensor's name may stand.
+_TAKEN = (
+    "auto break case char const continue default do double else enum extern float for goto if "
+    "inline int long register restrict return short signed sizeof static struct switch typedef "
+    "union unsigned void volatile while i input state logits row main sigmoid_table matrix_cursor"
+)
+
+
+class _Names:
+    """Gives things names that are identifiers of C, each once."""
+
+    def __init__(self, taken):
+        self._taken = set(taken)
+
+    def unique(self, text: str) -> str:
+        base = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_") or "value"
+        base = f"_{base}"[1:] if not base[0].isdigit() else f"v{base}"
+        name, count = base, 1
+        while name in self._taken:
+            count += 1
+            name = f"{base}_{count}"
+        self._taken.add(name)
+        return name
+
+
+def short(tensor: Tensor) -> str:
+    """Returns a tensor's name without that of its layer."""
+    return tensor.name.split("/")[-1]
+
+
+class Source:
+    """The text of the two files, and what is in them.
+
+    Attributes:
+        matrices: Dictionary from name to `StoredMatrix`.
+        tables: Dictionary from the name of every constant array to its bytes.
+
+    Args:
+        name: String, a C identifier.
+        graph: Integer graph, as `c_schedule.for_c` gives it.
+    """
+
+    def __init__(self, name: str, graph: Graph):
+        self.name = name
+        self.graph = graph
+        self.matrices: dict[str, StoredMatrix] = {}
+        self.tables: dict[str, int] = {}
+        self._constants: list[str] = []
+        self._expressions = Expressions()
+        self._names = _Names([*_TAKEN.split(), *FUNCTIONS])
+        self._state_names = {
+            state: self._names.unique(state.before.name or "kept") for state in graph.states
+        }
+        step = _Function(self, step_schedule(graph))
+        output = _Function(self, output_schedule(graph), graph.outputs[0])
+        self._step = _using(step.text(), "input", "state")
+        self._output = _using(output.text(), "state")
+        self._add_sigmoid_table()
+
+    def state_members(self) -> list[tuple[str, int]]:
+        """Returns the name and length of every state."""
+        return [(name, s.before.shape[-1]) for s, name in self._state_names.items()]
+
+    def state_name(self, tensor: Tensor) -> str | None:
+        """Returns the member that holds a tensor before or after a step, or `None`."""
+        for state, name in self._state_names.items():
+            if tensor in (state.before, state.after):
+                return name
+        return None
+
+    def source(self) -> str:
+        """Returns the text of `NAME.c`."""
+        name, upper = self.name, self.name.upper()
+        classify = _CLASSIFY if self.graph.outputs[0].shape[-1] > 1 else _CLASSIFY_ONE
+        parts = [
+            f'{banner(name)}\n#include "{name}.h"',
+            _FLASH,
+            *self._constants,
+            *self._functions_text(),
+            f"void {name}_reset({name}_state *state) {{\n{self._reset()}}}",
+            f"void {name}_step({name}_state *state, const int16_t *input) {{\n{self._step}}}",
+            f"void {name}_output(const {name}_state *state, int16_t *logits) {{\n{self._output}}}",
+            classify.replace("NAME", upper).replace("name", name),
+        ]
+        return "\n\n".join(parts) + "\n"
+
+    def _reset(self) -> str:
+        return "".join(
+            f"  for ({_index_type(length)} i = 0; i < {length}; ++i) state->{member}[i] = 0;\n"
+            for member, length in self.state_members()
+        )
+
+    def _add_sigmoid_table(self) -> None:
+        if {"logistic", "hyperbolic_tangent"} & self._expressions.functions:
+            title = "/* 2^16 / (1 + exp(-i / 24)), the numbers of TensorFlow Lite. */"
+            numbers = self._array("sigmoid_table", "uint16_t", SIGMOID_TABLE)
+            self._constants.insert(0, f"{title}\n{numbers}")
+
+    def _functions_text(self) -> list[str]:
+        others = [m for m in self.matrices.values() if not m.is_plain]
+        texts = [CURSOR] if others else []
+        if any(matrix.bits == 4 for matrix in others):
+            texts.append(NEXT_OF_4_BITS)
+        dots = {m.function: dot_function(m) for m in self.matrices.values()}
+        texts += list(dots.values())
+        return texts + [FUNCTIONS[key] for key in FUNCTIONS if key in self._expressions.functions]
+
+    def _array(self, name: str, c_type: str, values) -> str:
+        values = np.ravel(values)
+        size = int(re.sub(r"\D", "", c_type)) // 8
+        self.tables[name] = size * len(values)
+        numbers = rows([str(int(value)) for value in values], "  ")
+        return f"static const {c_type} {name}[{len(values)}] FLASH = {{\n{numbers}}};"
+
+    def add_matrix(self, name: str, values: np.ndarray, is_wide: bool) -> tuple[str, StoredMatrix]:
+        """Adds a matrix; returns the name it got and how it is stored."""
+        name = self._names.unique(name)
+        matrix = stored(values, is_wide)
+        self.matrices[name] = matrix
+        c_type = "int8_t" if matrix.is_plain else "uint8_t"
+        weights = matrix.weights.view(np.int8) if matrix.is_plain else matrix.weights
+        self._constants.append(self._array(f"{name}_weights", c_type, weights))
+        if matrix.places.size:
+            self._constants.append(self._array(f"{name}_places", "uint8_t", matrix.places))
+        return name, matrix
+
+    def add_vector(self, name: str, values: np.ndarray, units: int) -> str:
+        """Adds constants, one for each unit; returns the expression of the one of unit `i`."""
+        values = np.broadcast_to(np.ravel(values).astype(np.int64), (units,))
+        if np.all(values == values[0]):
+            return str(values[0])
+        bits = int(np.min([(v & -v).bit_length() - 1 for v in map(int, values) if v]))
+        quotients = values >> bits
+        width = next(w for w in (8, 16, 32) if np.abs(quotients).max() < 2 ** (w - 1))
+        name = self._names.unique(name)
+        self._constants.append(self._array(name, f"int{width}_t", quotients))
+        text = f"(int{width}_t)FLASH_U{width}(&{name}[i])"
+        return f"{text} * ((int32_t)1 << {bits})" if bits else text
+
+    def unique(self, name: str) -> str:
+        """Returns a name that nothing else has."""
+        return self._names.unique(name)
+
+    @property
+    def expressions(self) -> Expressions:
+        return self._expressions
+
+
+class _Function:
+    """The body of a function that computes a schedule."""
+
+    def __init__(self, source: Source, schedule: Schedule, output: Tensor | None = None):
+        self._source = source
+        self._schedule = schedule
+        self._output = output
+        self._buffers = {s.after: source.unique("next_state") for s in schedule.buffered}
+        self._arrays = {t: source.unique(f"all_{short(t)}") for t in schedule.arrays}
+        self._locals: dict[Tensor, str] = {}
+        self._unread: set[Tensor] = set()  # by matrices of zeros
+
+    def text(self) -> str:
+        arrays = [(name, t.shape[-1]) for t, name in {**self._arrays, **self._buffers}.items()]
+        lines = [f"  int16_t {name}[{length}];\n" for name, length in arrays]
+        lines += [self._loop(loop) for loop in self._schedule.loops]
+        lines += [f"  (void){self._arrays[t]};\n" for t in self._arrays if t in self._unread]
+        for state in self._schedule.buffered:
+            buffer = self._buffers[state.after]
+            target = self._source.state_name(state.before)
+            lines.append(_copy(f"state->{target}", buffer, state.before.shape[-1]))
+        if self._output is not None and not self._schedule.loops:
+            target = self._source.state_name(self._output)
+            lines.append(_copy("logits", f"state->{target}", self._output.shape[-1]))
+        return "".join(lines)
+
+    def _vector(self, tensor: Tensor) -> str | None:
+        """The array that holds a tensor, or `None` for a local number."""
+        if tensor in self._source.graph.inputs:
+            return "input"
+        if self._output is not None and tensor is self._output:
+            return "logits"
+        if tensor in self._buffers:
+            return self._buffers[tensor]
+        if tensor in self._arrays:
+            return self._arrays[tensor]
+        member = self._source.state_name(tensor)
+        return f"state->{member}" if member else None
+
+    def _loop(self, loop: Loop) -> str:
+        before, inside, after = [], [], []
+        for op in loop.ops:
+            if op.kind == "FULLY_CONNECTED":
+                value = self._row(op, before, inside, after)
+            else:
+                operands = [self._entry(tensor, op) for tensor in op.inputs]
+                value = self._source.expressions.elementwise(op, operands)
+            vector = self._vector(op.output)
+            if vector:
+                inside.append(f"{vector}[i] = {value};")
+            else:
+                name = self._source.unique(short(op.output))
+                self._locals[op.output] = name
+                inside.append(f"const int16_t {name} = {value};")
+        head = f"  for ({_index_type(loop.units)} i = 0; i < {loop.units}; ++i) {{\n"
+        body = "".join(_line(line, 4) for line in [*inside, *after])
+        return "".join(_line(line, 2) for line in before) + head + body + "  }\n"
+
+    def _entry(self, tensor: Tensor, op: Op) -> str:
+        if tensor.is_constant:
+            return self._source.add_vector(
+                f"{short(op.output)}_constant", tensor.data, op.output.shape[-1]
+            )
+        if tensor in self._locals:
+            return self._locals[tensor]
+        return f"{self._vector(tensor)}[i]"
+
+    def _row(self, op: Op, before: list, inside: list, after: list) -> str:
+        """The sum of one unit, a row of the matrix for each vector, and the bias."""
+        low, high = bounds_of_sum(op)
+        is_wide = max(-low, high) >= 2**30  # and what rounding adds
+        total = self._source.unique(f"{short(op.output)}_sum")
+        bias = bias_of(op)
+        start = "0"
+        if bias is not None:
+            start = self._source.add_vector(
+                f"{short(op.output)}_bias", bias.data, op.output.shape[-1]
+            )
+        inside.append(f"{'int64_t' if is_wide else 'int32_t'} {total} = {start};")
+        column = 0
+        for vector in sources(op):
+            columns = slice(column, column + vector.shape[-1])
+            column = columns.stop
+            values = matrix_of(op).data[:, columns]
+            if not values.any():
+                self._unread.add(vector)
+                continue
+            name, matrix = self._source.add_matrix(
+                f"{short(op.output)}_of_{short(vector)}", values, is_wide
+            )
+            row = self._source.unique(f"{name}_row")
+            if matrix.is_plain:
+                before.append(f"const int8_t *{row} = {name}_weights;")
+                after.append(f"{row} += {matrix.columns};")
+                reference = row
+            else:
+                before.append(f"matrix_cursor {row} = {cursor(matrix, name)};")
+                reference = f"&{row}"
+            call = f"{matrix.function}({reference}, {self._vector(vector)}, {matrix.columns})"
+            inside.append(f"{total} += {call};")
+        return self._source.expressions.rescaled(op, total, is_wide)
+
+
+def _line(statement: str, indent: int) -> str:
+    """A statement, in as many lines as it takes."""
+    lines = textwrap.wrap(
+        statement,
+        100 - indent,
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "".join(f"{' ' * indent}{line}\n" for line in lines)
+
+
+def _using(body: str, *arguments: str) -> str:
+    """A function's body that uses its arguments: where a matrix is all zeros, it may not."""
+    unused = [name for name in arguments if not re.search(rf"\b{name}\b", body)]
+    return "".join(f"  (void){name};\n" for name in unused) + body
+
+
+def _index_type(length: int) -> str:
+    return "uint8_t" if length < 256 else "uint16_t"
+
+
+def _copy(target: str, source: str, length: int) -> str:
+    return f"  for ({_index_type(length)} i = 0; i < {length}; ++i) {target}[i] = {source}[i];\n"
+
+
+_CLASSIFY = """uint16_t name_classify(const name_state *state) {
+  int16_t logits[NAME_OUTPUT_SIZE];
+  uint16_t best = 0;
+  name_output(state, logits);
+  for (uint16_t i = 1; i < NAME_OUTPUT_SIZE; ++i) {
+    if (logits[i] > logits[best]) best = i;
+  }
+  return best;
+}"""
+
+_CLASSIFY_ONE = """uint16_t name_classify(const name_state *state) {
+  int16_t logit;
+  name_output(state, &logit);
+  return logit > 0;
+}"""

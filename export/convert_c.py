@@ -1,0 +1,265 @@
+"""Keras model -> two files of plain C that compute it, in one call."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_fastgrnn.export import c_header, reference
+from keras_fastgrnn.export.c_schedule import for_c, with_logits
+from keras_fastgrnn.export.c_source import Source
+from keras_fastgrnn.export.c_text import check_name
+from keras_fastgrnn.export.calibrate import check_sequences
+from keras_fastgrnn.export.deployed import warn_of_saturation
+from keras_fastgrnn.export.files import write_all
+from keras_fastgrnn.export.graph import Graph
+from keras_fastgrnn.export.host_compiler import HostProgram
+from keras_fastgrnn.export.imprecision import warn_of_imprecision
+from keras_fastgrnn.export.precision import rounding_costs
+from keras_fastgrnn.export.prepare import Prepared, prepare
+from keras_fastgrnn.export.report import Agreement, TensorReport, compare, observe
+from keras_fastgrnn.keras_api import invalid_argument
+
+
+def convert_c(
+    model,
+    calibration_data=None,
+    *,
+    name: str = "model",
+    power_of_two_weights: bool = False,
+) -> "PlainCModel":
+    """Exports a trained Keras model as plain C, for devices too small for TFLite Micro.
+
+    It computes the integers of `convert(model, calibration_data, quantization="int16x8")`, bit for
+    bit, in two files that need nothing else: no library, no heap, no variables of their own. Zeros
+    that pruning left cost neither bytes nor time. A softmax at the end is left out: the answers
+    are logits.
+
+    Args:
+        model: Trained Keras model; this and `calibration_data` as for `convert`.
+        calibration_data: Array of shape `(batch, steps, input_dim)`. Defaults to `None`, which
+            will do for a model trained quantization-aware for "int16x8".
+        name: String, a C identifier that names files and C symbols. Defaults to "model".
+        power_of_two_weights: Boolean, as for `convert`; with it nothing needs more than 32 bits,
+            which small processors compute several times as fast. Defaults to `False`.
+
+    Returns:
+        `PlainCModel`.
+
+    Raises:
+        UnsupportedLayerError: If a layer cannot be exported; names all of them.
+        ValueError: If an argument is invalid or the model computes NaN.
+        TypeError: If `model` is not a model of this process's Keras.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fastgrnn import FastGRNN, keras
+    >>> from keras_fastgrnn import export
+    >>> layers = [keras.layers.Input((128, 9)), FastGRNN(16), keras.layers.Dense(2)]
+    >>> x = np.random.default_rng(0).normal(size=(20, 128, 9))
+    >>> deployed = export.convert_c(keras.Sequential(layers), x, name="gesture")
+    >>> deployed.report.state_bytes
+    32
+    >>> deployed.predict(x, on="reference").shape
+    (20, 2)
+    """
+    check_name(name)
+    prepared = prepare(
+        model, calibration_data, _QUANTIZATION, power_of_two_weights=power_of_two_weights
+    )
+    deployed = PlainCModel(prepared, name)
+    if prepared.x is not None:
+        warn_of_imprecision(deployed.report, deployed.graph, prepared.x)
+    return deployed
+
+
+_QUANTIZATION = "int16x8"
+
+
+@dataclass(frozen=True)
+class PlainCReport:
+    """What came out of an export to plain C; `print` shows it.
+
+    Attributes:
+        name: String.
+        quantization: String, "int16x8".
+        matrices: List of dictionaries, one for the columns of every matrix that meet one vector:
+            its name, shape, how many weights are not zero, how they are stored, bits and bytes.
+        constant_bytes: Dictionary from the name of every constant array to its bytes.
+        state_bytes: Integer, what is kept between steps.
+        multiply_accumulates: Integer, of a step with its answer.
+        drops_softmax: Boolean, whether the Keras model ends in a softmax, which C leaves out.
+        tensors: List of `TensorReport` over the calibration data.
+        agreement: `Agreement` with the Keras model on it, or `None`.
+        rounding_costs: Dictionary, as in the report of `convert`.
+    """
+
+    name: str
+    quantization: str
+    matrices: list[dict]
+    constant_bytes: dict[str, int]
+    state_bytes: int
+    multiply_accumulates: int
+    drops_softmax: bool
+    tensors: list[TensorReport]
+    agreement: Agreement | None
+    rounding_costs: dict[str, float]
+
+    def to_dict(self) -> dict:
+        """Returns the report as a dictionary that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.name}: plain C, {self.quantization}",
+            f"constants {sum(self.constant_bytes.values()):,} bytes, state {self.state_bytes:,}, "
+            f"{self.multiply_accumulates:,} multiply-accumulates a step with its answer",
+        ]
+        for matrix in self.matrices:
+            rows, columns = matrix["shape"]
+            lines.append(
+                f"  {matrix['name']}: {rows} x {columns}, {matrix['kept']:,} kept, "
+                f"{matrix['storage']} of {matrix['bits']} bits, {matrix['bytes']:,} bytes"
+            )
+        stored = {m["name"] for m in self.matrices}
+        for name, size in self.constant_bytes.items():
+            if not any(name.startswith(f"{matrix}_") for matrix in stored):
+                lines.append(f"  {name}: {size:,} bytes")
+        if self.agreement is not None:
+            lines.append(f"agreement with Keras: {self.agreement}")
+        if self.drops_softmax:
+            lines.append("The softmax at the end is left out: the answers are logits.")
+        return "\n".join(lines)
+
+
+class PlainCModel:
+    """A model as plain C, which compiles and runs itself on this machine. Made by `convert_c`.
+
+    Attributes:
+        name: String, the C identifier.
+        header: String, the text of `NAME.h`.
+        source: String, the text of `NAME.c`.
+        graph: `Graph`, the integers of one step, which `keras_fastgrnn.export.reference` runs.
+        report: `PlainCReport`.
+    """
+
+    def __init__(self, prepared: Prepared, name: str):
+        self.name = name
+        self.graph = with_logits(prepared.graph)
+        _refuse_softmax(self.graph)
+        source = Source(name, for_c(self.graph))
+        self.header, self.source = c_header.header(source), source.source()
+        self._returns_sequences = len(prepared.model.outputs[0].shape) == 3
+        self._program = None
+        self.report = _report(prepared, source, self.graph, self._answers)
+
+    def predict(self, x, *, on: str = "host") -> np.ndarray:
+        """Runs whole sequences, each from a zero state, and returns what the device would.
+
+        Args:
+            x: Array of shape `(batch, steps, input_dim)`, as the Keras model takes it.
+            on: "host" to compile the files with this machine's C compiler and run them, or
+                "reference" for the NumPy reference, which computes the same integers. Defaults to
+                "host".
+
+        Returns:
+            float32 array of the Keras model's output shape, logits where that ends in a softmax.
+
+        Raises:
+            MissingCompilerError: If there is no C compiler.
+            ValueError: If an argument is invalid.
+        """
+        if on not in ("host", "reference"):
+            raise invalid_argument("on", "'host' or 'reference'", on)
+        (source,), (output,) = self.graph.inputs, self.graph.outputs
+        x = check_sequences(x, source.shape[-1], "x")
+        integers = reference.quantize_input(x, source)
+        if on == "host" and self._program is None:
+            self._program = HostProgram(self.name, self.header, self.source)
+        outputs, tensors = observe(self.graph, integers)
+        warn_of_saturation(tensors)
+        if on == "host":
+            outputs = self._program.run(integers, output.shape[-1])
+        return self._answers(outputs)
+
+    def _answers(self, outputs) -> np.ndarray:
+        values = reference.dequantize_values(outputs, self.graph.outputs[0])
+        return values if self._returns_sequences else values[:, -1]
+
+    def save(self, folder, *, overwrite: bool = False) -> list[Path]:
+        """Writes `NAME.c` and `NAME.h`, and the report as `NAME_report.json`.
+
+        Args:
+            folder: Path of the folder; it is made if it is not there.
+            overwrite: Boolean, whether to replace files of these names. Defaults to `False`.
+
+        Returns:
+            List of the paths.
+
+        Raises:
+            FileExistsError: If one of the files is there and `overwrite` is false.
+            OSError: If the folder cannot be made or written.
+        """
+        report = json.dumps(self.report.to_dict(), indent=2) + "\n"
+        texts = {"c": self.source, "h": self.header}
+        contents = {f"{self.name}.{ending}": text.encode() for ending, text in texts.items()}
+        return write_all(
+            folder, {**contents, f"{self.name}_report.json": report.encode()}, overwrite
+        )
+
+    def __repr__(self) -> str:
+        size = sum(self.report.constant_bytes.values())
+        return f"<PlainCModel {self.name!r}: {size:,} bytes of constants>"
+
+
+def _refuse_softmax(graph: Graph) -> None:
+    names = [op.output.name for op in graph.ops if op.kind == "SOFTMAX"]
+    if names:
+        raise ValueError(
+            "Received an invalid value for argument model, expected a softmax at its end alone, "
+            f"got one at {', '.join(names)}. Use sigmoid there, or convert for TFLite Micro."
+        )
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _report(prepared: Prepared, source: Source, graph: Graph, answers) -> PlainCReport:
+    (output,) = prepared.graph.outputs
+    drops_softmax = output is not graph.outputs[0]
+    tensors, agreement, costs = [], None, {}
+    if prepared.x is not None:
+        integers = reference.quantize_input(prepared.x, graph.inputs[0])
+        outputs, tensors = observe(graph, integers)
+        values = answers(outputs)
+        agreement = compare(_softmax(values) if drops_softmax else values, prepared.expected)
+        every_step = len(prepared.model.outputs[0].shape) == 3
+        costs = rounding_costs(prepared.real, prepared.twins, prepared.x, every_step)
+    matrices = [
+        {
+            "name": name,
+            "shape": (matrix.rows, matrix.columns),
+            "kept": matrix.kept,
+            "storage": matrix.storage,
+            "bits": matrix.bits,
+            "bytes": matrix.bytes,
+        }
+        for name, matrix in source.matrices.items()
+    ]
+    return PlainCReport(
+        source.name,
+        _QUANTIZATION,
+        matrices,
+        dict(source.tables),
+        2 * sum(length for _, length in source.state_members()),
+        c_header.multiply_accumulates(source),
+        drops_softmax,
+        tensors,
+        agreement,
+        costs,
+    )

@@ -1,0 +1,59 @@
+"""Tells the user where an integer model differs much from the Keras model, and why."""
+
+import math
+import warnings
+
+import numpy as np
+
+from keras_fastgrnn.export.errors import PrecisionWarning
+from keras_fastgrnn.export.graph import Graph, Tensor
+from keras_fastgrnn.export.subgraphs import CONVERSIONS
+
+# Above this root mean square error, as a part of the outputs' standard deviation, convert warns;
+# int8 weights leave 0.003 to 0.06.
+LARGEST_RELATIVE_ERROR = 0.1
+
+# An input channel whose standard deviation is fewer integer steps than this may explain it.
+COARSE_LEVELS = {"int16": 64.0, "int8": 2.0}
+
+
+def warn_of_imprecision(report, graph: Graph, x: np.ndarray) -> None:
+    """Warns the caller's caller where an integer model differs much from the Keras model.
+
+    Args:
+        report: Report of the model, with `agreement`, `rounding_costs` and `quantization`.
+        graph: `Graph` of the model.
+        x: Calibration data, array of shape `(batch, steps, input_dim)`.
+    """
+    error = report.agreement.relative_error
+    if error <= LARGEST_RELATIVE_ERROR:
+        return
+    counted = _counted_input(graph)
+    levels = x.std(axis=(0, 1)) / (counted.scale or math.inf)
+    coarse = np.flatnonzero(levels < COARSE_LEVELS.get(counted.dtype, 0.0))
+    costliest = next(iter(report.rounding_costs))
+    advice = f"The rounding of {costliest!r} costs most. "
+    if coarse.size:
+        advice = (
+            f"The input has one scale for all its channels, and channels {coarse.tolist()} vary by "
+            f"only {levels[coarse].min():.2g} of its integer steps: bring the channels to a "
+            "similar size before the model, in the training data and in the firmware, and leave "
+            "out those that never change."
+        )
+    elif report.quantization == "int8":
+        advice += "quantization='int16x8' rounds 256 times finer, at nearly the same size."
+    else:
+        advice += "Compare predict with the Keras model before you use it."
+    warnings.warn(
+        f"The integer outputs differ from the Keras model's by {100 * error:.2g} % of the outputs' "
+        f"standard deviation on the calibration data. {advice}",
+        PrecisionWarning,
+        stacklevel=3,
+    )
+
+
+def _counted_input(graph: Graph) -> Tensor:
+    """The input as the integers it is computed with, where there are any."""
+    (x,), first = graph.inputs, graph.ops[0]
+    is_converted = first.kind in CONVERSIONS and first.output.scale is not None
+    return first.output if is_converted else x

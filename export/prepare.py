@@ -1,0 +1,149 @@
+"""Keras model -> the graph of integers, or of floats, that a device is to compute."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_fastgrnn.export.calibrate import Range, calibrate, check_sequences
+from keras_fastgrnn.export.choose import Int8Chooser, Int16Chooser
+from keras_fastgrnn.export.graph import Graph, Tensor
+from keras_fastgrnn.export.layers import chain_of
+from keras_fastgrnn.export.precision import in_real_values, twins_of
+from keras_fastgrnn.export.rewrite import fold_all, simplify
+from keras_fastgrnn.export.trace import trace
+from keras_fastgrnn.export.trained import (
+    held_range,
+    quantize_trained,
+    trained_options,
+    trained_scales,
+)
+from keras_fastgrnn.fake_quantization import WeightFormat
+from keras_fastgrnn.keras_api import invalid_argument
+from keras_fastgrnn.quantize_aware_layers import Options
+
+CHOOSERS = {"int16x8": Int16Chooser, "int8": Int8Chooser}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model as a device is to compute it.
+
+    Attributes:
+        model: Keras model, the chain of layers from input to output.
+        quantization: String, "int16x8" or "int8", or `None` for float32.
+        graph: `Graph` of integers, or of floats.
+        real: Float `Graph` of the same operators.
+        twins: List of pairs of a tensor of `real` and the integer tensor that rounds it.
+        ends: The `Range` of the input and of the output, each `None` where it is not known.
+        x: Calibration data as a float32 array, or `None`.
+        expected: Array, what Keras answers to it, or `None`.
+    """
+
+    model: object
+    quantization: str | None
+    graph: Graph
+    real: Graph
+    twins: list[tuple[Tensor, Tensor]]
+    ends: tuple[Range | None, Range | None]
+    x: np.ndarray | None
+    expected: np.ndarray | None
+
+
+def prepare(
+    model,
+    calibration_data,
+    quantization: str | None,
+    *,
+    mode: str = "streaming",
+    state: str = "variable",
+    has_integer_ends: bool = False,
+    power_of_two_weights: bool = False,
+) -> Prepared:
+    """Traces, simplifies and quantizes a model; the arguments are those of `convert`.
+
+    Args:
+        has_integer_ends: Boolean, whether input or output are to be integers whatever is between.
+            Defaults to `False`.
+    """
+    # Here, since it makes a quantization-aware model, for which training imports the exporter.
+    from keras_fastgrnn.export.tfmot_models import without_wrappers
+
+    model = without_wrappers(chain_of(model))
+    trained = trained_options(model)
+    quantization = _settled_quantization(quantization, state, trained)
+    _check_weights(power_of_two_weights, quantization, trained)
+    _, steps, input_dim = model.inputs[0].shape
+    if mode == "sequence" and steps is None:
+        raise ValueError(
+            "Received an invalid value for argument model, expected a fixed number of steps for "
+            "mode='sequence', got an input of any number. Begin it with Input((steps, input_dim))."
+        )
+    graph = trace(model)
+    simplify(graph)
+    name_tensors(graph)
+    x, expected, ranges = calibration_data, None, {}
+    needs_data = trained is None and (quantization is not None or has_integer_ends)
+    if x is not None or needs_data:
+        x = check_sequences(x, input_dim, "calibration_data", steps)
+        expected = _keras_outputs(model, x)
+        ranges = calibrate(graph, x)
+    ends = ranges.get(graph.inputs[0]), ranges.get(graph.outputs[0])
+    real, twins = graph, []
+    if quantization is None:
+        fold_all(graph)
+    elif trained is not None:
+        scales, joined = trained_scales(model, graph)
+        real, graph = quantize_trained(graph, scales, joined, trained)
+        ends = held_range(graph.inputs[0]), held_range(graph.outputs[0])
+        twins = twins_of(real, graph)
+        real = in_real_values(real, graph)
+    else:
+        weight_format = WeightFormat(power_of_two=power_of_two_weights)
+        chooser = CHOOSERS[quantization](graph, ranges, x, state == "explicit", weight_format)
+        chosen = chooser.choose()
+        real = in_real_values(chosen.graph, chosen.integers)
+        twins = twins_of(chosen.graph, chosen.integers)
+        graph = chosen.integers
+    return Prepared(model, quantization, graph, real, twins, ends, x, expected)
+
+
+def _settled_quantization(quantization: str | None, state: str, trained: Options | None):
+    if trained is None:
+        return "int16x8" if quantization == "auto" else quantization
+    if quantization not in ("auto", trained.quantization):
+        expected = f"{trained.quantization!r}, for which the model was trained"
+        raise invalid_argument("quantization", expected, quantization)
+    if trained.quantization == "int8" and state == "explicit":
+        expected = "'variable': full TFLite needs weights of 7 bits, for which no model is trained"
+        raise invalid_argument("state", expected, state)
+    return trained.quantization
+
+
+def _check_weights(power_of_two_weights: bool, quantization, trained: Options | None) -> None:
+    if not isinstance(power_of_two_weights, bool):
+        raise invalid_argument("power_of_two_weights", "True or False", power_of_two_weights)
+    if not power_of_two_weights:
+        return
+    if quantization != "int16x8":
+        raise invalid_argument("power_of_two_weights", "False but for 'int16x8'", True)
+    if trained is not None and not trained.power_of_two_weights:
+        expected = "False, since the model was trained with other scales"
+        raise invalid_argument("power_of_two_weights", expected, True)
+
+
+def _keras_outputs(model, x) -> np.ndarray:
+    outputs = model.predict(x, verbose=0)
+    if not np.isfinite(outputs).all():
+        raise ValueError(
+            "The model computes NaN or infinite values on the calibration data. Check its weights."
+        )
+    return outputs
+
+
+def name_tensors(graph: Graph) -> None:
+    """Gives every tensor that nothing named a name from its operator."""
+    for index, op in enumerate(graph.ops):
+        op.output.name = op.output.name or f"{op.kind.lower()}_{index}"
+        for tensor in op.inputs:
+            if tensor.is_constant:
+                tensor.name = f"{op.output.name}/constant"
