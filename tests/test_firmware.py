@@ -2,14 +2,17 @@
 
 import dataclasses
 import functools
+import re
 import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from small_models import sequences, sequential
 
-from examples.firmware import firmware
+from benchmarks import plain_c
+from examples.firmware import demo, firmware
 from examples.firmware.golden import (
     Golden,
     checksums_of,
@@ -226,6 +229,34 @@ def test_what_does_not_fit_or_end_is_an_error(tmp_path):
     silent = dataclasses.replace(target, emulator=("true",))
     with pytest.raises(firmware.FirmwareError, match="printed no result"):
         firmware.run(silent, image)
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_the_demo_prints_a_line_for_each_device(is_installed, monkeypatch, tmp_path, capsys):
+    titles = [needed(name).title for name in firmware.TARGETS]
+    monkeypatch.setattr(demo, "LONG_RUN_BLOCKS", 4)
+    monkeypatch.setattr(sys, "argv", ["demo", "--output", str(tmp_path / "built")])
+    if not is_installed:
+        monkeypatch.setattr(shutil, "which", lambda command: None)
+    with pytest.raises(SystemExit) as caught:
+        demo.main()
+    assert caught.value.code == (0 if is_installed else 1)
+    lines = capsys.readouterr().out.splitlines()
+    lines = lines[1:] if is_installed else lines[-4:]
+    assert [line for line, title in zip(lines, titles, strict=True) if title in line] == lines
+    ending = r" 0 of [\d,]+" if is_installed else ".* on Debian: apt-get install .*"
+    assert all(re.search(ending + "$", line) for line in lines)
+
+
+def test_the_benchmark_counts_the_weights_of_a_step(monkeypatch):
+    needed("cortex-m4")
+    monkeypatch.setattr(plain_c, "SIZES", (8,))
+    monkeypatch.setattr(plain_c, "DENSITIES", (0.25,))
+    (row,) = plain_c.size_rows(blocks=1)
+    units, density, kept, instructions, each, *_ = row.strip("| ").split(" | ")
+    assert (units, density) == ("8", "0.25")
+    assert 30 <= int(kept) <= (9 + 8) * 8 // 4
+    assert float(each) == pytest.approx(int(instructions.replace(",", "")) / int(kept), abs=0.01)
 
 
 def test_a_header_without_sequences_or_checksums_is_c_all_the_same():

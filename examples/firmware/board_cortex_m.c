@@ -22,12 +22,16 @@ int main(void);
 void reset_handler(void);
 void fault_handler(void);
 
+typedef void (*handler)(void);
+
 /* The initial stack pointer, and the handlers up to SysTick's. */
-__attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
-    &top_of_stack,          (void *)reset_handler,  (void *)fault_handler, (void *)fault_handler,
-    (void *)fault_handler,  (void *)fault_handler,  (void *)fault_handler, 0, 0, 0, 0,
-    (void *)fault_handler,  (void *)fault_handler,  0, (void *)fault_handler,
-    (void *)fault_handler,
+__attribute__((section(".vectors"), used)) static const struct {
+  void *stack;
+  handler handlers[15];
+} vectors = {
+    &top_of_stack,
+    {reset_handler, fault_handler, fault_handler, fault_handler, fault_handler, fault_handler, 0, 0,
+     0, 0, fault_handler, fault_handler, 0, fault_handler, fault_handler},
 };
 
 static void semihosting(uint32_t operation, uint32_t argument) {
