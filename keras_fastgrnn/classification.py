@@ -31,7 +31,7 @@ def check_labeled(argument: str, data, model) -> tuple[np.ndarray, np.ndarray]:
     if x.ndim != len(expected) or not _fits(x.shape, expected) or x.size == 0:
         raise invalid_argument(argument, f"inputs of shape {expected}, not empty", x.shape)
     if x.dtype.kind not in "fiu" or not np.isfinite(x).all():
-        raise invalid_argument(argument, "inputs that are finite numbers", _first_wrong(x))
+        raise invalid_argument(argument, "inputs that are finite numbers", first_wrong(x))
     if len(x) != len(y):
         raise invalid_argument(argument, f"a label for each of the {len(x)} inputs", len(y))
     _check_labels(argument, y, model.output_shape)
@@ -51,7 +51,7 @@ def loss_for(model, y):
     from_logits = not _ends_in_probabilities(model)
     if model.output_shape[-1] == 1:
         return keras.losses.BinaryCrossentropy(from_logits=from_logits)
-    if _is_one_hot(y, model.output_shape):
+    if is_one_hot(y, model.output_shape):
         return keras.losses.CategoricalCrossentropy(from_logits=from_logits)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
 
@@ -69,7 +69,7 @@ def accuracy_metric(model, y):
     if model.output_shape[-1] == 1:
         threshold = 0.5 if _ends_in_probabilities(model) else 0.0
         return keras.metrics.BinaryAccuracy("accuracy", threshold=threshold)
-    if _is_one_hot(y, model.output_shape):
+    if is_one_hot(y, model.output_shape):
         return keras.metrics.CategoricalAccuracy("accuracy")
     return keras.metrics.SparseCategoricalAccuracy("accuracy")
 
@@ -96,16 +96,18 @@ def _fits(shape, expected) -> bool:
     )
 
 
-def _first_wrong(x):
+def first_wrong(x: np.ndarray):
+    """Returns what is wrong in an array: the name of its type, or its first number not finite."""
     return x.dtype.name if x.dtype.kind not in "fiu" else float(x[~np.isfinite(x)][0])
 
 
-def _is_one_hot(y, output_shape) -> bool:
+def is_one_hot(y: np.ndarray, output_shape) -> bool:
+    """Returns whether labels are one-hot vectors of the output's shape."""
     return output_shape[-1] > 1 and _fits(y.shape, output_shape)
 
 
 def _check_labels(argument, y, output_shape):
-    if _is_one_hot(y, output_shape):
+    if is_one_hot(y, output_shape):
         if not (np.isin(y, (0, 1)).all() and (y.sum(axis=-1) == 1).all()):
             raise invalid_argument(
                 argument, "one-hot labels or integers", y.reshape(-1)[:8].tolist()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_fastgrnn import masks, sparsity
-from keras_fastgrnn.classification import accuracy_metric, check_labeled, loss_for
-from keras_fastgrnn.keras_api import checked_integer, invalid_argument, keras
+from keras_fastgrnn.classification import accuracy_metric, check_labeled, is_one_hot, loss_for
+from keras_fastgrnn.keras_api import FLAVOR, checked_integer, invalid_argument, keras
 from keras_fastgrnn.models import (
     FACTORS,
     check_finite,
@@ -166,7 +166,7 @@ def fit_lsq(
         TypeError: If `model` is not a model of this process's Keras.
         ValueError: If an argument is out of its range, the data does not fit the model, the
             model cannot be quantized, `checkpoint` holds another training, or every epoch of a
-            stage diverges.
+            stage diverges or has a loss that is not finite.
 
     Example:
 
@@ -190,6 +190,8 @@ def fit_lsq(
     check_finite(model)
     x, y = check_labeled("x and y", (x, y), model)
     validation_data = check_labeled("validation_data", validation_data, model)
+    _check_same_labels(y, validation_data[1], model.output_shape)
+    _check_choices(augmentation, quantization_options, jit_compile, verbose)
     if checked_integer("epochs", epochs) % len(_FLOAT_STAGES):
         raise invalid_argument("epochs", "a multiple of 3", epochs)
     stages = [Stage(name, epochs // len(_FLOAT_STAGES)) for name in _FLOAT_STAGES]
@@ -201,6 +203,9 @@ def fit_lsq(
         quantize_aware(model, quantization, **options)  # its errors come before any work
         last_epochs = math.ceil(epochs / 10) if quantization_epochs is None else quantization_epochs
         stages.append(Stage(_QUANTIZED, checked_integer("quantization_epochs", last_epochs)))
+    rate = _checked_rate(learning_rate)
+    for number in range(sum(stage.epochs for stage in stages)):
+        rate(stages[0], number)
     settings = {
         **sparsities,
         "frequency": frequency,
@@ -218,7 +223,7 @@ def fit_lsq(
         data=(x, y),
         validation_data=validation_data,
         batch_size=batch_size,
-        rate=_checked_rate(learning_rate),
+        rate=rate,
         augmentation=augmentation,
         seed=seed,
         state=TrainingState(checkpoint, settings),
@@ -231,7 +236,7 @@ def fit_lsq(
             make_optimizer(training.rate(stage, 0)),
             loss_for(model, y) if loss is None else loss,
             metrics=[accuracy_metric(model, y)],
-            jit_compile=bool(jit_compile),
+            jit_compile=jit_compile,
         )
         training.begin(trained_model)
 
@@ -279,20 +284,58 @@ def _pruning(model, sparsities, frequency, steps) -> dict[str, list]:
 def _checked_rate(learning_rate) -> Callable[[Stage, int], float]:
     """Returns the function from a stage and the number of the epoch to the learning rate."""
     if callable(learning_rate):
-        return lambda stage, epoch: float(learning_rate(epoch))
+        return lambda stage, epoch: _rate_of_epoch(learning_rate, epoch)
     if not (_is_number(learning_rate) and 0.0 < learning_rate < math.inf):
         raise invalid_argument("learning_rate", "a positive number or a function", learning_rate)
     return lambda stage, epoch: learning_rate * (1.0 if stage.name in _EARLY_STAGES else _LATE_RATE)
 
 
+def _rate_of_epoch(function, epoch: int) -> float:
+    value = function(epoch)
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not 0.0 < rate < math.inf:
+        expected = f"a function that returns a positive number for epoch {epoch}"
+        raise invalid_argument("learning_rate", expected, value)
+    return rate
+
+
 def _checked_optimizer(optimizer) -> Callable:
     """Returns the function from a learning rate to a new optimizer."""
-    if callable(optimizer):
-        return optimizer
-    if optimizer not in _OPTIMIZERS:
+    if isinstance(optimizer, str) and optimizer in _OPTIMIZERS:
+        return _OPTIMIZERS[optimizer]
+    if not callable(optimizer):
         expected = f"{' or '.join(map(repr, _OPTIMIZERS))}, or a function"
         raise invalid_argument("optimizer", expected, optimizer)
-    return _OPTIMIZERS[optimizer]
+
+    def make(rate):
+        made = optimizer(rate)
+        if not isinstance(made, keras.optimizers.Optimizer):
+            raise invalid_argument("optimizer", f"a function to a {FLAVOR} optimizer", made)
+        return made
+
+    return make
+
+
+def _check_same_labels(y, validation_labels, output_shape):
+    if is_one_hot(y, output_shape) != is_one_hot(validation_labels, output_shape):
+        form = "one-hot vectors" if is_one_hot(y, output_shape) else "integers"
+        expected = f"labels that are {form} as y is"
+        raise invalid_argument("validation_data", expected, validation_labels)
+
+
+def _check_choices(augmentation, quantization_options, jit_compile, verbose):
+    if not (augmentation is None or callable(augmentation)):
+        raise invalid_argument("augmentation", "a function or None", augmentation)
+    if not (quantization_options is None or isinstance(quantization_options, dict)):
+        expected = "a dictionary or None"
+        raise invalid_argument("quantization_options", expected, quantization_options)
+    if not isinstance(jit_compile, bool):
+        raise invalid_argument("jit_compile", "True or False", jit_compile)
+    if not (isinstance(verbose, numbers.Integral) and verbose in (0, 1)):
+        raise invalid_argument("verbose", "0 or 1", verbose)
 
 
 def _checked_seed(seed) -> int:

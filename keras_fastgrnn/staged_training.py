@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from keras_fastgrnn.classification import first_wrong
 from keras_fastgrnn.keras_api import invalid_argument
 from keras_fastgrnn.models import set_weights
 from keras_fastgrnn.training_state import TrainingState
@@ -143,7 +144,7 @@ class StagedTraining:
             callbacks: Keras callbacks.
 
         Raises:
-            ValueError: If every epoch diverges.
+            ValueError: If every epoch diverges or has a loss that is not finite.
         """
         start = model.get_weights()
         if stage.trained_epochs == 0:
@@ -165,6 +166,11 @@ class StagedTraining:
             raise ValueError(
                 f"The training diverged in every epoch of the {stage.name} stage. Give a lower "
                 "learning_rate."
+            )
+        if not np.isfinite(stage.history["loss"]).any():
+            raise ValueError(
+                f"No epoch of the {stage.name} stage had a finite loss. Check the data and the "
+                "loss, or give a lower learning_rate."
             )
 
     def _train_epoch(self, model, stage: Stage, callbacks) -> dict:
@@ -195,11 +201,7 @@ class StagedTraining:
         order = rng.permutation(len(x))
         if self.augmentation is None:
             return x[order], y[order]
-        augmented = np.asarray(self.augmentation(x[order], rng))
-        if augmented.shape != x.shape:
-            expected = f"a function that returns inputs of shape {x.shape}"
-            raise invalid_argument("augmentation", expected, augmented.shape)
-        return augmented, y[order]
+        return _checked_inputs(self.augmentation(x[order], rng), x.shape), y[order]
 
     def _save(self, model, stage: Stage, start):
         text = {
@@ -219,6 +221,19 @@ class StagedTraining:
 
     def _saved(self, group: str) -> list[np.ndarray]:
         return [array for name, array in self._arrays.items() if name.startswith(f"{group}/")]
+
+
+def _checked_inputs(augmented, shape) -> np.ndarray:
+    expected = f"a function that returns finite numbers of shape {shape}"
+    try:
+        inputs = np.asarray(augmented)
+    except ValueError as error:
+        raise invalid_argument("augmentation", expected, augmented) from error
+    if inputs.shape != shape:
+        raise invalid_argument("augmentation", expected, augmented)
+    if inputs.dtype.kind not in "fiu" or not np.isfinite(inputs).all():
+        raise invalid_argument("augmentation", expected, first_wrong(inputs))
+    return inputs
 
 
 def _variables(model) -> list:

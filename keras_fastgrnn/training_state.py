@@ -25,9 +25,17 @@ class TrainingState:
         folder: Path of the folder, which is made, or `None` to keep nothing.
         settings: Dictionary of what the training was asked to do, as JSON; what a later one with
             the same folder must be asked too.
+
+    Raises:
+        ValueError: If `folder` is not the path of a folder.
     """
 
     def __init__(self, folder, settings: dict):
+        is_path = isinstance(folder, (str, os.PathLike))
+        if not (
+            folder is None or (is_path and (Path(folder).is_dir() or not os.path.exists(folder)))
+        ):
+            raise invalid_argument("checkpoint", "the path of a folder, or None", folder)
         self.file = None if folder is None else Path(folder) / _FILE
         self.settings = settings
 

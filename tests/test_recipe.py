@@ -205,8 +205,8 @@ def test_without_quantization_and_sparsity_three_stages_train_all_weights():
 
 def test_batch_whose_gradient_is_not_finite_changes_nothing():
     def loss(y, outputs):
-        factor = tf.where(tf.reshape(y, (-1,)) == 1, np.inf, 1.0)
-        return factor * tf.reduce_mean(outputs**2, axis=1)
+        factor = tf.where(tf.reshape(y, (-1,)) == 1, 0.0, 1.0)
+        return tf.sqrt(factor * tf.reduce_mean(outputs**2, axis=1))
 
     def marked(x, y):
         return x, np.where(np.arange(len(x)) == 5, 1, 0)
@@ -223,6 +223,15 @@ def test_batch_whose_gradient_is_not_finite_changes_nothing():
     fit(model, marked(X, Y), epochs=3, **arguments)
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     assert np.any(model.get_weights()[0] != before[0])
+
+
+def test_stage_without_a_finite_loss_is_told():
+    def loss(y, outputs):
+        return tf.where(tf.reshape(y, (-1,)) == 1, np.inf, 1.0) * tf.reduce_mean(outputs, axis=1)
+
+    zeros = VALIDATION[0], np.zeros(len(VALIDATION[0]), int)
+    with pytest.raises(ValueError, match="No epoch of the dense stage had a finite loss. Check"):
+        fit(loss=loss, validation_data=zeros, quantization=None)
 
 
 def test_training_that_diverges_in_every_epoch_is_told():
@@ -265,6 +274,7 @@ def test_epoch_that_diverges_is_undone_and_the_rate_halved(capsys):
 
 
 NAN = np.where(np.arange(CHANNELS) == 1, np.nan, X)
+RETURNS = "augmentation, expected a function that returns finite numbers of shape"
 MISTAKES = {
     "epochs": [(4, "epochs, expected a multiple of 3, got 4"), (0, "epochs, expected a positive")],
     "batch_size": [(0, "batch_size, expected a positive integer, got 0")],
@@ -274,8 +284,25 @@ MISTAKES = {
         (0.99, "kernel_sparsity, expected one that keeps a weight of"),
     ],
     "recurrent_sparsity": [(-0.1, "recurrent_sparsity, expected a number in [0, 1), got -0.1")],
-    "learning_rate": [(0.0, "learning_rate, expected a positive number or a function, got 0.0")],
-    "optimizer": [("sgd", "optimizer, expected 'adam' or 'nesterov', or a function, got 'sgd'")],
+    "learning_rate": [
+        (0.0, "learning_rate, expected a positive number or a function, got 0.0"),
+        (lambda epoch: 1.0 - epoch, "returns a positive number for epoch 1, got 0.0"),
+        (lambda epoch: np.inf, "returns a positive number for epoch 0, got inf"),
+        (lambda epoch: None, "returns a positive number for epoch 0, got None"),
+    ],
+    "optimizer": [
+        ("sgd", "optimizer, expected 'adam' or 'nesterov', or a function, got 'sgd'"),
+        (["adam"], "optimizer, expected 'adam' or 'nesterov', or a function, got ['adam']"),
+        (keras.optimizers.SGD(), "optimizer, expected 'adam' or 'nesterov', or a function, got <"),
+        (lambda rate: None, "optimizer, expected a function to a "),
+    ],
+    "quantization_options": [("int8", "quantization_options, expected a dictionary or None")],
+    "checkpoint": [
+        (5, "checkpoint, expected the path of a folder, or None, got 5"),
+        (__file__, "checkpoint, expected the path of a folder, or None, got '"),
+    ],
+    "jit_compile": [("no", "jit_compile, expected True or False, got 'no'")],
+    "verbose": [("x", "verbose, expected 0 or 1, got 'x'")],
     "quantization": [("int4", "quantization, expected 'int16x8' or 'int8', got 'int4'")],
     "weight_bits": [(5, "weight_bits, expected 4 or 8, got 5")],
     "quantization_epochs": [(0, "quantization_epochs, expected a positive integer, got 0")],
@@ -283,9 +310,20 @@ MISTAKES = {
     "validation_data": [
         (None, "validation_data, expected a tuple of inputs and labels, got 'NoneType'"),
         ((X[:2], [0, 2]), "validation_data, expected labels in [0, 1], got 2"),
+        ((X[:2], np.eye(2)), "validation_data, expected labels that are integers as y is, got an"),
     ],
-    "data": [((NAN, Y), "x and y, expected inputs that are finite numbers, got nan")],
-    "augmentation": [(lambda x, rng: x[1:], "augmentation, expected a function that returns")],
+    "data": [
+        ((NAN, Y), "x and y, expected inputs that are finite numbers, got nan"),
+        ((X, np.eye(2)[Y]), "validation_data, expected labels that are one-hot vectors as y is"),
+    ],
+    "augmentation": [
+        (True, "augmentation, expected a function or None, got True"),
+        (lambda x, rng: x[1:], f"{RETURNS} {X.shape}, got an array of shape {X[1:].shape}"),
+        (lambda x, rng: x * np.nan, f"{RETURNS} {X.shape}, got nan"),
+        (lambda x, rng: x.astype(str), f"{RETURNS} {X.shape}, got '"),
+        (lambda x, rng: None, f"{RETURNS} {X.shape}, got None"),
+        (lambda x, rng: [[1], [2, 3]], f"{RETURNS} {X.shape}, got [[1], [2, 3]]"),
+    ],
 }
 
 
