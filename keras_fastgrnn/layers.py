@@ -4,7 +4,7 @@ import inspect
 from operator import attrgetter
 
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell, merged_signature
-from keras_fastgrnn.keras_api import keras, register
+from keras_fastgrnn.keras_api import IS_TF_KERAS, keras, register
 
 
 class FastLayer(keras.layers.RNN):
@@ -35,6 +35,9 @@ class FastLayer(keras.layers.RNN):
             activity_regularizer=keras.regularizers.get(activity_regularizer),
             **kwargs,
         )
+        # As GRU has it, for the error at inputs that are not sequences.
+        spec = keras.layers.InputSpec(ndim=3)
+        self.input_spec = [spec] if IS_TF_KERAS else spec
 
     @classmethod
     def cell_arguments(cls) -> list[str]:

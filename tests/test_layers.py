@@ -226,3 +226,9 @@ def test_length_and_batch_may_vary(make):
         x = draw(batch, length, D)
         h = model.predict(x, verbose=0)
         np.testing.assert_allclose(h, paper.states(arrays(layer), x), **CLOSE)
+
+
+@pytest.mark.parametrize("layer", [FastGRNN, FastRNN])
+def test_input_that_is_no_sequence_is_refused_as_gru_refuses_it(layer):
+    with pytest.raises(ValueError, match="expected ndim=3, found ndim=2. Full shape received: "):
+        keras.Sequential([keras.layers.Input((3,)), layer(8)])
