@@ -47,10 +47,14 @@ class _Matrix:
     def values(self) -> np.ndarray:
         values = self.weight.numpy()
         finite = np.isfinite(values)
-        if not (finite.all() and values.any()):
-            got = "only zeros" if finite.all() else str(values[~finite][0])
-            expected = f"finite weights that are not all zero in {self.name}"
-            raise invalid_argument("model", expected, got)
+        if not finite.all():
+            raise ValueError(
+                f"The training diverged: PruneLowMagnitude found {values[~finite][0]} in "
+                f"{self.name}. Check that the data is finite, or give a lower learning rate."
+            )
+        if not values.any():
+            expected = f"weights that are not all zero in {self.name}"
+            raise invalid_argument("model", expected, "only zeros")
         return values
 
     def apply_mask(self):

@@ -276,9 +276,18 @@ def test_weights_that_are_not_finite_are_refused_before_the_first_step(value):
     recorder = Recorder()
     with pytest.raises(ValueError) as error:
         train(model, batches(2), PruneLowMagnitude(recurrent_kernel=ALWAYS), recorder)
-    assert "expected finite weights that are not all zero in " in str(error.value)
-    assert f"recurrent_kernel, got '{value}'." in str(error.value)
+    message = str(error.value)
+    assert message.startswith(f"The training diverged: PruneLowMagnitude found {value} in ")
+    assert message.endswith(
+        "/recurrent_kernel. Check that the data is finite, or give a lower learning rate."
+    )
     assert not recorder.history
+
+
+def test_data_that_is_not_finite_is_told_where_a_mask_changes():
+    x, y = batches(2)
+    with pytest.raises(ValueError, match="The training diverged: .* Check that the data is finite"):
+        train(model_of(), (np.nan * x, y), PruneLowMagnitude(kernel=ALWAYS))
 
 
 @pytest.mark.parametrize("schedule", [ALWAYS, "frozen"])
