@@ -115,6 +115,14 @@ READERS = {
         [("ADD", [ROW4], {}), ("ADD", [2 * ROW4], {})],
         f"{FULL} ADD MUL",
     ),
+    "a bias beside an addition of 0": (
+        [("ADD", [ROW4], {}), ("ADD", [0 * ROW4], {})],
+        f"{FULL} ADD MUL",
+    ),
+    "an addition of 0 before a bias": (
+        [("ADD", [0 * ROW4], {}), ("ADD", [ROW4], {})],
+        f"{FULL} ADD MUL",
+    ),
     "two equal biases": ([("ADD", [ROW4], {}), ("ADD", [ROW4], {})], f"{FULL} MUL"),
     "a bias and another reader": ([("ADD", [ROW4], {}), ("TANH", [], {})], f"{FULL} ADD TANH MUL"),
     "a number and another reader": (

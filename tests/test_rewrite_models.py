@@ -49,6 +49,16 @@ STEPS = {
         lambda: [FastGRNN(4, "quant_tanh", "quant_sigmoid"), keras.layers.Dense(2)],
         [FULL, FULL, "ADD", "MUL", "ADD", "SUB", "MUL", "MUL", "ADD", FULL],
     ),
+    "hard gate of a second cell without biases": (
+        lambda: [
+            FastGRNN(4, return_sequences=True),
+            FastGRNN(4, "tanh", "quant_sigmoid4", use_bias=False),
+        ],
+        [
+            *(FULL, FULL, "ADD", *GRU),
+            *(FULL, FULL, "ADD", "MUL", "ADD", "TANH", "SUB", "MUL", "MUL", "ADD", "MUL"),
+        ],
+    ),
     "hard head": (
         lambda: [FastRNN(4), keras.layers.Dense(2, activations.quant_sigmoid4)],
         [FULL, FULL, "ADD", "TANH", "MUL", "ADD", FULL],
