@@ -76,13 +76,18 @@ def layers_of(model) -> list:
         TypeError: If it is not a model of this process's Keras.
     """
     check_flavor(model)
-    return list(dict.fromkeys(_layers_inside(model)))
+    return list(dict.fromkeys(layers_inside(model)))
 
 
-def _layers_inside(layer):
+def layers_inside(layer):
+    """Yields every layer inside another, an outer one before those it holds.
+
+    Args:
+        layer: Keras layer or model.
+    """
     for inner in layer._flatten_layers(recursive=False, include_self=False):
         yield inner
-        yield from _layers_inside(inner)
+        yield from layers_inside(inner)
 
 
 def fast_cells(model) -> list:
@@ -140,7 +145,7 @@ def fast_layers(model) -> list:
         and any(isinstance(cell, FastCell) for cell in cells_of(layer))
     ]
     for layer in model.layers:
-        if layer not in found and any(isinstance(one, FastCell) for one in _layers_inside(layer)):
+        if layer not in found and any(isinstance(one, FastCell) for one in layers_inside(layer)):
             raise ValueError(
                 "Received an invalid value for argument model, expected recurrent layers that "
                 f"stand in it directly, got one inside {layer.name} ({type(layer).__name__})."
@@ -158,7 +163,7 @@ def set_weights(layer, weights):
         weights: List of arrays, as `get_weights` returns them.
     """
     layer.set_weights(weights)
-    for one in [layer, *_layers_inside(layer)]:
+    for one in [layer, *layers_inside(layer)]:
         if isinstance(one, keras.layers.Normalization):
             one.finalize_state()
 

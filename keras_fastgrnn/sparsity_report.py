@@ -10,8 +10,9 @@ import numpy as np
 
 from keras_fastgrnn import storage
 from keras_fastgrnn.cells import FastCell
-from keras_fastgrnn.keras_api import checked_integer, invalid_argument, keras
-from keras_fastgrnn.models import fast_cells, layers_of, weight_name
+from keras_fastgrnn.keras_api import IS_TF_KERAS, checked_integer, invalid_argument, keras
+from keras_fastgrnn.models import fast_cells, layers_inside, layers_of, weight_name
+from keras_fastgrnn.quantize_aware_layers import QuantizeAwareRNN
 
 _WEIGHT_BITS = (4, 8)
 _TITLES = (*storage.STORAGES, "paper")
@@ -132,10 +133,10 @@ def report(model, weight_bits: int = 8, bias_bytes: int = 4) -> SparsityReport:
     that of its tables: where fewer than half of a matrix is kept, those weights and a byte for
     each, otherwise all; other numbers as wide as weights.
 
-    All numbers that training changes are counted, of all layers: the matrices of cells and Dense
-    layers, and outside matrices the biases and the scalars of the cells; also what Normalization
-    and BatchNormalization hold. Not counted are the program, the activations, and what a program
-    holds once for a matrix: its shape, its scale and how many weights it keeps.
+    All numbers that training changes are counted, of all layers, also frozen ones: the matrices of
+    cells and Dense layers, and outside matrices the biases and the scalars of the cells; also what
+    Normalization and BatchNormalization hold. Not counted are the program, the activations, and
+    what a program holds once for a matrix: its shape, its scale and how many weights it keeps.
 
     Args:
         model: Built Keras model with FastRNN or FastGRNN cells.
@@ -199,5 +200,17 @@ def _weights_of(layer) -> list:
             return [np.ravel(layer.mean), np.ravel(layer.variance)]
         case keras.layers.BatchNormalization():
             return layer.weights
+        case QuantizeAwareRNN():  # its own weights are ranges
+            return []
         case _:
-            return layer.trainable_weights
+            return layer.trainable_weights if layer.trainable else _frozen_weights(layer)
+
+
+def _frozen_weights(layer) -> list:
+    """Returns what a frozen layer trained before, but for the layers inside it.
+
+    Keras 3 does not tell such weights from those that never train, tf_keras does.
+    """
+    inside = {id(weight) for one in layers_inside(layer) for weight in one.weights}
+    own = [weight for weight in layer.weights if id(weight) not in inside]
+    return [weight for weight in own if weight.trainable or not IS_TF_KERAS]

@@ -8,6 +8,7 @@ from sparse_training import batches, train
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, keras, sparsity
 from keras_fastgrnn.keras_api import register
+from keras_fastgrnn.quantization import quantize_aware
 
 LAYERS = keras.layers
 
@@ -108,11 +109,37 @@ def test_every_trained_number_is_counted_once(layers, matrices, others):
     assert report.other_values == others
 
 
-def test_layers_that_do_not_train_are_counted():
-    model = model_of(FastGRNN(4), LAYERS.Dense(3))
+FROZEN = {
+    "Dense": lambda: [FastGRNN(4), LAYERS.Dense(3)],
+    "GRU": lambda: [LAYERS.GRU(4, return_sequences=True), FastGRNN(4)],
+    "cells of two kinds": lambda: [LAYERS.RNN([LAYERS.GRUCell(3), RangedCell(4)])],
+    "wrapped": lambda: [LAYERS.Bidirectional(LAYERS.LSTM(3, return_sequences=True)), FastGRNN(4)],
+    "nested": lambda: [
+        model_of(LAYERS.Dropout(0.5), LAYERS.GRU(9, return_sequences=True)),
+        FastGRNN(2),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", FROZEN)
+def test_layers_that_do_not_train_are_counted(case):
+    model = model_of(*FROZEN[case]())
     before = sparsity.report(model)
+    model.layers[0].trainable = False
+    assert sparsity.report(model) == before
     model.trainable = False
     assert sparsity.report(model) == before
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("quantization", ["int16x8", "int8"])
+def test_ranges_of_quantization_are_not_counted(quantization, trainable):
+    model = model_of(LAYERS.RNN([FastGRNNCell(4), FastRNNCell(3)]), LAYERS.Dense(3))
+    made = quantize_aware(model, quantization)
+    made.trainable = trainable
+    expected, found = sparsity.report(model), sparsity.report(made)
+    assert found.total_bytes == expected.total_bytes
+    assert found.other_values == expected.other_values
 
 
 def test_a_layer_used_twice_is_counted_once():
