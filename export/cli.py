@@ -213,7 +213,7 @@ def _run(given) -> None:
             f"the largest in {np.count_nonzero(classes[:, -1] == unit):,}"
         )
     if labels is not None:
-        print(f"accuracy: {100 * _accuracy(classes, labels):.2f} %")
+        print(f"accuracy: {100 * _accuracy(classes, labels, outputs.shape[2]):.2f} %")
     if given.output is not None:
         _save(Path(given.output), given.overwrite, outputs=outputs, classes=classes)
 
@@ -238,13 +238,19 @@ def _remembered_interrupt():
         signal.signal(signal.SIGINT, before)
 
 
-def _accuracy(classes, labels) -> float:
+def _accuracy(classes, labels, units) -> float:
     """Labels are one for a sequence, met by its last answer, or one for every answer."""
     met = classes[:, -1] if labels.shape == classes.shape[:1] else classes
     if labels.shape != met.shape or labels.dtype.kind not in "iu":
         raise ValueError(
             f"The labels are {labels.dtype} of shape {labels.shape}, expected integers of shape "
             f"{classes.shape[:1]}, or {classes.shape} for one an answer."
+        )
+    outside = labels[(labels < 0) | (labels >= units)]
+    if outside.size:
+        raise ValueError(
+            f"The labels hold {outside.flat[0]}, expected classes in [0, {units - 1}], as the "
+            f"model has {units} outputs."
         )
     return float(np.mean(met == labels))
 

@@ -24,6 +24,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::keras_fastgrnn.export.SaturationWarning"),
 ]
 
+LABELS = np.arange(16) % 2
+
 ONE_ERROR = re.compile(r"fastgrnn-export: error: [^\n]+\n")
 
 
@@ -32,8 +34,7 @@ def folder(tmp_path_factory) -> Path:
     """A saved model, data, and what was exported from them."""
     folder = tmp_path_factory.mktemp("cli")
     small_model().save(folder / "model.keras")
-    labels = np.arange(16) % 2
-    np.savez(folder / "data.npz", x=sequences(), y=labels, each=labels[:, None].repeat(STEPS, 1))
+    np.savez(folder / "data.npz", x=sequences(), y=LABELS, each=LABELS[:, None].repeat(STEPS, 1))
     np.save(folder / "x.npy", sequences())
     (folder / "model.tflite").write_bytes(deployed("int16x8").tflite)
     return folder
@@ -196,7 +197,8 @@ def made(folder):
     np.save(folder / "flat.npy", np.zeros(3))
     np.save(folder / "infinite.npy", not_finite())
     np.save(folder / "objects.npy", np.array([{}], object), allow_pickle=True)
-    np.savez(folder / "labels.npz", x=sequences(), y=np.zeros(3, int), text=np.array(["a"] * 16))
+    labels = {"text": np.array(["a"] * 16), "from_1": 1 + LABELS, "below_0": LABELS - 1}
+    np.savez(folder / "labels.npz", x=sequences(), y=np.zeros(3, int), **labels)
     (folder / "data").mkdir(exist_ok=True)
     (folder / "empty.npz").touch()
     whole = (folder / "model.keras").read_bytes()
@@ -232,6 +234,8 @@ MISTAKES = {
     "run, not finite": (["run", "model.tflite", "infinite.npy"], "are NaN or infinite"),
     "labels": (["run", "model.tflite", "labels.npz", "--labels", "y"], "expected integers of sha"),
     "text": (["run", "model.tflite", "labels.npz", "--labels", "text"], "The labels are <U1"),
+    "classes": (["run", "model.tflite", "labels.npz", "--labels", "from_1"], "hold 2, expected cl"),
+    "negative": (["run", "model.tflite", "labels.npz", "--labels", "below_0"], "hold -1, expected"),
     "no labels": (["run", "model.tflite", "data.npz", "--labels", "q"], "has no array 'q'"),
     "output": (["run", "model.tflite", "x.npy", "--output", "x.npy"], "x.npy"),
     "inspect nothing": (["inspect", "nothing"], "No such file or directory: nothing"),
