@@ -237,7 +237,12 @@ def run(target: Target, image: Path, timeout: float = 120.0) -> Result:
     command = [*target.emulator, str(image)]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         raise FirmwareError(f"{target.title} did not end within {timeout:g} s.") from None
