@@ -29,8 +29,29 @@ _EXACT_BITS = 13
 FUNCTIONS = {
     "saturate": """/* The nearest integer of 16 bits. */
 static inline int16_t saturate(int32_t value) {
+#ifdef __AVR__
+  __asm__(
+      "mov __tmp_reg__, %B0\\n\\t"
+      "lsl __tmp_reg__\\n\\t"
+      "sbc __tmp_reg__, __tmp_reg__\\n\\t"
+      "cp %C0, __tmp_reg__\\n\\t"
+      "cpc %D0, __tmp_reg__\\n\\t"
+      "breq 1f\\n\\t"
+      "ldi %A0, 0xFF\\n\\t"
+      "ldi %B0, 0x7F\\n\\t"
+      "sbrc %D0, 7\\n\\t"
+      "com %A0\\n\\t"
+      "sbrc %D0, 7\\n\\t"
+      "com %B0\\n"
+      "1:\\n\\t"
+      : "+d"(value)
+      :
+      : "cc");
+  return (int16_t)value;
+#else
   const int16_t low = (int16_t)value;
   return low == value ? low : value < 0 ? INT16_MIN : INT16_MAX;
+#endif
 }""",
     "clip": """static inline int16_t clip(int32_t value, int16_t low, int16_t high) {
   return value < low ? low : value > high ? high : (int16_t)value;
@@ -58,11 +79,52 @@ static inline int32_t round_shift_large(int32_t value, uint8_t bits) {
   return (value + ((int32_t)1 << (bits - 1)) - (value < 0)) >> bits;
 }""",
     "multiply_fractions": """/* a b / 2^15, rounded to half of a unit, then half away from zero. */
+#ifdef __AVR__
+static inline int16_t multiply_fractions(int16_t a, int16_t b) {
+  int32_t product;
+  int16_t half;
+  uint8_t zero;
+  __asm__(
+      "clr %[zero]\\n\\t"
+      "muls %B[a], %B[b]\\n\\t"
+      "movw %C[product], r0\\n\\t"
+      "mul %A[a], %A[b]\\n\\t"
+      "movw %A[product], r0\\n\\t"
+      "mulsu %B[a], %A[b]\\n\\t"
+      "sbc %D[product], %[zero]\\n\\t"
+      "add %B[product], r0\\n\\t"
+      "adc %C[product], r1\\n\\t"
+      "adc %D[product], %[zero]\\n\\t"
+      "mulsu %B[b], %A[a]\\n\\t"
+      "sbc %D[product], %[zero]\\n\\t"
+      "add %B[product], r0\\n\\t"
+      "adc %C[product], r1\\n\\t"
+      "adc %D[product], %[zero]\\n\\t"
+      "clr __zero_reg__\\n\\t"
+      "ldi %A[half], 0x01\\n\\t"
+      "ldi %B[half], 0x40\\n\\t"
+      "sbrc %D[product], 7\\n\\t"
+      "ldi %A[half], 0xFF\\n\\t"
+      "sbrc %D[product], 7\\n\\t"
+      "ldi %B[half], 0x3F\\n\\t"
+      "add %A[product], %A[half]\\n\\t"
+      "adc %B[product], %B[half]\\n\\t"
+      "adc %C[product], %[zero]\\n\\t"
+      "adc %D[product], %[zero]\\n\\t"
+      "lsl %B[product]\\n\\t"
+      "rol %C[product]\\n\\t"
+      "rol %D[product]\\n\\t"
+      : [product] "=&r"(product), [half] "=&d"(half), [zero] "=&r"(zero)
+      : [a] "a"(a), [b] "a"(b)
+      : "cc");
+  return (int16_t)(product >> 16);
+}
+#else
 static inline int16_t multiply_fractions(int16_t a, int16_t b) {
   const int32_t product = (int32_t)a * b;
-  const int32_t rounded = product + (product < -1 ? 16383 : 16385);
-  return (int16_t)(((uint32_t)rounded << 1) >> 16);
-}""",
+  return (int16_t)((product + (product < 0 ? 16383 : 16385)) >> 15);
+}
+#endif""",
     "clip_wide": """static inline int16_t clip_wide(int64_t value, int16_t low, int16_t high) {
   return value < low ? low : value > high ? high : (int16_t)value;
 }""",
@@ -124,19 +186,15 @@ class Expressions:
 
         Args:
             op: FULLY_CONNECTED operator.
-            total: String, the name of the sum of its products and bias.
+            total: String, the name of the sum of its products, bias and `rounding`.
             is_wide: Boolean, whether that is of type int64_t.
         """
         multiplier, shift = reduced_multiplier(op)
         limits = [_rescaled(end, multiplier, shift) for end in bounds_of_sum(op)]
-        half = 1 << (shift - 1) if shift > 0 else 0
         if multiplier == 1 and shift > 0:
-            largest = max(map(abs, bounds_of_sum(op))) + half
-            if largest < _LARGEST_SHIFTED:
-                self.functions.add("shift_right")
-                value = f"shift_right({total} + {half}, {shift})"
-            else:
-                value = f"({total} + {half}) >> {shift}"
+            is_small = max(map(abs, bounds_of_sum(op))) + rounding(op) < _LARGEST_SHIFTED
+            self.functions |= {"shift_right"} if is_small else set()
+            value = f"shift_right({total}, {shift})" if is_small else f"{total} >> {shift}"
         elif multiplier == 1:
             value = f"{total} * {1 << -shift}" if shift < 0 else total
         else:
@@ -256,6 +314,12 @@ def bounds_of_sum(op: Op) -> tuple[int, int]:
     bias = bias_of(op)
     offset = 0 if bias is None else bias.data
     return int((offset - largest).min()), int((offset + largest).max())
+
+
+def rounding(op: Op) -> int:
+    """Returns what a FULLY_CONNECTED's sum begins with, besides the bias, to be shifted."""
+    multiplier, shift = reduced_multiplier(op)
+    return 1 << (shift - 1) if multiplier == 1 and shift > 0 else 0
 
 
 def reduced_multiplier(op: Op) -> tuple[int, int]:

@@ -5,13 +5,13 @@ import textwrap
 
 import numpy as np
 
-from keras_fastgrnn.export.c_arithmetic import FUNCTIONS, Expressions, bounds_of_sum
+from keras_fastgrnn.export.c_arithmetic import FUNCTIONS, Expressions, bounds_of_sum, rounding
 from keras_fastgrnn.export.c_matrices import (
     CURSOR,
     NEXT_OF_4_BITS,
     StoredMatrix,
     cursor,
-    dot_function,
+    function,
     stored,
 )
 from keras_fastgrnn.export.c_schedule import (
@@ -143,7 +143,7 @@ class Source:
         texts = [CURSOR] if others else []
         if any(matrix.bits == 4 for matrix in others):
             texts.append(NEXT_OF_4_BITS)
-        dots = {m.function: dot_function(m) for m in self.matrices.values()}
+        dots = {m.function: function(m) for m in self.matrices.values()}
         texts += list(dots.values())
         return texts + [FUNCTIONS[key] for key in FUNCTIONS if key in self._expressions.functions]
 
@@ -168,14 +168,11 @@ class Source:
 
     def add_vector(self, name: str, values: np.ndarray, units: int) -> str:
         """Adds constants, one for each unit; returns the expression of the one of unit `i`."""
-        values = np.broadcast_to(np.ravel(values).astype(np.int64), (units,))
-        if np.all(values == values[0]):
-            return str(values[0])
-        bits = int(np.min([(v & -v).bit_length() - 1 for v in map(int, values) if v]))
-        quotients = values >> bits
-        width = next(w for w in (8, 16, 32) if np.abs(quotients).max() < 2 ** (w - 1))
+        values, width, bits = _compact(values, units)
+        if width == 0:
+            return str(values[0] << bits)
         name = self._names.unique(name)
-        self._constants.append(self._array(name, f"int{width}_t", quotients))
+        self._constants.append(self._array(name, f"int{width}_t", values))
         text = f"(int{width}_t)FLASH_U{width}(&{name}[i])"
         return f"{text} * ((int32_t)1 << {bits})" if bits else text
 
@@ -188,6 +185,25 @@ class Source:
         return self._expressions
 
 
+def _joins(op: Op) -> bool:
+    return op.kind == "FULLY_CONNECTED" and len(sources(op)) > 1
+
+
+def _compact(values: np.ndarray, units: int) -> tuple[np.ndarray, int, int]:
+    """Constants as integers of few bits times a power of two; of 0 bits where all are equal."""
+    values = np.broadcast_to(np.ravel(values).astype(np.int64), (units,))
+    if np.all(values == values[0]):
+        return values, 0, 0
+    bits = int(np.min([(v & -v).bit_length() - 1 for v in map(int, values) if v]))
+    values = values >> bits
+    return values, next(w for w in (8, 16, 32) if np.abs(values).max() < 2 ** (w - 1)), bits
+
+
+def vector_bytes(values: np.ndarray, units: int) -> int:
+    """Returns how many bytes constants take that are one number for each unit, or one for all."""
+    return units * _compact(values, units)[1] // 8
+
+
 class _Function:
     """The body of a function that computes a schedule."""
 
@@ -196,15 +212,32 @@ class _Function:
         self._schedule = schedule
         self._output = output
         self._buffers = {s.after: source.unique("next_state") for s in schedule.buffered}
-        self._arrays = {t: source.unique(f"all_{short(t)}") for t in schedule.arrays}
+        self._arrays: dict[str, int] = {}
+        self._places: dict[Tensor, tuple[str, int]] = {}
+        self._place_arrays()
         self._locals: dict[Tensor, str] = {}
-        self._unread: set[Tensor] = set()  # by matrices of zeros
+        self._unread: set[str] = set()  # arrays, by matrices of zeros
+
+    def _place_arrays(self) -> None:
+        """Vectors that one matrix reads lie one after another, so that its rows are whole."""
+        arrays = self._schedule.arrays
+        groups = [sources(op) for loop in self._schedule.loops for op in loop.ops if _joins(op)]
+        groups = [group for group in groups if all(tensor in arrays for tensor in group)]
+        for group in [*groups, *([tensor] for tensor in arrays)]:
+            if any(tensor in self._places for tensor in group):
+                continue
+            name = self._source.unique("all_" + "_and_".join(map(short, group)))
+            self._arrays[name] = 0
+            for tensor in group:
+                self._places[tensor] = name, self._arrays[name]
+                self._arrays[name] += tensor.shape[-1]
 
     def text(self) -> str:
-        arrays = [(name, t.shape[-1]) for t, name in {**self._arrays, **self._buffers}.items()]
-        lines = [f"  int16_t {name}[{length}];\n" for name, length in arrays]
+        buffers = {name: tensor.shape[-1] for tensor, name in self._buffers.items()}
+        arrays = {**self._arrays, **buffers}
+        lines = [f"  int16_t {name}[{length}];\n" for name, length in arrays.items()]
         lines += [self._loop(loop) for loop in self._schedule.loops]
-        lines += [f"  (void){self._arrays[t]};\n" for t in self._arrays if t in self._unread]
+        lines += [f"  (void){name};\n" for name in sorted(self._unread)]
         for state in self._schedule.buffered:
             buffer = self._buffers[state.after]
             target = self._source.state_name(state.before)
@@ -222,28 +255,34 @@ class _Function:
             return "logits"
         if tensor in self._buffers:
             return self._buffers[tensor]
-        if tensor in self._arrays:
-            return self._arrays[tensor]
+        if tensor in self._places:
+            name, offset = self._places[tensor]
+            return f"&{name}[{offset}]" if offset else name
         member = self._source.state_name(tensor)
         return f"state->{member}" if member else None
 
+    def _element(self, tensor: Tensor) -> str:
+        """The entry of a vector that belongs to unit `i`."""
+        name, offset = self._places.get(tensor, (self._vector(tensor), 0))
+        return f"{name}[{offset} + i]" if offset else f"{name}[i]"
+
     def _loop(self, loop: Loop) -> str:
-        before, inside, after = [], [], []
+        before, inside = [], []
         for op in loop.ops:
             if op.kind == "FULLY_CONNECTED":
-                value = self._row(op, before, inside, after)
+                value = self._row(op, before, inside)
             else:
                 operands = [self._entry(tensor, op) for tensor in op.inputs]
                 value = self._source.expressions.elementwise(op, operands)
             vector = self._vector(op.output)
             if vector:
-                inside.append(f"{vector}[i] = {value};")
+                inside.append(f"{self._element(op.output)} = {value};")
             else:
                 name = self._source.unique(short(op.output))
                 self._locals[op.output] = name
                 inside.append(f"const int16_t {name} = {value};")
         head = f"  for ({_index_type(loop.units)} i = 0; i < {loop.units}; ++i) {{\n"
-        body = "".join(_line(line, 4) for line in [*inside, *after])
+        body = "".join(_line(line, 4) for line in inside)
         return "".join(_line(line, 2) for line in before) + head + body + "  }\n"
 
     def _entry(self, tensor: Tensor, op: Op) -> str:
@@ -253,41 +292,50 @@ class _Function:
             )
         if tensor in self._locals:
             return self._locals[tensor]
-        return f"{self._vector(tensor)}[i]"
+        return self._element(tensor)
 
-    def _row(self, op: Op, before: list, inside: list, after: list) -> str:
+    def _vectors(self, op: Op) -> list[tuple[Tensor, int]]:
+        """What the rows of a matrix meet, and its length; vectors that lie together are one."""
+        vectors = sources(op)
+        names = {self._places.get(vector, (None, 0))[0] for vector in vectors}
+        if len(vectors) > 1 and len(names) == 1 and None not in names:
+            return [(vectors[0], sum(vector.shape[-1] for vector in vectors))]
+        return [(vector, vector.shape[-1]) for vector in vectors]
+
+    def _start(self, op: Op) -> str:
+        """The bias and what rounds the sum: one constant where that takes no more bytes."""
+        bias, half = bias_of(op), rounding(op)
+        if bias is None:
+            return str(half)
+        name, units = f"{short(op.output)}_bias", op.output.shape[-1]
+        if half and vector_bytes(bias.data + half, units) > vector_bytes(bias.data, units):
+            return f"{self._source.add_vector(name, bias.data, units)} + {half}"
+        return self._source.add_vector(name, bias.data + half, units)
+
+    def _row(self, op: Op, before: list, inside: list) -> str:
         """The sum of one unit, a row of the matrix for each vector, and the bias."""
         low, high = bounds_of_sum(op)
         is_wide = max(-low, high) >= 2**30  # and what rounding adds
         total = self._source.unique(f"{short(op.output)}_sum")
-        bias = bias_of(op)
-        start = "0"
-        if bias is not None:
-            start = self._source.add_vector(
-                f"{short(op.output)}_bias", bias.data, op.output.shape[-1]
-            )
+        start = self._start(op)
         inside.append(f"{'int64_t' if is_wide else 'int32_t'} {total} = {start};")
         column = 0
-        for vector in sources(op):
-            columns = slice(column, column + vector.shape[-1])
+        for vector, length in self._vectors(op):
+            columns = slice(column, column + length)
             column = columns.stop
             values = matrix_of(op).data[:, columns]
             if not values.any():
-                self._unread.add(vector)
+                self._unread.update(name for name, _ in [self._places.get(vector, ("", 0))] if name)
                 continue
             name, matrix = self._source.add_matrix(
                 f"{short(op.output)}_of_{short(vector)}", values, is_wide
             )
             row = self._source.unique(f"{name}_row")
-            if matrix.is_plain:
-                before.append(f"const int8_t *{row} = {name}_weights;")
-                after.append(f"{row} += {matrix.columns};")
-                reference = row
-            else:
-                before.append(f"matrix_cursor {row} = {cursor(matrix, name)};")
-                reference = f"&{row}"
-            call = f"{matrix.function}({reference}, {self._vector(vector)}, {matrix.columns})"
-            inside.append(f"{total} += {call};")
+            start = f"{name}_weights" if matrix.is_plain else cursor(matrix, name)
+            kind = "const int8_t *" if matrix.is_plain else "matrix_cursor "
+            before.append(f"{kind}{row} = {start};")
+            call = f"{matrix.function}({total}, &{row}, {self._vector(vector)}, {matrix.columns})"
+            inside.append(f"{total} = {call};")
         return self._source.expressions.rescaled(op, total, is_wide)
 
 
