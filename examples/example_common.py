@@ -21,18 +21,25 @@ def end(message):
 
 
 @contextlib.contextmanager
-def told_in_one_line(task):
+def told_in_one_line(task, errors=Exception):
     """Ends the program with one line where a file, folder or download is not as it must be."""
     try:
         yield
-    except Exception as error:
+    except errors as error:
         end(f"{task}: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """The description as it is written, and the defaults that there are."""
+
+    def _get_help_string(self, action):
+        is_absent = action.default is None or action.default is False
+        return action.help if is_absent else super()._get_help_string(action)
 
 
 def command_line(description, output, epochs):
     """Returns a parser with what every example takes, and these defaults."""
-    text = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=description, formatter_class=text)
+    parser = argparse.ArgumentParser(description=description, formatter_class=_Help)
     parser.add_argument("--output", type=Path, default=Path(output), help="folder to write")
     parser.add_argument("--epochs", type=int, default=epochs, help="passes over the training data")
     return parser

@@ -159,6 +159,10 @@ def parse_arguments():
     arguments = parse(parser)
     if arguments.epochs % 3:
         end(f"--epochs: expected a multiple of 3, got {arguments.epochs}")
+    if not 0 <= arguments.seed < 2**32:
+        end(f"--seed: expected an integer in [0, 2**32), got {arguments.seed}")
+    if arguments.checkpoint and arguments.checkpoint.is_file():
+        end(f"--checkpoint: expected a folder, got {arguments.checkpoint}, a file")
     return find_har(arguments, {"data": "uci_har.npz"}, har_data.download)
 
 
@@ -175,7 +179,8 @@ def main():
     folder = arguments.output
     make(folder)
 
-    result = train(fitted, held_out, arguments)
+    with told_in_one_line("cannot train", ValueError):
+        result = train(fitted, held_out, arguments)
     result.model.save(folder / "lsq_har.keras")
     deployed = export.convert(result.model, name="lsq_har")
     deployed.save(folder / "int16x8", overwrite=True)

@@ -101,6 +101,11 @@ def test_lsq_har_trains_in_stages_and_goes_on_from_its_checkpoint(run_python, ro
     assert "dense 2/2" not in again
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == rows
 
+    message = "lsq_har.py: cannot train: .* argument checkpoint, .* Name another folder"
+    with pytest.raises(AssertionError, match=message) as told:
+        run_python(script, *arguments, "--seed", 2, "--data", data / "uci_har.npz", **FLAVOR)
+    assert "Traceback" not in str(told.value)
+
 
 def test_keyword_trains_and_exports(run_python, root, data, tmp_path):
     arguments = "--quick", "--data", data / "kws4_logmel_u8.npz", "--output", "out"
@@ -124,7 +129,9 @@ def test_scripts_run_where_nothing_has_imported_keyword_before(run_python, root,
     shutil.copytree(root / "export", tmp_path / "keras_fastgrnn" / "export")
     folders = os.pathsep.join([str(tmp_path), sysconfig.get_path("purelib")])
     arguments = "-S", root / "examples" / script, "--help"
-    assert "--output" in run_python(*arguments, PYTHONPATH=folders, **FLAVOR)
+    shown = run_python(*arguments, PYTHONPATH=folders, **FLAVOR)
+    assert "--output" in shown
+    assert "passes over the training data (default: " in shown
 
 
 def test_filters_give_the_published_windows_of_the_same_recordings(har_data, data):
@@ -226,6 +233,9 @@ def test_download_with_another_checksum_is_refused(har_data, nested_archive, mon
         (["har.py", "--data", "empty"], "har.py: cannot read empty as UCI HAR: "),
         (["har.py", "--download", "--cache", "cache"], "har.py: cannot download, so give --data: "),
         (["lsq_har.py", "--epochs", "4"], "lsq_har.py: --epochs: expected a multiple of 3, got 4"),
+        (["lsq_har.py", "--seed", "-1"], "lsq_har.py: --seed: expected an integer in [0, 2**32)"),
+        (["lsq_har.py", "--checkpoint", "other.npz"], "lsq_har.py: --checkpoint: expected"),
+        (["lsq_har.py", "--data", "other.npz"], "lsq_har.py: cannot read other.npz as UCI HAR: "),
         (["har.py", "--epochs", "0"], "har.py: --epochs: expected 1 or more, got 0"),
         (["digits.py", "--epochs", "0"], "digits.py: --epochs: expected 1 or more, got 0"),
         (["keyword.py"], "keyword.py: no data; give --data, an .npz as --help describes"),
