@@ -87,17 +87,20 @@ class RangedGroup:
         return tf.where(self.rounds, rounded, value)
 
     def observe(self, values: list) -> None:
-        """Widens the range to hold some tensors, and 0, for later calls."""
+        """Widens the range to hold some tensors, and 0, for later calls.
+
+        Where one is NaN or infinite, the range stays as it was.
+        """
         low = tf.reduce_min(functools.reduce(tf.minimum, values), self._axis)
         high = tf.reduce_max(functools.reduce(tf.maximum, values), self._axis)
         now = tf.stack([tf.minimum(low, 0.0), tf.maximum(high, 0.0)])
         seen = tf.convert_to_tensor(self.seen)
         if self.momentum is None:
-            seen = tf.stack([tf.minimum(seen[0], now[0]), tf.maximum(seen[1], now[1])])
+            wider = tf.stack([tf.minimum(seen[0], now[0]), tf.maximum(seen[1], now[1])])
         else:
             is_seen = seen[0] < seen[1]
-            seen = tf.where(is_seen, now + self.momentum * (seen - now), now)
-        self.seen.assign(seen)
+            wider = tf.where(is_seen, now + self.momentum * (seen - now), now)
+        self.seen.assign(tf.where(tf.math.is_finite(now[1] - now[0]), wider, seen))
 
 
 _PREFIXES = ("kernel", "recurrent")
@@ -154,9 +157,13 @@ class StepQuantizer:
         summed = before or group("sum", limit=max(self._limit(name) for name in functions.values()))
         for tensor, name in functions.items():
             unbounded = "state" if tensor == "candidate" else "gate"
-            self._groups[tensor] = dictated[tensor] or group(unbounded)
+            reads_gate_pre = name == "linear" and "gate" in functions  # and may be the same tensor
+            ranged_group = summed if reads_gate_pre else group(unbounded)
+            self._groups[tensor] = dictated[tensor] or ranged_group
             if tensor == "gate" or not self._is_merged(name, has_gate="gate" in functions):
                 self._groups[f"{tensor}_pre"] = summed
+            elif name == "linear":  # both are one tensor
+                self._groups[f"{tensor}_pre"] = self._groups[tensor]
         for tensor in ("difference", "kept", "added", "state"):
             self._groups[tensor] = group("state")
         for prefix in _PREFIXES:

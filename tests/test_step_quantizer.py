@@ -47,6 +47,12 @@ CELLS = [
         (FastRNN, arguments(f, use_bias, RANKS[(i + use_bias) % 4]))
         for (i, f), use_bias in itertools.product(enumerate(FUNCTIONS), (True, False))
     ),
+    *(
+        (FastGRNN, arguments("linear", use_bias, (None, None), recurrent_activation=g))
+        for g, use_bias in itertools.product(("sigmoid", "quant_sigmoid4"), (True, False))
+    ),
+    (FastGRNN, arguments("tanh", True, (None, None), recurrent_activation="linear")),
+    *((FastRNN, arguments(None, use_bias, (None, None))) for use_bias in (True, False)),
 ]
 
 
@@ -184,6 +190,22 @@ def test_range_of_each_unit_is_kept_and_the_widest_counts():
     np.testing.assert_array_equal(group.seen.numpy(), [[-1.0, 0.0], [0.5, 3.0]])
     assert observed(group, [[0.0, -4.0]]) == [-4.0, 3.0]
     assert float(group.scale) == 4.0 / 2**15
+
+
+@pytest.mark.parametrize("settings", [{}, {"units": 1}, {"momentum": 0.5}], ids=str)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_leaves_the_range_as_it_was(value, settings):
+    group = make_group(**settings)
+    assert observed(group, [[value], [4.0]]) == [0.0, 0.0]
+    assert not group.is_seen
+    assert observed(group, [[-1.0], [1.0]]) == [-1.0, 1.0]
+    assert observed(group, [[2.0], [value]]) == [-1.0, 1.0]
+    assert observed(group, [[-1.0], [3.0]])[1] > 1.0
+
+
+def test_unit_that_is_not_finite_leaves_the_others_be():
+    group = make_group(units=2)
+    assert observed(group, [[1.0, -2.0]], [[math.nan, -3.0]]) == [-3.0, 1.0]
 
 
 def test_moving_range_begins_with_the_first_batch_and_follows_the_others_slowly():

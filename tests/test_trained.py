@@ -22,10 +22,16 @@ CHAINS = {
     "piecewise-linear of another slope": lambda: [FastGRNN(8, "quant_sigmoid", "quant_sigmoid4")],
     "piecewise-linear FastRNN": lambda: [FastRNN(8, "quant_sigmoid4")],
     "relu": lambda: [FastGRNN(6, "relu")],
+    "linear FastRNN": lambda: [FastRNN(6, None)],
+    "linear FastRNN without bias": lambda: [FastRNN(6, "linear", use_bias=False)],
     "low rank": lambda: [FastGRNN(8, kernel_rank=2, recurrent_rank=4)],
     "without bias": lambda: [FastGRNN(8, use_bias=False)],
     "RNN of a cell": lambda: [LAYERS.RNN(FastGRNNCell(5))],
     "stacked layers": lambda: [FastGRNN(6, return_sequences=True), FastRNN(5)],
+    "stacked layers, the second without bias": lambda: [
+        FastGRNN(6, return_sequences=True),
+        FastGRNN(4, "tanh", "quant_sigmoid4", use_bias=False),
+    ],
     "stacked cells": lambda: [LAYERS.RNN([FastGRNNCell(6, kernel_rank=2), FastRNNCell(5)])],
     "unrolled": lambda: [FastGRNN(4, unroll=True)],
     "Normalization": lambda: [
@@ -124,6 +130,18 @@ def test_the_device_computes_the_last_function_that_was_trained(activation, quan
 def test_the_device_computes_what_was_trained_with(options, chain, quantization):
     model = aware(*OPTIONED[chain](), quantization=quantization, spread=0.3, **OPTIONS[options])
     assert_the_device_computes(model)
+
+
+@needs_tflm
+@pytest.mark.parametrize("quantization", FORMATS)
+@pytest.mark.parametrize("gate", ["sigmoid", "quant_sigmoid", "quant_sigmoid4"])
+@pytest.mark.parametrize("activation", ["tanh", "quant_sigmoid4", "linear"])
+def test_the_device_computes_a_cell_of_two_equal_biases(activation, gate, quantization):
+    layer = FastGRNN(6, activation, gate)
+    model = sequential(layer, LAYERS.Dense(2), steps=STEPS, spread=0.3)
+    layer.cell.candidate_bias.assign(layer.cell.gate_bias.numpy())
+    calibrated = quantize_aware(model, quantization, calibration_data=data()[0])
+    assert_the_device_computes(calibrated)
 
 
 @needs_tflm
