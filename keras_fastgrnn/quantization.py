@@ -1,14 +1,15 @@
 """Quantization-aware training: a model that computes in training what the device computes."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
 
-from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
+from keras_fastgrnn.cells import FastCell, FastGRNNCell, FastRNNCell
 from keras_fastgrnn.export.calibrate import check_sequences
 from keras_fastgrnn.export.trace import AFFINE_LAYERS, trace
 from keras_fastgrnn.keras_api import keras
-from keras_fastgrnn.models import cells_of, fast_layers
+from keras_fastgrnn.models import cells_of, fast_layers, layers_of
 from keras_fastgrnn.quantize_aware_layers import (
     Options,
     QuantizeAwareDense,
@@ -65,7 +66,7 @@ def quantize_aware(
         preserve_zeros: Boolean, whether weights that are exactly 0, as pruning leaves them, get no
             gradient, and so stay 0. Defaults to `True`.
         calibration_data: Array of shape `(batch, steps, input_dim)`, some hundred sequences whose
-            ranges to start from. Defaults to `None`.
+            ranges to start from, as they are without dropout. Defaults to `None`.
 
     Returns:
         A Keras model, not compiled.
@@ -102,8 +103,27 @@ def quantize_aware(
         calibration_data = check_sequences(calibration_data, input_dim, "calibration_data", steps)
     aware = _assembled(model, chain, options)
     if calibration_data is not None:
-        aware(calibration_data, training=True)
+        with _without_dropout(aware):
+            aware(calibration_data, training=True)
     return aware
+
+
+@contextlib.contextmanager
+def _without_dropout(model):
+    """Computes without dropout inside the `with` block, as the device does."""
+    rates = [
+        (layer, name, getattr(layer, name))
+        for layer in layers_of(model)
+        for name in ("rate", "dropout", "recurrent_dropout")
+        if isinstance(layer, (FastCell, keras.layers.Dropout)) and hasattr(layer, name)
+    ]
+    for layer, name, _ in rates:
+        setattr(layer, name, 0.0)
+    try:
+        yield
+    finally:
+        for layer, name, rate in rates:
+            setattr(layer, name, rate)
 
 
 def _check_chain(chain) -> None:

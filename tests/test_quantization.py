@@ -116,6 +116,31 @@ def test_dropout_acts_in_training_alone():
 
 
 @pytest.mark.parametrize("quantization", FORMATS)
+def test_calibration_shows_what_is_computed_without_dropout(quantization):
+    def made(rate):
+        cells = [
+            FastGRNNCell(4, dropout=rate, recurrent_dropout=rate),
+            FastRNNCell(3, dropout=rate),
+        ]
+        layers = LAYERS.Dropout(rate), LAYERS.RNN(cells), LAYERS.Dropout(rate)
+        return aware(*layers, quantization=quantization)
+
+    for weight, expected in zip(made(0.5).weights, made(0.0).weights, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize("quantization", FORMATS)
+def test_infinite_and_missing_values_in_training_do_not_stop_the_rounding(quantization):
+    model = aware(FastGRNN(4), quantization=quantization)
+    x, _ = data()
+    expected = np.asarray(model(x))
+    for value in (np.nan, np.inf, -np.inf):
+        model(np.where(x > 1.0, value, x).astype("float32"), training=True)
+    np.testing.assert_allclose(np.asarray(model(x)), expected, atol=0.05 * np.ptp(expected))
+    export.convert(model)
+
+
+@pytest.mark.parametrize("quantization", FORMATS)
 def test_model_learns(quantization):
     model = aware(FastGRNN(4), quantization=quantization)
     x, y = data()
