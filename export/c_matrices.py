@@ -19,8 +19,8 @@ class StoredMatrix:
         bits: Integer, 8 or 4, of a weight.
         rows, columns: Integers.
         weights: Array of uint8, the weights that are stored, packed.
-        places: Array of uint8, what tells their places: a bit for each weight, or how many zeros
-            precede each that is stored; empty where all are.
+        places: Array of uint8, what tells their places: a bit for each weight, each row in bytes of
+            its own, or how many zeros precede each that is stored; empty where all are.
         is_wide: Boolean, whether sums of products need 64 bits.
     """
 
@@ -78,8 +78,8 @@ def _dense(matrix):
 
 
 def _bitmap(matrix):
-    flat = matrix.ravel()
-    return flat[flat != 0], np.packbits(flat != 0, bitorder="little")
+    """Every row begins with a byte of its own."""
+    return matrix[matrix != 0], np.packbits(matrix != 0, axis=1, bitorder="little").ravel()
 
 
 def _index(matrix):
@@ -116,7 +116,7 @@ CURSOR = """/* Where the next row of a matrix begins. */
 typedef struct {
   const uint8_t *weights; /* those that are not zero, or all */
   const uint8_t *places;  /* a bit for each weight, or how many zeros precede each stored one */
-  uint16_t place;         /* of the next stored weight in its row, or the bits left of a byte */
+  uint16_t place;         /* of the next weight in its row, where places are told by zeros */
   uint8_t is_upper;       /* which half of the byte holds the next weight of 4 bits */
 } matrix_cursor;"""
 
@@ -126,15 +126,19 @@ _LOOPS = {
   }
 """,
     "bitmap": """  const uint8_t *places = row->places;
-  uint16_t bits = row->place;
-  for (; count > 0; --count) {
-    if (bits == 1) bits = (uint16_t)(256 | FLASH_U8(places++));
-    if (bits & 1) sum += (SUM)WEIGHT * *values;
-    bits >>= 1;
-    ++values;
+  const int16_t *const end = values + count;
+  for (; values < end; values += 8) {
+    const uint8_t bits = FLASH_U8(places++);
+    if (bits & 1) sum += (SUM)WEIGHT * values[0];
+    if (bits & 2) sum += (SUM)WEIGHT * values[1];
+    if (bits & 4) sum += (SUM)WEIGHT * values[2];
+    if (bits & 8) sum += (SUM)WEIGHT * values[3];
+    if (bits & 16) sum += (SUM)WEIGHT * values[4];
+    if (bits & 32) sum += (SUM)WEIGHT * values[5];
+    if (bits & 64) sum += (SUM)WEIGHT * values[6];
+    if (bits & 128) sum += (SUM)WEIGHT * values[7];
   }
   row->places = places;
-  row->place = bits;
 """,
     "index": """  const uint8_t *places = row->places;
   uint16_t place = row->place;
@@ -242,7 +246,7 @@ def cursor(matrix: StoredMatrix, name: str) -> str:
     """
     weights = f"{name}_weights"
     if matrix.storage == "bitmap":
-        return f"{{{weights}, {name}_places, 1, 0}}"
+        return f"{{{weights}, {name}_places, 0, 0}}"
     if matrix.storage == "index":
         return f"{{{weights}, {name}_places + 1, FLASH_U8({name}_places), 0}}"
     return f"{{{weights}, {weights}, 0, 0}}"

@@ -34,8 +34,7 @@ def convert_c(
 
     It computes the integers of `convert(model, calibration_data, quantization="int16x8")`, bit for
     bit, in two files that need nothing else: no library, no heap, no variables of their own. Zeros
-    that pruning left cost neither bytes nor time. A softmax at the end is left out: the answers
-    are logits.
+    that pruning left take no bytes. A softmax at the end is left out: the answers are logits.
 
     Args:
         model: Trained Keras model; this and `calibration_data` as for `convert`.

@@ -57,7 +57,7 @@ def quantize_int16(
     used = set(exponents.values())
 
     def constant(tensor: Tensor, op: Op, weight_scales: set[float]) -> Tensor:
-        needed = exponent_for(np.abs(tensor.data).max())
+        needed = exponent_for(max(-tensor.data.min(), tensor.data.max() * (1.0 + 2.0**-16)))
         exponent = shared_exponent(needed, used, CONSTANT_SHARING_BITS)
         return _constant(tensor, "int16", 2.0**exponent)
 

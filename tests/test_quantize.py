@@ -109,7 +109,8 @@ def test_matrix_far_smaller_than_its_bias_leaves_the_bias(size):
     ("constant", "scale", "integers"),
     [
         ([[0.75]], 2.0**-15, [24576]),
-        ([[1.0]], 2.0**-15, [32767]),
+        ([[1.0]], 2.0**-14, [16384]),
+        ([[-1.0]], 2.0**-15, [-32768]),
         ([[1.2, -0.1]], 2.0**-14, [19661, -1638]),
         ([[0.0]], 2.0**-15, [0]),
         ([[-100.0]], 2.0**-8, [-25600]),
@@ -180,7 +181,7 @@ def test_scales_that_the_kernels_cannot_rescale_are_refused(case):
 def test_values_at_the_border_are_not_refused():
     assert quantized([("TANH", [], {})], [2, -15])
     assert quantized([("ADD", [[1.0]], {})], [0, -13])
-    assert quantized([("MUL", [[1.0]], {})], [0, -15])
+    assert quantized([("MUL", [[-1.0]], {})], [0, -15])
 
 
 @pytest.mark.parametrize("seed", range(20))
