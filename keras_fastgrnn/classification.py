@@ -32,8 +32,9 @@ def check_labeled(argument: str, data, model) -> tuple[np.ndarray, np.ndarray]:
         raise invalid_argument(argument, f"inputs of shape {expected}, not empty", x.shape)
     if x.dtype.kind not in "fiu" or not np.isfinite(x).all():
         raise invalid_argument(argument, "inputs that are finite numbers", first_wrong(x))
-    if len(x) != len(y):
-        raise invalid_argument(argument, f"a label for each of the {len(x)} inputs", len(y))
+    if y.ndim == 0 or len(x) != len(y):
+        got = len(y) if y.ndim else data[1]
+        raise invalid_argument(argument, f"a label for each of the {len(x)} inputs", got)
     _check_labels(argument, y, model.output_shape)
     return x, y
 

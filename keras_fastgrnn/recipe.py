@@ -199,6 +199,8 @@ def fit_lsq(
     sparsities = {"kernel": kernel_sparsity, "recurrent_kernel": recurrent_sparsity}
     callbacks = _pruning(model, sparsities, checked_integer("frequency", frequency), steps)
     options = {"weight_bits": weight_bits, **(quantization_options or {})}
+    if options["weight_bits"] not in (8, 4):
+        raise invalid_argument("weight_bits", "4 or 8", options["weight_bits"])
     if quantization is not None:
         quantize_aware(model, quantization, **options)  # its errors come before any work
         last_epochs = math.ceil(epochs / 10) if quantization_epochs is None else quantization_epochs
@@ -206,6 +208,7 @@ def fit_lsq(
     rate = _checked_rate(learning_rate)
     for number in range(sum(stage.epochs for stage in stages)):
         rate(stages[0], number)
+    make_optimizer = _checked_optimizer(optimizer)
     settings = {
         **sparsities,
         "frequency": frequency,
@@ -229,7 +232,6 @@ def fit_lsq(
         state=TrainingState(checkpoint, settings),
         is_silent=not verbose,
     )
-    make_optimizer = _checked_optimizer(optimizer)
 
     def begin(trained_model, stage):
         trained_model.compile(
@@ -253,9 +255,11 @@ def fit_lsq(
         calibration_data = {"calibration_data": x[order[:_CALIBRATION_SEQUENCES]]}
         stage.model = quantize_aware(model, quantization, **{**calibration_data, **options})
         begin(stage.model, stage)
-        training.train(stage.model, stage)
+        training.train(stage.model, stage, callbacks["frozen"])
         set_weights(stage.model, stage.best_weights)
-    return LSQResult(stages, weight_bits, bias_bytes=1 if options.get("byte_biases") else 4)
+    return LSQResult(
+        stages, options["weight_bits"], bias_bytes=1 if options.get("byte_biases") else 4
+    )
 
 
 def _pruning(model, sparsities, frequency, steps) -> dict[str, list]:

@@ -193,7 +193,8 @@ class StagedTraining:
         # A batch that overflowed makes the epoch's loss NaN, but changes no weights.
         first_losses = [one.history["loss"][0] for one in self.stages if one.history]
         largest = max(filter(np.isfinite, first_losses), default=np.inf)
-        return bool(logs["loss"] > _DIVERGED * largest or not np.isfinite(logs["val_loss"]))
+        limit = largest + (_DIVERGED - 1.0) * abs(largest)  # a loss may be negative
+        return bool(logs["loss"] > limit or not np.isfinite(logs["val_loss"]))
 
     def _shuffled(self, number: int):
         x, y = self.data

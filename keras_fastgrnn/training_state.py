@@ -37,7 +37,7 @@ class TrainingState:
         ):
             raise invalid_argument("checkpoint", "the path of a folder, or None", folder)
         self.file = None if folder is None else Path(folder) / _FILE
-        self.settings = settings
+        self.settings = json.loads(_json(settings))  # as they are read again
 
     def read(self) -> tuple[dict, dict]:
         """Returns the texts and arrays that were written last, both empty if there are none.
@@ -55,7 +55,7 @@ class TrainingState:
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
             expected = f"a checkpoint of fit_lsq in {self.file}"
             raise _invalid(expected, "a damaged file") from error
-        for name, value in json.loads(json.dumps(self.settings)).items():
+        for name, value in self.settings.items():
             if settings.get(name) != value:
                 raise _invalid(f"one of a training with {name} {value}", settings.get(name))
         return text, arrays
@@ -72,8 +72,13 @@ class TrainingState:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         partial = self.file.with_suffix(".partial")
         with partial.open("wb") as opened:
-            np.savez(opened, **{_TEXT: json.dumps({**text, "settings": self.settings})}, **arrays)
+            np.savez(opened, **{_TEXT: _json({**text, "settings": self.settings})}, **arrays)
         os.replace(partial, self.file)
+
+
+def _json(text: dict) -> str:
+    """Numbers may be NumPy's."""
+    return json.dumps(text, default=np.generic.item)
 
 
 def digest(*arrays) -> str:

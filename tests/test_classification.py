@@ -77,6 +77,7 @@ WRONG = {
     "NaN": ((NAN, [0, 1]), "inputs that are finite numbers, got nan"),
     "ragged": (([[1.0], [1.0, 2.0]], [0, 1]), "inputs and labels that are arrays, got 'lists'"),
     "text": ((X.astype(str), [0, 1]), "inputs that are finite numbers, got 'str"),
+    "no labels": ((X, None), "a label for each of the 2 inputs, got None"),
     "short": ((X, [0]), "a label for each of the 2 inputs, got 1"),
     "label too high": ((X, [0, 3]), "labels in [0, 2], got 3"),
     "label too low": ((X, [0, -1]), "labels in [0, 2], got -1"),

@@ -225,6 +225,26 @@ def test_batch_whose_gradient_is_not_finite_changes_nothing():
     assert np.any(model.get_weights()[0] != before[0])
 
 
+def test_loss_that_is_negative_is_trained_on():
+    loss = keras.losses.CosineSimilarity()
+    x, y = VALIDATION
+    labels = {"validation_data": (x, np.eye(2, dtype="float32")[y])}
+    result = fit(small_model(), (X, np.eye(2, dtype="float32")[Y]), loss=loss, **labels, epochs=3)
+    assert all(stage.history["loss"][-1] < 0.0 for stage in result.stages)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    arguments = {"epochs": np.int64(3), "batch_size": np.int32(20), "seed": np.int64(1)}
+    arguments |= {"checkpoint": tmp_path, "kernel_sparsity": np.float32(0.5), "quantization": None}
+    first, again = (fit(small_model(), **arguments) for _ in range(2))
+    assert first.stages[-1].history == again.stages[-1].history
+
+
+def test_bits_of_the_table_are_those_trained_with():
+    result = fit(small_model(), epochs=3, quantization_options={"weight_bits": 4})
+    assert result.weight_bits == 4
+
+
 def test_stage_without_a_finite_loss_is_told():
     def loss(y, outputs):
         return tf.where(tf.reshape(y, (-1,)) == 1, np.inf, 1.0) * tf.reduce_mean(outputs, axis=1)
