@@ -7,7 +7,6 @@ import numpy as np
 from keras_fastgrnn import storage
 
 LARGEST_OF_4_BITS = 7
-_INDEX_END = 255
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,7 @@ class StoredMatrix:
         weights: Array of uint8, the weights that are stored, packed.
         places: Array of uint8, what tells their places: a bit for each weight, each row in bytes of
             its own, or how many zeros precede each that is stored; empty where all are.
+        kept: Integer, how many weights are not zero.
         is_wide: Boolean, whether sums of products need 64 bits.
     """
 
@@ -209,7 +209,7 @@ static inline {total} {matrix.function}({total} sum, const int8_t **row, const i
     return f"#ifdef __AVR__\n{_PLAIN_ON_AVR}\n#else\n{text}\n#endif"
 
 
-def function(matrix: StoredMatrix) -> str:
+def definition(matrix: StoredMatrix) -> str:
     """Returns the function of C that adds the next row of such a matrix times a vector.
 
     Args:

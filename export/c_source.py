@@ -11,7 +11,7 @@ from keras_fastgrnn.export.c_matrices import (
     NEXT_OF_4_BITS,
     StoredMatrix,
     cursor,
-    function,
+    definition,
     stored,
 )
 from keras_fastgrnn.export.c_schedule import (
@@ -33,19 +33,24 @@ _FLASH = """#ifdef __AVR__
 #define FLASH_U8(place) pgm_read_byte(place)
 #define FLASH_U16(place) pgm_read_word(place)
 #define FLASH_U32(place) pgm_read_dword(place)
+#define FLASH_U64(place) \\
+  ((uint64_t)FLASH_U32((const uint8_t *)(place) + 4) << 32 | FLASH_U32(place))
 #else
 #define FLASH
 #define FLASH_U8(place) (*(place))
 #define FLASH_U16(place) (*(place))
 #define FLASH_U32(place) (*(place))
+#define FLASH_U64(place) (*(place))
 #endif"""
 
 # Names that mean something else where a tensor's name may stand.
 _TAKEN = (
     "auto break case char const continue default do double else enum extern float for goto if "
     "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while i input state logits row main sigmoid_table matrix_cursor"
+    "union unsigned void volatile while int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t "
+    "uint64_t i input state logits row main sigmoid_table matrix_cursor"
 )
+_CALLED = ("state", "reset", "step", "output", "classify")
 
 
 class _Names:
@@ -56,7 +61,7 @@ class _Names:
 
     def unique(self, text: str) -> str:
         base = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_") or "value"
-        base = f"_{base}"[1:] if not base[0].isdigit() else f"v{base}"
+        base = f"v{base}" if base[0].isdigit() else base
         name, count = base, 1
         while name in self._taken:
             count += 1
@@ -89,7 +94,9 @@ class Source:
         self.tables: dict[str, int] = {}
         self._constants: list[str] = []
         self._expressions = Expressions()
-        self._names = _Names([*_TAKEN.split(), *FUNCTIONS])
+        self._names = _Names(
+            [*_TAKEN.split(), *FUNCTIONS, *(f"{name}_{ending}" for ending in _CALLED)]
+        )
         self._state_names = {
             state: self._names.unique(state.before.name or "kept") for state in graph.states
         }
@@ -143,7 +150,7 @@ class Source:
         texts = [CURSOR] if others else []
         if any(matrix.bits == 4 for matrix in others):
             texts.append(NEXT_OF_4_BITS)
-        dots = {m.function: function(m) for m in self.matrices.values()}
+        dots = {m.function: definition(m) for m in self.matrices.values()}
         texts += list(dots.values())
         return texts + [FUNCTIONS[key] for key in FUNCTIONS if key in self._expressions.functions]
 
@@ -174,7 +181,8 @@ class Source:
         name = self._names.unique(name)
         self._constants.append(self._array(name, f"int{width}_t", values))
         text = f"(int{width}_t)FLASH_U{width}(&{name}[i])"
-        return f"{text} * ((int32_t)1 << {bits})" if bits else text
+        unit = "(int64_t)1" if np.abs(values).max() << bits >= 2**31 else "(int32_t)1"
+        return f"{text} * ({unit} << {bits})" if bits else text
 
     def unique(self, name: str) -> str:
         """Returns a name that nothing else has."""
@@ -196,7 +204,7 @@ def _compact(values: np.ndarray, units: int) -> tuple[np.ndarray, int, int]:
         return values, 0, 0
     bits = int(np.min([(v & -v).bit_length() - 1 for v in map(int, values) if v]))
     values = values >> bits
-    return values, next(w for w in (8, 16, 32) if np.abs(values).max() < 2 ** (w - 1)), bits
+    return values, next(w for w in (8, 16, 32, 64) if np.abs(values).max() < 2 ** (w - 1)), bits
 
 
 def vector_bytes(values: np.ndarray, units: int) -> int:

@@ -106,6 +106,26 @@ def test_no_integer_differs_in_random_models(cell_count, data):
     assert differing(compiled(graph), graph, ordinary_and_far(x, graph)) == 0
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-3], ids=["equal", "different"])
+def test_sums_of_more_than_32_bits_are_the_reference(spread):
+    """The weights are far smaller than the bias, whose unit they give."""
+    model, x = sequential(FastGRNN(5), LAYERS.Dense(3, name="head")), sequences()
+    kernel, bias = model.layers[-1].weights
+    kernel.assign(1e-7 * np.ones(kernel.shape))
+    bias.assign(3.0 + spread * np.arange(3))
+    graph = integer_graph(model, x)
+    assert np.abs(graph.ops[-1].inputs[2].data).min() > 2**32
+    assert "int64_t head_sum" in source_of(graph).source()
+    assert differing(compiled(graph), graph, ordinary_and_far(x, graph)) == 0
+
+
+@pytest.mark.parametrize("name", ["int16_t", "i", "saturate", "gesture_step", "2 x 3", "\u03bb"])
+def test_layers_of_any_name_make_c_that_compiles(name):
+    model, x = sequential(FastGRNN(5, name=name), LAYERS.Dense(3)), sequences()
+    graph = integer_graph(model, x)
+    assert differing(compiled(graph), graph, ordinary_and_far(x, graph)) == 0
+
+
 @pytest.mark.parametrize("layer", [FastGRNN, FastRNN])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("level", ["-O0", "-O2", "-O3", "-Os"])
