@@ -80,6 +80,28 @@ def test_int16x8_on_tflm_classifies_the_uci_har_test_set_as_keras_does(har, trai
     np.testing.assert_array_equal(logits[::10], deployed.predict(x[::10], on="reference"))
 
 
+def test_plain_c_with_powers_of_two_classifies_the_uci_har_test_set(har, trained, capsys):
+    x, y = har["test"]
+    keras_classes = trained.predict(x, verbose=0).argmax(axis=1)
+    calibration_data = har["train"][0][::36]
+    deployed = export.convert_c(trained, calibration_data, name="har", power_of_two_weights=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", export.SaturationWarning)
+        logits = deployed.predict(x)
+        expected = deployed.predict(x, on="reference")
+    np.testing.assert_array_equal(logits, expected)
+    classes = logits.argmax(axis=1)
+    keras_accuracy, accuracy = np.mean(keras_classes == y), np.mean(classes == y)
+    with capsys.disabled():
+        print(
+            f"\nUCI HAR test, plain C, powers of two: accuracy Keras {keras_accuracy:.4f}, C "
+            f"{accuracy:.4f}; same class {np.mean(classes == keras_classes):.4f}; "
+            f"{sum(deployed.report.constant_bytes.values())} bytes of constants"
+        )
+    assert np.mean(classes == keras_classes) > 0.95
+    assert abs(accuracy - keras_accuracy) < 0.015
+
+
 def test_int8_without_quantization_aware_training_tells_what_it_costs(har, trained, capsys):
     x, y = har["test"]
     keras_logits = trained.predict(x, verbose=0)
