@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from keras_fastgrnn.export.calibrate import check_sequences
 from keras_fastgrnn.export.deployed import warn_of_saturation
 from keras_fastgrnn.export.files import write_all
 from keras_fastgrnn.export.graph import Graph
-from keras_fastgrnn.export.host_compiler import HostProgram
+from keras_fastgrnn.export.host_compiler import HostProgram, section_bytes
 from keras_fastgrnn.export.imprecision import warn_of_imprecision
 from keras_fastgrnn.export.precision import rounding_costs
 from keras_fastgrnn.export.prepare import Prepared, prepare
@@ -187,6 +188,24 @@ class PlainCModel:
     def _answers(self, outputs) -> np.ndarray:
         values = reference.dequantize_values(outputs, self.graph.outputs[0])
         return values if self._returns_sequences else values[:, -1]
+
+    def section_bytes(self, compiler: str = "cc -Os") -> dict[str, int]:
+        """Compiles the model, and returns what its code, constants and variables take.
+
+        Args:
+            compiler: String, the command of a compiler such as gcc, with its options:
+                "arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -O2". Defaults to this machine's.
+
+        Returns:
+            Dictionary from the name of a section, such as ".text", to its bytes. There are no
+            variables: the state is the caller's.
+
+        Raises:
+            MissingCompilerError: If there is no such compiler, or it fails.
+        """
+        if not isinstance(compiler, str) or not compiler.split():
+            raise invalid_argument("compiler", "a command such as 'cc -Os'", compiler)
+        return section_bytes(self.name, self.header, self.source, shlex.split(compiler))
 
     def save(self, folder, *, overwrite: bool = False) -> list[Path]:
         """Writes `NAME.c` and `NAME.h`, and the report as `NAME_report.json`.

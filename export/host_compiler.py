@@ -1,6 +1,7 @@
 """Compiles the generated C with the host's compiler, and runs sequences through it."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -10,6 +11,9 @@ import numpy as np
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=c99", "-O2")
+
+# How the names of the sections begin that a device has in flash or RAM.
+_IN_MEMORY = (".text", ".rodata", ".progmem", ".data", ".bss")
 
 _MAIN = """#include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +58,49 @@ def find_compiler() -> list[str]:
     )
 
 
+def section_bytes(name: str, header: str, source: str, compiler: list[str]) -> dict[str, int]:
+    """Compiles the files to an object, and returns what its sections take in memory.
+
+    Args:
+        name: String, the model's.
+        header: String, the text of `NAME.h`.
+        source: String, the text of `NAME.c`.
+        compiler: List of strings, the command of a compiler such as gcc, with its options.
+
+    Returns:
+        Dictionary from the name of a section to its bytes.
+
+    Raises:
+        MissingCompilerError: If the compiler or its `size` is not there, or fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="keras_fastgrnn_") as folder:
+        _write(folder, {f"{name}.h": header, f"{name}.c": source})
+        _run([*compiler, "-c", f"{name}.c", "-o", "model.o"], folder)
+        size = re.sub(r"(gcc|clang|cc)(-[\d.]+)?$", "size", compiler[0])
+        lines = _run([size, "-A", "-d", "model.o"], folder).splitlines()
+    rows = [line.split() for line in lines if line.startswith(_IN_MEMORY)]
+    return {row[0]: int(row[1]) for row in rows if int(row[1])}
+
+
+def _write(folder, texts: dict[str, str]) -> None:
+    for file_name, text in texts.items():
+        Path(folder, file_name).write_text(text)
+
+
+def _run(command: list[str], folder) -> str:
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise MissingCompilerError(
+            f"There is no {command[0]} to compile the model with. Install it, or name another "
+            "compiler."
+        ) from error
+    if done.returncode:
+        problem = next(iter(done.stderr.strip().splitlines()), "no reason given")
+        raise MissingCompilerError(f"The C compiler failed: {' '.join(command)}: {problem}")
+    return done.stdout
+
+
 class HostProgram:
     """A program of this machine that runs the generated C on sequences.
 
@@ -70,19 +117,12 @@ class HostProgram:
 
     def __init__(self, name, header, source, flags=FLAGS, compiler=None):
         self._folder = tempfile.TemporaryDirectory(prefix="keras_fastgrnn_")
-        folder = Path(self._folder.name)
+        folder = self._folder.name
         main = _MAIN.replace("NAME", name).replace("UPPER", name.upper())
-        texts = {f"{name}.h": header, f"{name}.c": source, "run_sequences.c": main}
-        for file_name, text in texts.items():
-            (folder / file_name).write_text(text)
-        self._program = folder / "run_sequences"
+        _write(folder, {f"{name}.h": header, f"{name}.c": source, "run_sequences.c": main})
+        self._program = Path(folder, "run_sequences")
         command = [*(compiler or find_compiler()), *flags, f"{name}.c", "run_sequences.c"]
-        command += ["-o", str(self._program)]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise MissingCompilerError(
-                f"The C compiler failed: {' '.join(command)}\n{done.stderr.strip()}"
-            )
+        _run([*command, "-o", str(self._program)], folder)
 
     def run(self, integers: np.ndarray, outputs: int, states: int = 0) -> np.ndarray:
         """Runs sequences, each from a reset state.

@@ -1,5 +1,6 @@
 """`convert_c`: plain C against the NumPy reference, TFLite Micro and Keras, compiled and run."""
 
+import shutil
 import subprocess
 
 import numpy as np
@@ -225,6 +226,41 @@ def test_constant_bytes_of_the_report_are_those_of_the_object(tmp_path):
         ["nm", "-u", "model.o"], cwd=tmp_path, capture_output=True, text=True
     )
     assert undefined.stdout == ""  # no library
+
+
+@pytest.mark.parametrize(
+    "compiler", ["cc -Os", "clang -O1", "avr-gcc -mmcu=atmega328p -Os", "arm-none-eabi-gcc -mthumb"]
+)
+def test_sections_hold_all_constants_and_no_variables(compiler):
+    if not shutil.which(compiler.split()[0]):
+        pytest.skip(f"{compiler.split()[0]} is absent.")
+    deployed = export.convert_c(sequential(FastGRNN(6), LAYERS.Dense(2)), sequences())
+    sections = deployed.section_bytes(compiler)
+    assert not [name for name in sections if name.startswith((".data", ".bss"))]
+    assert sections[".text"] > 200
+    constants = sum(deployed.report.constant_bytes.values())
+    assert constants <= sum(sections.values()) < 10 * constants
+
+
+@pytest.mark.parametrize(
+    ("compiler", "words"),
+    [
+        ("no-such-gcc -Os", "There is no no-such-gcc to compile the model with. Install it"),
+        ("gcc --no-such-option", "The C compiler failed: gcc --no-such-option -c model.c"),
+    ],
+)
+def test_compiler_that_fails_is_told_in_one_line(compiler, words):
+    deployed = export.convert_c(sequential(FastGRNN(4)), sequences())
+    with pytest.raises(export.MissingCompilerError) as error:
+        deployed.section_bytes(compiler)
+    assert str(error.value).startswith(words) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("compiler", [None, "", ["gcc"]])
+def test_compiler_is_a_command(compiler):
+    deployed = export.convert_c(sequential(FastGRNN(4)), sequences())
+    with pytest.raises(ValueError, match="argument compiler, expected a command such as"):
+        deployed.section_bytes(compiler)
 
 
 def test_header_serves_cpp_and_floats(tmp_path):
