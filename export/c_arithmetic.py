@@ -74,7 +74,7 @@ static inline int32_t shift_right(int32_t value, uint8_t bits) {
 static inline int32_t round_shift(int32_t value, uint8_t bits) {
   return shift_right(value + ((int32_t)1 << (bits - 1)) - (value < 0), bits);
 }""",
-    "round_shift_large": """/* The same of larger values. */
+    "round_shift_large": """/* The same as round_shift, of values of any size. */
 static inline int32_t round_shift_large(int32_t value, uint8_t bits) {
   return (value + ((int32_t)1 << (bits - 1)) - (value < 0)) >> bits;
 }""",

@@ -260,7 +260,8 @@ def test_the_benchmark_counts_the_weights_of_a_step(monkeypatch):
     units, density, kept, instructions, each, *_ = row.strip("| ").split(" | ")
     assert (units, density) == ("8", "0.25")
     assert 30 <= int(kept) <= (9 + 8) * 8 // 4
-    assert float(each) == pytest.approx(int(instructions.replace(",", "")) / int(kept), abs=0.01)
+    expected = int(instructions.replace(",", "")) / int(kept)
+    assert float(each) == pytest.approx(expected, abs=0.5 / int(kept) + 0.005)  # both are rounded
 
 
 def test_a_header_without_sequences_or_checksums_is_c_all_the_same():
