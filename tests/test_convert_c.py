@@ -1,11 +1,11 @@
 """`convert_c`: plain C against the NumPy reference, TFLite Micro and Keras, compiled and run."""
 
-import shutil
 import subprocess
 
 import numpy as np
 import pytest
 from chains import CHAINS
+from compilers import WARNINGS, needed
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from random_models import build, descriptions
@@ -26,7 +26,6 @@ from keras_fastgrnn.keras_api import IS_TF_KERAS
 from keras_fastgrnn.quantization import quantize_aware
 
 LAYERS = keras.layers
-WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror"]
 SANITIZERS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 # tf_keras takes no such names itself.
@@ -54,10 +53,10 @@ def source_of(graph):
     return Source("gesture", for_c(graph))
 
 
-def compiled(graph, flags=SANITIZERS, compiler=("gcc",)):
+def compiled(graph, flags=SANITIZERS, compiler="gcc"):
     source = source_of(graph)
-    flags = ["-std=c99", *WARNINGS, *flags]
-    return HostProgram("gesture", c_header.header(source), source.source(), flags, [*compiler])
+    texts = c_header.header(source), source.source()
+    return HostProgram("gesture", *texts, ["-std=c99", *WARNINGS, *flags], [needed(compiler)])
 
 
 def differing(program, graph, integers):
@@ -136,7 +135,7 @@ def test_layers_of_any_name_make_c_that_compiles(name):
 def test_every_compiler_and_level_gives_the_same_integers(compiler, level, layer):
     x = sequences()
     graph = integer_graph(sequential(layer(6, kernel_rank=2, recurrent_rank=3), LAYERS.Dense(2)), x)
-    program = compiled(graph, [level], [compiler])
+    program = compiled(graph, [level], compiler)
     assert differing(program, graph, ordinary_and_far(x, graph)) == 0
 
 
@@ -218,7 +217,7 @@ def test_zeros_cost_neither_bytes_nor_products():
 def test_constant_bytes_of_the_report_are_those_of_the_object(tmp_path):
     deployed = export.convert_c(sequential(FastGRNN(6), LAYERS.Dense(2)), sequences())
     deployed.save(tmp_path)
-    subprocess.run(["gcc", "-std=c99", "-O0", "-c", "model.c"], cwd=tmp_path, check=True)
+    subprocess.run([needed("gcc"), "-std=c99", "-O0", "-c", "model.c"], cwd=tmp_path, check=True)
     command = ["nm", "--print-size", "--defined-only", "--radix=d", "model.o"]
     lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     symbols = [line.split() for line in lines.splitlines()]
@@ -235,8 +234,7 @@ def test_constant_bytes_of_the_report_are_those_of_the_object(tmp_path):
     "compiler", ["cc -Os", "clang -O1", "avr-gcc -mmcu=atmega328p -Os", "arm-none-eabi-gcc -mthumb"]
 )
 def test_sections_hold_all_constants_and_no_variables(compiler):
-    if not shutil.which(compiler.split()[0]):
-        pytest.skip(f"{compiler.split()[0]} is absent.")
+    needed(compiler.split()[0])
     deployed = export.convert_c(sequential(FastGRNN(6), LAYERS.Dense(2)), sequences())
     sections = deployed.section_bytes(compiler)
     assert not [name for name in sections if name.startswith((".data", ".bss"))]
@@ -291,9 +289,9 @@ int main() {
 """
     )
     run = {"cwd": tmp_path, "check": True}
-    subprocess.run(["gcc", "-std=c99", *WARNINGS, "-c", "wave.c"], **run)
+    subprocess.run([needed("gcc"), "-std=c99", *WARNINGS, "-c", "wave.c"], **run)
     flags = ["-std=c++11", *WARNINGS]
-    subprocess.run(["g++", *flags, "main.cc", "wave.o", "-o", "main"], **run)
+    subprocess.run([needed("g++"), *flags, "main.cc", "wave.o", "-o", "main"], **run)
     done = subprocess.run([tmp_path / "main"], input=x[0].tobytes(), capture_output=True, **run)
     number, *logits = done.stdout.split()
     (expected,) = deployed.predict(x[:1], on="reference")
