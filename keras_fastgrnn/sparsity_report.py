@@ -11,8 +11,7 @@ import numpy as np
 from keras_fastgrnn import storage
 from keras_fastgrnn.cells import FastCell
 from keras_fastgrnn.keras_api import IS_TF_KERAS, checked_integer, invalid_argument, keras
-from keras_fastgrnn.models import fast_cells, layers_inside, layers_of, weight_name
-from keras_fastgrnn.quantize_aware_layers import QuantizeAwareRNN
+from keras_fastgrnn.models import check_built, layers_inside, layers_of, weight_name
 
 _WEIGHT_BITS = (4, 8)
 _TITLES = (*storage.STORAGES, "paper")
@@ -139,7 +138,7 @@ def report(model, weight_bits: int = 8, bias_bytes: int = 4) -> SparsityReport:
     what a program holds once for a matrix: its shape, its scale and how many weights it keeps.
 
     Args:
-        model: Built Keras model with FastRNN or FastGRNN cells.
+        model: Built Keras model, of any layers: GRU, LSTM and SimpleRNN count as cells do.
         weight_bits: Integer, 8 or 4, bits of a weight of a matrix. Defaults to 8.
         bias_bytes: Positive integer, bytes of each number outside a matrix. Defaults to 4.
 
@@ -148,7 +147,7 @@ def report(model, weight_bits: int = 8, bias_bytes: int = 4) -> SparsityReport:
 
     Raises:
         TypeError: If `model` is not a model of this process's Keras.
-        ValueError: If an argument is invalid, or the model has no such cell.
+        ValueError: If an argument is invalid, or the model is not built.
 
     Example:
 
@@ -160,9 +159,11 @@ def report(model, weight_bits: int = 8, bias_bytes: int = 4) -> SparsityReport:
     if not (isinstance(weight_bits, numbers.Integral) and weight_bits in _WEIGHT_BITS):
         raise invalid_argument("weight_bits", " or ".join(map(str, _WEIGHT_BITS)), weight_bits)
     checked_integer("bias_bytes", bias_bytes)
-    fast_cells(model)
+    weights = _weights(model)
+    if not weights:
+        check_built(model)
     matrices, others = [], []
-    for weight in _weights(model):
+    for weight in weights:
         values = np.asarray(weight)
         if values.ndim < 2:
             others.append(values)
@@ -184,7 +185,8 @@ def _matrix_report(name: str, matrix: np.ndarray, weight_bits: int) -> MatrixRep
 
 def _weights(model) -> list:
     """Returns each number that is stored once, a weight or an array, in the order of the layers."""
-    weights = [weight for layer in layers_of(model) for weight in _weights_of(layer)]
+    built = [layer for layer in layers_of(model) if layer.built]
+    weights = [weight for layer in built for weight in _weights_of(layer)]
     return list({id(weight): weight for weight in weights}.values())
 
 
@@ -194,23 +196,27 @@ def _weights_of(layer) -> list:
             biases = [getattr(layer, name) for name in layer.bias_names if layer.use_bias]
             logits = [getattr(layer, f"{name}_logit") for name in layer.scalar_names]
             return [*layer.get_prunable_weights(), *biases, *logits]
+        case keras.layers.SimpleRNNCell() | keras.layers.GRUCell() | keras.layers.LSTMCell():
+            biases = [np.ravel(layer.bias)] if layer.use_bias else []
+            return [layer.kernel, layer.recurrent_kernel, *biases]
         case keras.layers.Dense():
             return [layer.kernel, *([layer.bias] if layer.use_bias else [])]
         case keras.layers.Normalization():
             return [np.ravel(layer.mean), np.ravel(layer.variance)]
         case keras.layers.BatchNormalization():
             return layer.weights
-        case QuantizeAwareRNN():  # its own weights are ranges
+        case keras.layers.RNN():  # its cell is counted; of quantization it holds ranges
             return []
         case _:
-            return layer.trainable_weights if layer.trainable else _frozen_weights(layer)
+            return _own_weights(layer)
 
 
-def _frozen_weights(layer) -> list:
-    """Returns what a frozen layer trained before, but for the layers inside it.
+def _own_weights(layer) -> list:
+    """Returns what a layer trains, or trained before it was frozen, but for the layers inside it.
 
-    Keras 3 does not tell such weights from those that never train, tf_keras does.
+    Keras 3 does not tell the weights of a frozen layer from those that never train, tf_keras does.
     """
     inside = {id(weight) for one in layers_inside(layer) for weight in one.weights}
     own = [weight for weight in layer.weights if id(weight) not in inside]
-    return [weight for weight in own if weight.trainable or not IS_TF_KERAS]
+    knows_frozen = layer.trainable or IS_TF_KERAS
+    return [weight for weight in own if weight.trainable or not knows_frozen]

@@ -98,7 +98,10 @@ def normalization():
         ([LAYERS.Bidirectional(FastGRNN(4))], 2 * (36 + 16), 2 * 10),
         ([normalization(), FastGRNN(4)], 36 + 16, 18 + 10),
         ([LAYERS.BatchNormalization(), FastGRNN(4)], 36 + 16, 4 * 9 + 10),
-        ([LAYERS.GRU(4, return_sequences=True), FastGRNN(4)], 9 * 12 + 48 + 24 + 32, 10),
+        ([LAYERS.GRU(4, return_sequences=True), FastGRNN(4)], 9 * 12 + 48 + 32, 24 + 10),
+        ([LAYERS.LSTM(4)], 9 * 16 + 64, 16),
+        ([LAYERS.SimpleRNN(4, use_bias=False)], 36 + 16, 0),
+        ([LAYERS.RNN(LAYERS.GRUCell(4, reset_after=False))], 9 * 12 + 48, 12),
         ([FastGRNN(4), LAYERS.Dropout(0.5), LAYERS.Dense(3, use_bias=False)], 52 + 12, 10),
         ([model_of(FastGRNN(4)), LAYERS.Dense(3)], 52 + 12, 10 + 3),
     ],
@@ -202,7 +205,6 @@ def test_invalid_argument_is_refused(arguments, message):
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
-        (model_of(LAYERS.GRU(2)), ValueError, "expected a model with FastGRNN or FastRNN"),
         (keras.Sequential([FastGRNN(2)]), ValueError, "expected a built"),
         (None, TypeError, "expected a .* model, got NoneType"),
     ],
