@@ -1,17 +1,20 @@
 """The whole way on real data: UCI HAR, six activities, windows of 128 steps of 9 channels."""
 
-import warnings
-
 import numpy as np
 import pytest
 
 from keras_fastgrnn import FastGRNN, export, keras
+from keras_fastgrnn.export.calibrate import spread
+from keras_fastgrnn.export.precision import COSTING_SEQUENCES
 from keras_fastgrnn.quantization import quantize_aware
 
 UNITS = 32
 EPOCHS = 15
 BATCH = 100
 QUANTIZED_EPOCHS = 2
+
+# The test subjects move further than those whose sequences the ranges are from.
+clips = pytest.mark.filterwarnings("ignore::keras_fastgrnn.export.SaturationWarning")
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +83,14 @@ def test_int16x8_on_tflm_classifies_the_uci_har_test_set_as_keras_does(har, trai
     np.testing.assert_array_equal(logits[::10], deployed.predict(x[::10], on="reference"))
 
 
+@clips
 def test_plain_c_with_powers_of_two_classifies_the_uci_har_test_set(har, trained, capsys):
     x, y = har["test"]
     keras_classes = trained.predict(x, verbose=0).argmax(axis=1)
     calibration_data = har["train"][0][::36]
     deployed = export.convert_c(trained, calibration_data, name="har", power_of_two_weights=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", export.SaturationWarning)
-        logits = deployed.predict(x)
-        expected = deployed.predict(x, on="reference")
-    np.testing.assert_array_equal(logits, expected)
+    logits = deployed.predict(x)
+    np.testing.assert_array_equal(logits, deployed.predict(x, on="reference"))
     classes = logits.argmax(axis=1)
     keras_accuracy, accuracy = np.mean(keras_classes == y), np.mean(classes == y)
     with capsys.disabled():
@@ -102,17 +103,20 @@ def test_plain_c_with_powers_of_two_classifies_the_uci_har_test_set(har, trained
     assert abs(accuracy - keras_accuracy) < 0.015
 
 
+@clips
+@pytest.mark.filterwarnings("ignore::keras_fastgrnn.export.PrecisionWarning")
 def test_int8_without_quantization_aware_training_tells_what_it_costs(har, trained, capsys):
     x, y = har["test"]
     keras_logits = trained.predict(x, verbose=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (export.PrecisionWarning, export.SaturationWarning))
-        deployed = export.convert(trained, har["train"][0][::36], quantization="int8", name="har")
-        logits = deployed.predict(x)
+    calibration_data = har["train"][0][::36]
+    deployed = export.convert(trained, calibration_data, quantization="int8", name="har")
+    logits = deployed.predict(x)
     agreement = np.mean(logits.argmax(axis=1) == keras_logits.argmax(axis=1))
     keras_accuracy, accuracy = (np.mean(k.argmax(axis=1) == y) for k in (keras_logits, logits))
     name, cost = next(iter(deployed.report.rounding_costs.items()))
-    error = deployed.report.agreement.relative_error
+    costed = spread(calibration_data, COSTING_SEQUENCES)
+    expected = trained.predict(costed, verbose=0)
+    error = np.sqrt(np.mean((deployed.predict(costed) - expected) ** 2)) / np.std(expected)
     with capsys.disabled():
         print(
             f"\nUCI HAR test, int8: accuracy Keras {keras_accuracy:.4f}, TFLM {accuracy:.4f}; same "
@@ -122,7 +126,7 @@ def test_int8_without_quantization_aware_training_tells_what_it_costs(har, train
     assert agreement > 0.93
     assert accuracy > keras_accuracy - 0.03
     assert name.split("/")[-1] in ("state", "kept", "difference", "added")
-    assert 0.2 * error < cost < 5.0 * error  # errors of several tensors cancel in part
+    assert 0.2 * error < cost < 2.0 * error  # errors of several tensors cancel in part
 
 
 def fine_tuned(trained, har, quantization):
@@ -140,9 +144,7 @@ def compared(model, har, capsys):
     x, y = har["test"]
     trained_logits = model.predict(x, verbose=0)
     deployed = export.convert(model, name="har")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", export.SaturationWarning)
-        logits = deployed.predict(x)
+    logits = deployed.predict(x)
     difference = np.abs(logits - trained_logits) / np.ptp(trained_logits)
     accuracies = [np.mean(k.argmax(axis=1) == y) for k in (trained_logits, logits)]
     same = np.mean(logits.argmax(axis=1) == trained_logits.argmax(axis=1))
@@ -156,6 +158,7 @@ def compared(model, har, capsys):
     return trained_logits, logits, accuracies
 
 
+@clips
 def test_int16x8_on_tflm_is_what_quantization_aware_training_trained(har, trained, capsys):
     model = fine_tuned(trained, har, "int16x8")
     expected, logits, _ = compared(model, har, capsys)
@@ -168,6 +171,7 @@ def test_int16x8_on_tflm_is_what_quantization_aware_training_trained(har, traine
     assert np.percentile(np.abs(logits - expected), 99) <= 0.001 * np.ptp(expected)
 
 
+@clips
 def test_int8_on_tflm_is_what_quantization_aware_training_trained(har, trained, capsys):
     model = fine_tuned(trained, har, "int8")
     expected, logits, (trained_accuracy, accuracy) = compared(model, har, capsys)
