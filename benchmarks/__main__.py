@@ -1,0 +1,114 @@
+"""All benchmarks of accuracy against bytes and cycles, in one command.
+
+    python -m benchmarks [--tasks ...] [--models ...] [--sizes ...] [--seeds N] [--quick]
+
+Trains every model of the grid on every task, deploys it, measures it, and leaves a JSON file a run
+in `benchmarks/results/`; a run whose file is there is not repeated, and one that was interrupted
+goes on from its last epoch. `benchmarks/RESULTS.md` and the pictures are written from these files
+alone. benchmarks/README.md says where the data comes from.
+"""
+
+import argparse
+import multiprocessing
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import tensorflow as tf
+
+from benchmarks import document, runs, tasks
+from benchmarks.grid import QUICK, required_runs
+from benchmarks.models import LAYERS, SIZES
+from benchmarks.runs import Run
+
+QUICK_RESULTS = Path("build/benchmarks")
+
+
+def chosen_runs(given) -> list[Run]:
+    """Returns the runs that the command line names; the required grid where it names none."""
+    if given.quick:
+        return [QUICK]
+    if not (given.models or given.sizes):
+        return [run for run in required_runs(given.seeds) if run.task in given.tasks]
+    return [
+        Run(task, model, size, seed)
+        for task in given.tasks
+        for seed in range(given.seeds or 1)
+        for model in given.models or LAYERS
+        for size in given.sizes or SIZES
+    ]
+
+
+def perform_all(waiting: list[Run], given) -> list[str]:
+    """Performs runs in processes beside each other; returns what failed, a line each."""
+    failures, begin = [], time.monotonic()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(given.workers, context, _use_one_thread) as pool:
+        futures = {
+            pool.submit(runs.perform, run, given.data, given.results, given.quick): run
+            for run in waiting
+        }
+        for count, future in enumerate(as_completed(futures), 1):
+            run = futures[future]
+            try:
+                text = runs.summary(future.result())
+            except Exception as error:  # the others go on, and all failures are told at the end
+                text = f"failed: {type(error).__name__}: {error}"
+                failures.append(f"{run}: {text}")
+            minutes = (time.monotonic() - begin) / 60
+            left = minutes / count * (len(waiting) - count)
+            print(f"[{count}/{len(waiting)}, {left:.0f} min left] {run}: {text}", flush=True)
+    return failures
+
+
+def _use_one_thread() -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("benchmarks", description=__doc__, formatter_class=formatter)
+    add = parser.add_argument
+    add("--tasks", nargs="+", choices=list(tasks.TASKS), default=list(tasks.TASKS))
+    add("--models", nargs="+", choices=list(LAYERS), help="default: those of the required grid")
+    add("--sizes", nargs="+", choices=list(SIZES), help="default: those of the required grid")
+    add("--seeds", type=int, help="seeds of each; default: those of the required grid")
+    add("--data", type=Path, default=tasks.DEFAULT_DATA, help="folder with the archives")
+    add("--results", type=Path, help=f"default: {runs.RESULTS}; quick: {QUICK_RESULTS}")
+    add("--workers", type=int, default=2, help="runs beside each other; default: 2")
+    add("--quick", action="store_true", help="one small run in two minutes; no document")
+    add("--document", action="store_true", help="write the document alone, run nothing")
+    given = parser.parse_args(arguments)
+    for name in ("seeds", "workers"):
+        value = getattr(given, name)
+        if value is not None and value < 1:
+            parser.error(f"argument --{name}: expected a positive integer, got {value}")
+    if given.results is None:
+        given.results = QUICK_RESULTS if given.quick else runs.RESULTS
+    return given
+
+
+def main(arguments: list[str] | None = None) -> None:
+    given = parse(arguments)
+    if not given.document:
+        chosen = chosen_runs(given)
+        try:
+            for name in {run.task for run in chosen}:
+                tasks.check(name, given.data)
+        except tasks.DataError as error:
+            sys.exit(f"benchmarks: {error}")
+        waiting = [run for run in chosen if not run.path(given.results).exists()]
+        print(f"{len(chosen)} runs, {len(chosen) - len(waiting)} of them done before", flush=True)
+        failures = perform_all(waiting, given)
+        if failures:
+            sys.exit("\n".join(["benchmarks: these runs failed", *failures]))
+    if not given.quick:
+        for path in document.write(given.results):
+            print(f"Written: {path}")
+
+
+if __name__ == "__main__":
+    main()

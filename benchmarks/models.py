@@ -1,0 +1,196 @@
+"""The models of the benchmarks: which cells, how large for a number of bytes, and how trained.
+
+What was chosen here was chosen on validation sequences alone.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from benchmarks.tasks import Task
+from keras_fastgrnn import FastGRNN, FastRNN, keras, masks, sparsity
+from keras_fastgrnn.layers import FastLayer
+
+# Models that one training gives: the recipe's float stages and its last.
+SPARSE, RECIPE = "FastGRNN LS", "FastGRNN LSQ"
+LAYERS = {
+    "FastRNN": FastRNN,
+    "FastGRNN": FastGRNN,
+    "FastGRNN L": FastGRNN,
+    RECIPE: FastGRNN,
+    "SimpleRNN": keras.layers.SimpleRNN,
+    "GRU": keras.layers.GRU,
+    "LSTM": keras.layers.LSTM,
+}
+# EdgeML starts from normal noise of deviation 0.1; Glorot's uniform one trains better here.
+_GLOROT = {"kernel_initializer": "glorot_uniform", "recurrent_initializer": "glorot_uniform"}
+_OPTIONS = {
+    FastRNN: _GLOROT,
+    FastGRNN: _GLOROT,
+    keras.layers.GRU: {"reset_after": False},  # fewer biases, and so more units, for its bytes
+}
+EQUAL_UNITS = 32
+WARM_UP = 0.2
+# Bytes of all parameters, or a name for the same number of units.
+SIZES = {"equal": None, "1KB": 1024, "3KB": 3072, "6KB": 6144}
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a model looks like.
+
+    Attributes:
+        units: Integer.
+        kernel_rank, recurrent_rank: Integers, or `None` for full rank.
+        kernel_sparsity, recurrent_sparsity: Numbers in [0, 1), the fractions of weights that
+            become zero.
+        weight_bits: Integer, 8 or 4.
+        bias_bytes: Integer, 4 or 1.
+    """
+
+    units: int
+    kernel_rank: int | None = None
+    recurrent_rank: int | None = None
+    kernel_sparsity: float = 0.0
+    recurrent_sparsity: float = 0.0
+    weight_bits: int = 8
+    bias_bytes: int = 4
+
+    def to_dict(self) -> dict:
+        """Returns what differs from the defaults, and the units."""
+        default = asdict(Structure(0))
+        return {name: value for name, value in asdict(self).items() if value != default[name]}
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the models of a task are trained.
+
+    Attributes:
+        epochs: Integer, a multiple of 3, in float.
+        fine_epochs: Integer, quantization-aware, of the recipe alone.
+        batch_size: Integer.
+        learning_rate: Float, the highest; it rises over the first epochs and falls by a cosine.
+        largest_gradient: Float, the norm that gradients are cut to.
+        label_smoothing: Float.
+    """
+
+    epochs: int
+    fine_epochs: int = 6
+    batch_size: int = 64
+    learning_rate: float = 1e-2
+    largest_gradient: float = 0.2
+    label_smoothing: float = 0.0
+
+    def rate(self, epoch: int) -> float:
+        """Returns the learning rate of an epoch, counted from 0."""
+        if epoch >= self.epochs:
+            return 0.1 * self.learning_rate
+        warm = WARM_UP * self.epochs
+        if epoch < warm:
+            return self.learning_rate * (epoch + 1) / (warm + 1)
+        part = (epoch - warm) / (self.epochs - warm)
+        return self.learning_rate * (0.505 + 0.495 * math.cos(math.pi * part))
+
+    def optimizer(self, rate: float):
+        """Returns a Keras optimizer."""
+        return keras.optimizers.Adam(rate, global_clipnorm=self.largest_gradient)
+
+    def loss(self):
+        """Returns the Keras loss of logits and one-hot labels."""
+        loss = keras.losses.CategoricalCrossentropy
+        return loss(from_logits=True, label_smoothing=self.label_smoothing)
+
+
+def build(name: str, structure: Structure, shape: tuple[int, int], classes: int):
+    """Returns a new model: a recurrent layer and a Dense layer.
+
+    Args:
+        name: String, a key of `LAYERS`.
+        structure: `Structure`.
+        shape: Steps and channels.
+        classes: Integer.
+
+    Returns:
+        Keras model.
+    """
+    options = _OPTIONS.get(LAYERS[name], {})
+    ranks = {"kernel_rank": structure.kernel_rank, "recurrent_rank": structure.recurrent_rank}
+    given = {key: rank for key, rank in ranks.items() if rank is not None}
+    recurrent = LAYERS[name](structure.units, **options, **given)
+    return keras.Sequential([keras.layers.Input(shape), recurrent, keras.layers.Dense(classes)])
+
+
+_TRAININGS = {
+    "har": Training(epochs=45),
+    "har2": Training(epochs=45),
+    "dsa": Training(epochs=45),
+    "speech": Training(epochs=90, learning_rate=2e-2),
+    "usps": Training(epochs=45),
+    "mnist": Training(epochs=15, batch_size=128),
+}
+
+
+def _default(units: int) -> Structure:
+    return Structure(units)
+
+
+def _low_rank(units: int) -> Structure:
+    return Structure(units, recurrent_rank=max(1, units // 3))
+
+
+def _recipe_structure(task: str, size: str):
+    return lambda units: Structure(units, None, None, 0.5, 0.7, bias_bytes=1)
+
+
+def training_for(task: str) -> Training:
+    """Returns how the models of a task are trained.
+
+    Args:
+        task: String, its name.
+    """
+    return _TRAININGS[task]
+
+
+def structure_for(model: str, size: str, task: Task) -> Structure:
+    """Returns what a model of a size looks like.
+
+    Args:
+        model: String, a key of `LAYERS`.
+        size: String, a key of `SIZES`.
+        task: `Task`.
+
+    Returns:
+        `Structure`, the widest that takes at most so many bytes.
+    """
+    template = _recipe_structure(task.name, size) if model == RECIPE else _default
+    if model == "FastGRNN L":
+        template = _low_rank
+    if SIZES[size] is None:
+        return template(EQUAL_UNITS)
+    fitting, too_wide = 1, 2
+    while _bytes_of(model, template(too_wide), task) <= SIZES[size]:
+        fitting, too_wide = too_wide, 2 * too_wide
+    while too_wide - fitting > 1:
+        middle = (fitting + too_wide) // 2
+        if _bytes_of(model, template(middle), task) <= SIZES[size]:
+            fitting = middle
+        else:
+            too_wide = middle
+    return template(fitting)
+
+
+def _bytes_of(model: str, structure: Structure, task: Task) -> int:
+    """Returns the bytes at most of a model with such zeros, however they lie."""
+    built = build(model, structure, task.shape, task.classes)
+    for cell in (layer.cell for layer in built.layers if isinstance(layer, FastLayer)):
+        for factors, fraction in (
+            (cell.kernel_factors, structure.kernel_sparsity),
+            (cell.recurrent_factors, structure.recurrent_sparsity),
+        ):
+            for factor in factors:
+                values = np.arange(1.0, 1.0 + np.prod(factor.shape)).reshape(factor.shape)
+                factor.assign(values * masks.largest(values, fraction, "rounded"))
+    report = sparsity.report(built, structure.weight_bits, structure.bias_bytes)
+    return report.total_bytes["best"]

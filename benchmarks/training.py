@@ -1,0 +1,142 @@
+"""Trains the models of the benchmarks, ours and their peers', by the same epochs and batches."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.deployment import FORMATS
+from benchmarks.models import RECIPE, SPARSE, Structure, Training, build
+from benchmarks.tasks import Part, Task
+from keras_fastgrnn import keras, recipe
+from keras_fastgrnn.quantization import quantize_aware
+from keras_fastgrnn.staged_training import Stage, StagedTraining
+from keras_fastgrnn.training_state import TrainingState
+
+CALIBRATION_SEQUENCES = 64
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model and how it is to be deployed.
+
+    Attributes:
+        name: String, a name of the tables.
+        model: Keras model, what accuracy in Keras is measured on: in float, or of the recipe the
+            quantization-aware one for int16x8.
+        aware: Dictionary from a format to the quantization-aware model to export; empty where
+            `model` is exported with calibration data.
+        epochs: Integer, of training in float.
+        cpu_seconds: Float, of training in float.
+        validation: Float, accuracy of `model` on the validation sequences.
+    """
+
+    name: str
+    model: object
+    aware: dict
+    epochs: int
+    cpu_seconds: float
+    validation: float
+
+
+def calibration_data(part: Part) -> np.ndarray:
+    """Returns training sequences, spread over all, to take ranges from."""
+    return part.x[:: max(1, len(part.x) // CALIBRATION_SEQUENCES)]
+
+
+def train(name: str, task: Task, structure: Structure, training: Training, seed: int, folder):
+    """Trains a model.
+
+    Args:
+        name: String, a key of `LAYERS`.
+        task: `Task`.
+        structure: `Structure`.
+        training: `Training`.
+        seed: Integer.
+        folder: Path of the folder in which each epoch leaves what it takes to go on.
+
+    Returns:
+        List of `Trained`: of the recipe two, rounded after training and trained with rounding.
+    """
+    keras.utils.set_random_seed(seed)
+    model = build(name, structure, task.shape, task.classes)
+    train_it = _by_recipe if name == RECIPE else _in_float
+    return train_it(name, model, task, structure, training, seed, folder)
+
+
+def _in_float(name, model, task, structure, training, seed, folder) -> list[Trained]:
+    begin = time.process_time()
+    stage = Stage("dense", training.epochs)
+    _train_stage(model, stage, task, training, training.learning_rate, seed, folder)
+    seconds = time.process_time() - begin
+    model.set_weights(stage.best_weights)
+    return [Trained(name, model, {}, training.epochs, seconds, stage.validation_accuracy)]
+
+
+def _by_recipe(name, model, task, structure, training, seed, folder) -> list[Trained]:
+    options = {
+        "weight_bits": structure.weight_bits,
+        "byte_biases": structure.bias_bytes == 1,
+        "power_of_two_weights": True,
+    }
+    begin = time.process_time()
+    result = recipe.fit_lsq(
+        model,
+        task.training.x,
+        _one_hot(task, task.training),
+        validation_data=(task.validation.x, _one_hot(task, task.validation)),
+        kernel_sparsity=structure.kernel_sparsity,
+        recurrent_sparsity=structure.recurrent_sparsity,
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        learning_rate=training.rate,
+        optimizer=training.optimizer,
+        loss=training.loss(),
+        augmentation=task.augment,
+        quantization=None,
+        checkpoint=folder / "float",
+        seed=seed,
+        jit_compile=True,
+        verbose=0,
+    )
+    seconds = time.process_time() - begin
+    validation = {SPARSE: result.stages[-1].validation_accuracy}
+    x = calibration_data(task.training)
+    rounded, trained = {}, {}
+    for format_ in FORMATS:
+        rounded[format_] = quantize_aware(result.model, format_, **options, calibration_data=x)
+        aware = quantize_aware(result.model, format_, **options, calibration_data=x)
+        stage = Stage("quantized", training.fine_epochs)
+        rate = training.rate(training.epochs)
+        _train_stage(aware, stage, task, training, rate, seed, folder / format_)
+        aware.set_weights(stage.best_weights)
+        trained[format_] = aware
+        if format_ == "int16x8":
+            validation[RECIPE] = stage.validation_accuracy
+    return [
+        Trained(SPARSE, result.model, rounded, training.epochs, seconds, validation[SPARSE]),
+        Trained(RECIPE, trained["int16x8"], trained, training.epochs, seconds, validation[RECIPE]),
+    ]
+
+
+def _train_stage(model, stage: Stage, task: Task, training: Training, rate, seed, folder) -> None:
+    parts = task.training, task.validation
+    data, validation_data = ((part.x, _one_hot(task, part)) for part in parts)
+    staged = StagedTraining(
+        stages=[stage],
+        data=data,
+        validation_data=validation_data,
+        batch_size=training.batch_size,
+        rate=lambda _, epoch: rate if stage.name == "quantized" else training.rate(epoch),
+        augmentation=task.augment,
+        seed=seed,
+        state=TrainingState(folder, {"stage": stage.name, "epochs": stage.epochs}),
+        is_silent=True,
+    )
+    model.compile(training.optimizer(rate), training.loss(), metrics=["accuracy"], jit_compile=True)
+    staged.begin(model)
+    staged.train(model, stage)
+
+
+def _one_hot(task: Task, part: Part) -> np.ndarray:
+    return np.eye(task.classes, dtype=np.float32)[part.y]
