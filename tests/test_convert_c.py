@@ -26,13 +26,11 @@ from keras_fastgrnn.keras_api import IS_TF_KERAS
 from keras_fastgrnn.quantization import quantize_aware
 
 LAYERS = keras.layers
+RANDOM_MODELS = 100  # of each number of cells
 SANITIZERS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 # tf_keras takes no such names itself.
 STRANGE_NAMES = ["2-x"] if IS_TF_KERAS else ["2-x", "2 x 3", "\u03bb"]
-
-# Of each number of cells. Which Keras made a model makes no difference to its integers.
-RANDOM_MODELS = 20 if IS_TF_KERAS else 100
 
 
 def integer_graph(model, x, power_of_two=False):

@@ -18,10 +18,8 @@ from keras_fastgrnn.export.quantize import quantize_int16
 from keras_fastgrnn.export.rewrite import simplify
 from keras_fastgrnn.export.scales import assign_exponents
 from keras_fastgrnn.export.trace import trace
-from keras_fastgrnn.keras_api import IS_TF_KERAS
 
-# Of each number of cells. Which Keras made a model makes no difference to its integers.
-RANDOM_MODELS = 20 if IS_TF_KERAS else 100
+RANDOM_MODELS = 100  # of each number of cells
 STEPS = 50
 NOTHING = {"installed": {}, "oldest": {}}
 
