@@ -79,6 +79,11 @@ class Agreement:
     largest_difference: float
     same_class: float | None
 
+    def __str__(self) -> str:
+        classes = "" if self.same_class is None else f"same class {100 * self.same_class:.2f} %, "
+        error = f"error {100 * self.relative_error:.2g} % of the outputs' deviation"
+        return f"{classes}{error}, {self.sequences} sequences"
+
 
 @dataclass(frozen=True)
 class Report:
@@ -141,10 +146,7 @@ class Report:
             f"  multiplies  {self.multiply_accumulates:,} a step",
         ]
         if self.agreement is not None:
-            same = self.agreement.same_class
-            classes = "" if same is None else f"same class {100 * same:.2f} %, "
-            error = f"error {100 * self.agreement.relative_error:.2g} % of the outputs' deviation"
-            lines.append(f"  with Keras  {classes}{error}, {self.agreement.sequences} sequences")
+            lines.append(f"  with Keras  {self.agreement}")
         if self.rounding_costs:
             first = list(self.rounding_costs.items())[:3]
             costs = ", ".join(f"{name} {100 * cost:.2g} %" for name, cost in first)
