@@ -2,6 +2,7 @@
 
 import textwrap
 
+from keras_fastgrnn.export.c_schedule import bias_of, sources
 from keras_fastgrnn.export.c_source import Source, short
 from keras_fastgrnn.export.c_tensors import constants, conversions
 from keras_fastgrnn.export.c_text import banner, comment_text
@@ -30,9 +31,9 @@ def header(source: Source) -> str:
 
 {constants(name, "OUTPUT", "Output", output)}
 
-#define {upper}_STATE_BYTES {2 * sum(n for _, n in source.state_members())}
+#define {upper}_STATE_BYTES {source.state_bytes}
 #define {upper}_CONSTANT_BYTES {sum(source.tables.values())}
-#define {upper}_MULTIPLY_ACCUMULATES {multiply_accumulates(source)}
+#define {upper}_MULTIPLY_ACCUMULATES {source.multiply_accumulates}
 
 #ifdef __cplusplus
 extern "C" {{
@@ -69,11 +70,6 @@ uint16_t {name}_classify(const {name}_state *state);
 """
 
 
-def multiply_accumulates(source: Source) -> int:
-    """Returns how many products a step and its output add up: the weights that are not zero."""
-    return sum(matrix.kept for matrix in source.matrices.values())
-
-
 def _class_comment(output: Tensor) -> str:
     if output.shape[-1] == 1:
         return "Whether the answer is above 0."
@@ -89,7 +85,7 @@ def _description(source: Source) -> str:
         "",
         "A state on the right is that of the step before.",
         "",
-        f"A step is {multiply_accumulates(source):,} multiply-accumulates with the answer; the "
+        f"A step is {source.multiply_accumulates:,} multiply-accumulates with the answer; the "
         f"constants take {sum(source.tables.values()):,} bytes.",
     ]
     wrapped = [part for line in lines for part in _wrapped(line)]
@@ -101,16 +97,14 @@ def _wrapped(line: str) -> list[str]:
 
 
 def _equation(op: Op) -> str:
-    values = [
-        _name(tensor) if not tensor.is_constant else _constant(tensor) for tensor in op.inputs
-    ]
+    values = [_constant(t) if t.is_constant else _name(t) for t in op.inputs]
     clip = f", clipped to [{op.low:g}, {op.high:g}]" if op.is_clipped else ""
     largest = 2**15 * op.output.scale
     result = _name(op.output)
     text = {
         "FULLY_CONNECTED": lambda: " + ".join(
-            [f"{_name(t)} * matrix" for t in op.inputs if not t.is_constant]
-            + (["bias"] if sum(t.is_constant for t in op.inputs) > 1 else [])
+            [f"{_name(t)} * matrix" for t in sources(op)]
+            + ([] if bias_of(op) is None else ["bias"])
         ),
         "ADD": lambda: f"{values[0]} + {values[1]}",
         "SUB": lambda: f"{values[0]} - {values[1]}",

@@ -81,6 +81,7 @@ class Source:
     Attributes:
         matrices: Dictionary from name to `StoredMatrix`.
         tables: Dictionary from the name of every constant array to its bytes.
+        expressions: `Expressions` of all operators.
 
     Args:
         name: String, a C identifier.
@@ -93,7 +94,7 @@ class Source:
         self.matrices: dict[str, StoredMatrix] = {}
         self.tables: dict[str, int] = {}
         self._constants: list[str] = []
-        self._expressions = Expressions()
+        self.expressions = Expressions()
         self._names = _Names(
             [*_TAKEN.split(), *FUNCTIONS, *(f"{name}_{ending}" for ending in _CALLED)]
         )
@@ -109,6 +110,16 @@ class Source:
     def state_members(self) -> list[tuple[str, int]]:
         """Returns the name and length of every state."""
         return [(name, s.before.shape[-1]) for s, name in self._state_names.items()]
+
+    @property
+    def state_bytes(self) -> int:
+        """What is kept from one step to the next."""
+        return 2 * sum(length for _, length in self.state_members())
+
+    @property
+    def multiply_accumulates(self) -> int:
+        """How many products a step and its output add up: the weights that are not zero."""
+        return sum(matrix.kept for matrix in self.matrices.values())
 
     def state_name(self, tensor: Tensor) -> str | None:
         """Returns the member that holds a tensor before or after a step, or `None`."""
@@ -140,7 +151,7 @@ class Source:
         )
 
     def _add_sigmoid_table(self) -> None:
-        if {"logistic", "hyperbolic_tangent"} & self._expressions.functions:
+        if {"logistic", "hyperbolic_tangent"} & self.expressions.functions:
             title = "/* 2^16 / (1 + exp(-i / 24)), the numbers of TensorFlow Lite. */"
             numbers = self._array("sigmoid_table", "uint16_t", SIGMOID_TABLE)
             self._constants.insert(0, f"{title}\n{numbers}")
@@ -152,7 +163,7 @@ class Source:
             texts.append(NEXT_OF_4_BITS)
         dots = {m.function: definition(m) for m in self.matrices.values()}
         texts += list(dots.values())
-        return texts + [FUNCTIONS[key] for key in FUNCTIONS if key in self._expressions.functions]
+        return texts + [FUNCTIONS[key] for key in FUNCTIONS if key in self.expressions.functions]
 
     def _array(self, name: str, c_type: str, values) -> str:
         values = np.ravel(values)
@@ -188,10 +199,6 @@ class Source:
         """Returns a name that nothing else has."""
         return self._names.unique(name)
 
-    @property
-    def expressions(self) -> Expressions:
-        return self._expressions
-
 
 def _joins(op: Op) -> bool:
     return op.kind == "FULLY_CONNECTED" and len(sources(op)) > 1
@@ -207,8 +214,8 @@ def _compact(values: np.ndarray, units: int) -> tuple[np.ndarray, int, int]:
     return values, next(w for w in (8, 16, 32, 64) if np.abs(values).max() < 2 ** (w - 1)), bits
 
 
-def vector_bytes(values: np.ndarray, units: int) -> int:
-    """Returns how many bytes constants take that are one number for each unit, or one for all."""
+def _vector_bytes(values: np.ndarray, units: int) -> int:
+    """How many bytes constants take that are one number for each unit, or one for all."""
     return units * _compact(values, units)[1] // 8
 
 
@@ -316,7 +323,7 @@ class _Function:
         if bias is None:
             return str(half)
         name, units = f"{short(op.output)}_bias", op.output.shape[-1]
-        if half and vector_bytes(bias.data + half, units) > vector_bytes(bias.data, units):
+        if half and _vector_bytes(bias.data + half, units) > _vector_bytes(bias.data, units):
             return f"{self._source.add_vector(name, bias.data, units)} + {half}"
         return self._source.add_vector(name, bias.data + half, units)
 
@@ -333,7 +340,8 @@ class _Function:
             column = columns.stop
             values = matrix_of(op).data[:, columns]
             if not values.any():
-                self._unread.update(name for name, _ in [self._places.get(vector, ("", 0))] if name)
+                if vector in self._places:
+                    self._unread.add(self._places[vector][0])
                 continue
             name, matrix = self._source.add_matrix(
                 f"{short(op.output)}_of_{short(vector)}", values, is_wide

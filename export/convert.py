@@ -120,8 +120,7 @@ def convert(
     costs = {}
     if x is not None:
         twins = prepared.twins + _converted_ends(prepared.real, inside, graph)
-        every_step = len(prepared.model.outputs[0].shape) == 3
-        costs = rounding_costs(prepared.real, twins, x, every_step)
+        costs = rounding_costs(prepared.real, twins, x, prepared.returns_sequences)
     deployed = DeployedModel(prepared.model, graph, options, name, x, prepared.expected, costs)
     if costs:
         warn_of_imprecision(deployed.report, graph, x)

@@ -15,6 +15,7 @@ from keras_fastgrnn.export.c_text import check_name
 from keras_fastgrnn.export.calibrate import check_sequences
 from keras_fastgrnn.export.deployed import warn_of_saturation
 from keras_fastgrnn.export.files import write_all
+from keras_fastgrnn.export.float_kernels import softmax
 from keras_fastgrnn.export.graph import Graph
 from keras_fastgrnn.export.host_compiler import HostProgram, section_bytes
 from keras_fastgrnn.export.imprecision import warn_of_imprecision
@@ -22,6 +23,8 @@ from keras_fastgrnn.export.precision import rounding_costs
 from keras_fastgrnn.export.prepare import Prepared, prepare
 from keras_fastgrnn.export.report import Agreement, TensorReport, compare, observe
 from keras_fastgrnn.keras_api import invalid_argument
+
+_QUANTIZATION = "int16x8"
 
 
 def convert_c(
@@ -76,9 +79,6 @@ def convert_c(
     return deployed
 
 
-_QUANTIZATION = "int16x8"
-
-
 @dataclass(frozen=True)
 class PlainCReport:
     """What came out of an export to plain C; `print` shows it.
@@ -124,9 +124,9 @@ class PlainCReport:
                 f"  {matrix['name']}: {rows} x {columns}, {matrix['kept']:,} kept, "
                 f"{matrix['storage']} of {matrix['bits']} bits, {matrix['bytes']:,} bytes"
             )
-        stored = {m["name"] for m in self.matrices}
+        parts = [f"{m['name']}_{part}" for m in self.matrices for part in ("weights", "places")]
         for name, size in self.constant_bytes.items():
-            if not any(name.startswith(f"{matrix}_") for matrix in stored):
+            if name not in parts:
                 lines.append(f"  {name}: {size:,} bytes")
         if self.agreement is not None:
             lines.append(f"agreement with Keras: {self.agreement}")
@@ -152,7 +152,7 @@ class PlainCModel:
         _refuse_softmax(self.graph)
         source = Source(name, for_c(self.graph))
         self.header, self.source = c_header.header(source), source.source()
-        self._returns_sequences = len(prepared.model.outputs[0].shape) == 3
+        self._returns_sequences = prepared.returns_sequences
         self._program = None
         self.report = _report(prepared, source, self.graph, self._answers)
 
@@ -211,8 +211,8 @@ class PlainCModel:
         """Writes `NAME.c` and `NAME.h`, and the report as `NAME_report.json`.
 
         Args:
-            folder: Path of the folder; it is made if it is not there.
-            overwrite: Boolean, whether to replace files of these names. Defaults to `False`.
+            folder: Path of the folder; this and `overwrite` as for `DeployedModel.save`.
+            overwrite: Boolean. Defaults to `False`.
 
         Returns:
             List of the paths.
@@ -221,12 +221,13 @@ class PlainCModel:
             FileExistsError: If one of the files is there and `overwrite` is false.
             OSError: If the folder cannot be made or written.
         """
-        report = json.dumps(self.report.to_dict(), indent=2) + "\n"
-        texts = {"c": self.source, "h": self.header}
-        contents = {f"{self.name}.{ending}": text.encode() for ending, text in texts.items()}
-        return write_all(
-            folder, {**contents, f"{self.name}_report.json": report.encode()}, overwrite
-        )
+        texts = {
+            ".c": self.source,
+            ".h": self.header,
+            "_report.json": json.dumps(self.report.to_dict(), indent=2) + "\n",
+        }
+        contents = {f"{self.name}{ending}": text.encode() for ending, text in texts.items()}
+        return write_all(folder, contents, overwrite)
 
     def __repr__(self) -> str:
         size = sum(self.report.constant_bytes.values())
@@ -242,11 +243,6 @@ def _refuse_softmax(graph: Graph) -> None:
         )
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
 def _report(prepared: Prepared, source: Source, graph: Graph, answers) -> PlainCReport:
     (output,) = prepared.graph.outputs
     drops_softmax = output is not graph.outputs[0]
@@ -255,9 +251,10 @@ def _report(prepared: Prepared, source: Source, graph: Graph, answers) -> PlainC
         integers = reference.quantize_input(prepared.x, graph.inputs[0])
         outputs, tensors = observe(graph, integers)
         values = answers(outputs)
-        agreement = compare(_softmax(values) if drops_softmax else values, prepared.expected)
-        every_step = len(prepared.model.outputs[0].shape) == 3
-        costs = rounding_costs(prepared.real, prepared.twins, prepared.x, every_step)
+        agreement = compare(softmax(values) if drops_softmax else values, prepared.expected)
+        costs = rounding_costs(
+            prepared.real, prepared.twins, prepared.x, prepared.returns_sequences
+        )
     matrices = [
         {
             "name": name,
@@ -274,8 +271,8 @@ def _report(prepared: Prepared, source: Source, graph: Graph, answers) -> PlainC
         _QUANTIZATION,
         matrices,
         dict(source.tables),
-        2 * sum(length for _, length in source.state_members()),
-        c_header.multiply_accumulates(source),
+        source.state_bytes,
+        source.multiply_accumulates,
         drops_softmax,
         tensors,
         agreement,

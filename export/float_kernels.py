@@ -11,7 +11,8 @@ def _fully_connected(op):
     return lambda x: x @ weights + bias
 
 
-def _softmax(x):
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Returns the softmax over the last axis."""
     exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
@@ -25,5 +26,5 @@ FLOAT_KERNELS = {
     "MINIMUM": lambda op: binary(op, np.minimum),
     "LOGISTIC": lambda op: lambda x: 0.5 * (1.0 + np.tanh(0.5 * x)),
     "TANH": lambda op: np.tanh,
-    "SOFTMAX": lambda op: _softmax,
+    "SOFTMAX": lambda op: softmax,
 }

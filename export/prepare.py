@@ -48,6 +48,11 @@ class Prepared:
     x: np.ndarray | None
     expected: np.ndarray | None
 
+    @property
+    def returns_sequences(self) -> bool:
+        """Whether the model answers at every step."""
+        return len(self.model.outputs[0].shape) == 3
+
 
 def prepare(
     model,
