@@ -80,7 +80,7 @@ class Training:
     fine_epochs: int = 6
     batch_size: int = 64
     learning_rate: float = 1e-2
-    largest_gradient: float = 0.2
+    largest_gradient: float = 1.0
     label_smoothing: float = 0.0
 
     def rate(self, epoch: int) -> float:
@@ -126,7 +126,7 @@ _TRAININGS = {
     "har": Training(epochs=45),
     "har2": Training(epochs=45),
     "dsa": Training(epochs=45),
-    "speech": Training(epochs=90, learning_rate=2e-2),
+    "speech": Training(epochs=120, fine_epochs=12, learning_rate=2e-2),
     "usps": Training(epochs=45),
     "mnist": Training(epochs=15, batch_size=128),
 }

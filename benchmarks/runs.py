@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import deployment, tasks
 from benchmarks.models import structure_for, training_for
 from benchmarks.training import calibration_data, train
+from keras_fastgrnn import keras
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("tensorflow", "keras", "tflite-micro", "numpy")
@@ -56,6 +57,7 @@ def perform(run: Run, data: Path, results: Path, is_quick: bool = False) -> dict
     Returns:
         Dictionary, the JSON that was written.
     """
+    keras.backend.clear_session()
     wall, cpu = time.perf_counter(), time.process_time()
     task = tasks.load(run.task, data)
     structure = structure_for(run.model, run.size, task)
