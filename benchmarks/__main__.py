@@ -13,9 +13,8 @@ import multiprocessing
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-
-import tensorflow as tf
 
 from benchmarks import document, runs, tasks
 from benchmarks.grid import QUICK, required_runs
@@ -44,7 +43,7 @@ def perform_all(waiting: list[Run], given) -> list[str]:
     """Performs runs in processes beside each other; returns what failed, a line each."""
     failures, begin = [], time.monotonic()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(given.workers, context, _use_one_thread) as pool:
+    with ProcessPoolExecutor(given.workers, context, runs.use_one_thread) as pool:
         futures = {
             pool.submit(runs.perform, run, given.data, given.results, given.quick): run
             for run in waiting
@@ -53,6 +52,8 @@ def perform_all(waiting: list[Run], given) -> list[str]:
             run = futures[future]
             try:
                 text = runs.summary(future.result())
+            except BrokenProcessPool:
+                sys.exit(f"benchmarks: a process was killed; it may have been {run}")
             except Exception as error:  # the others go on, and all failures are told at the end
                 text = f"failed: {type(error).__name__}: {error}"
                 failures.append(f"{run}: {text}")
@@ -60,11 +61,6 @@ def perform_all(waiting: list[Run], given) -> list[str]:
             left = minutes / count * (len(waiting) - count)
             print(f"[{count}/{len(waiting)}, {left:.0f} min left] {run}: {text}", flush=True)
     return failures
-
-
-def _use_one_thread() -> None:
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

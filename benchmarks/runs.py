@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import tensorflow as tf
+
 from benchmarks import deployment, tasks
 from benchmarks.models import structure_for, training_for
 from benchmarks.training import calibration_data, train
@@ -43,6 +45,12 @@ class Run:
 
     def __str__(self) -> str:
         return f"{self.task}, {self.model}, {self.size}, seed {self.seed}"
+
+
+def use_one_thread() -> None:
+    """Makes TensorFlow compute with one thread, since runs are performed beside each other."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def perform(run: Run, data: Path, results: Path, is_quick: bool = False) -> dict:
