@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_fastgrnn import masks, sparsity
+from keras_fastgrnn.budget_search import search  # noqa: F401
 from keras_fastgrnn.classification import accuracy_metric, check_labeled, is_one_hot, loss_for
 from keras_fastgrnn.keras_api import FLAVOR, checked_integer, invalid_argument, keras
 from keras_fastgrnn.models import (

@@ -16,6 +16,10 @@ from keras_fastgrnn.training_state import TrainingState
 _DIVERGED = 1.25
 
 
+class DivergedError(ValueError):
+    """A stage of a training gave no model."""
+
+
 @dataclass
 class Stage:
     """One stage of a training.
@@ -144,7 +148,7 @@ class StagedTraining:
             callbacks: Keras callbacks.
 
         Raises:
-            ValueError: If every epoch diverges or has a loss that is not finite.
+            DivergedError: If every epoch diverges or has a loss that is not finite.
         """
         start = model.get_weights()
         if stage.trained_epochs == 0:
@@ -163,12 +167,12 @@ class StagedTraining:
             if not self.is_silent:
                 print(_line(stage), flush=True)
         if not stage.best_epoch:
-            raise ValueError(
+            raise DivergedError(
                 f"The training diverged in every epoch of the {stage.name} stage. Give a lower "
                 "learning_rate."
             )
         if not np.isfinite(stage.history["loss"]).any():
-            raise ValueError(
+            raise DivergedError(
                 f"No epoch of the {stage.name} stage had a finite loss. Check the data and the "
                 "loss, or give a lower learning_rate."
             )
