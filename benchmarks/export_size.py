@@ -83,10 +83,10 @@ NOTES = """\
 """
 
 
-def seeded_model(layer: str):
+def seeded_model(layer: str, steps=STEPS, channels=CHANNELS, units=UNITS, classes=CLASSES):
     """Returns a model whose weights are Keras's initial ones, all moved by N(0, 0.1)."""
     keras.utils.set_random_seed(0)
-    model = sequence_model(layer, STEPS, CHANNELS)
+    model = sequence_model(layer, steps, channels, units=units, classes=classes)
     rng = np.random.default_rng(0)
     model.set_weights([w + rng.normal(0.0, 0.1, w.shape) for w in model.get_weights()])
     return model

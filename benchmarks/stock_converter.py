@@ -44,6 +44,7 @@ class Job:
         quantization: String, "int8", "int16x8", or `None` for float32.
         batch_size: Integer, or `None` for the Keras model's usual, unknown one.
         flavor: String, "Keras 3" or "tf_keras".
+        units, classes: Integers, of the recurrent and of the Dense layer.
     """
 
     layer: str
@@ -51,6 +52,8 @@ class Job:
     quantization: str | None
     batch_size: int | None = 1
     flavor: str = "Keras 3"
+    units: int = UNITS
+    classes: int = CLASSES
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,15 @@ class Conversion:
     error: str | None = None
 
 
-def sequence_model(layer: str, steps: int, channels: int, batch_size=None, unroll=False):
+def sequence_model(
+    layer: str,
+    steps: int,
+    channels: int,
+    batch_size=None,
+    unroll=False,
+    units=UNITS,
+    classes=CLASSES,
+):
     """Builds a recurrent layer and a Dense layer on a sequence, with new weights.
 
     Args:
@@ -79,13 +90,14 @@ def sequence_model(layer: str, steps: int, channels: int, batch_size=None, unrol
         channels: Integer, values of a time step.
         batch_size: Integer or `None`. Defaults to `None`.
         unroll: Boolean, whether the time steps are laid out one after the other.
+        units, classes: Integers, of the recurrent and of the Dense layer. Default to 16 and 2.
 
     Returns:
         Keras model.
     """
     x = keras.layers.Input((steps, channels), batch_size=batch_size, name="x")
-    sequence = LAYERS[layer](UNITS, unroll=unroll)(x)
-    return keras.Model(x, keras.layers.Dense(CLASSES)(sequence))
+    sequence = LAYERS[layer](units, unroll=unroll)(x)
+    return keras.Model(x, keras.layers.Dense(classes)(sequence))
 
 
 def step_model(model, layer: str, batch_size=None):
@@ -100,9 +112,9 @@ def step_model(model, layer: str, batch_size=None):
         Keras model.
     """
     _, recurrent, head = model.layers
-    channels = model.inputs[0].shape[-1]
+    channels, units = model.inputs[0].shape[-1], recurrent.output.shape[-1]
     x = keras.layers.Input((channels,), batch_size=batch_size, name="x")
-    states = [keras.layers.Input((UNITS,), batch_size=batch_size, name=n) for n in STATES[layer]]
+    states = [keras.layers.Input((units,), batch_size=batch_size, name=n) for n in STATES[layer]]
     y, new_states = recurrent.cell(x, states)
     return keras.Model([x, *states], [head(y), *new_states])
 
@@ -172,7 +184,9 @@ def main(folder: Path) -> None:
     job = Job(**json.loads((folder / "job.json").read_text()))
     data = dict(np.load(folder / "data.npz"))
     x = data.pop("x")
-    model = sequence_model(job.layer, *x.shape[1:], job.batch_size, job.form == "unrolled")
+    is_unrolled = job.form == "unrolled"
+    sizes = *x.shape[1:], job.batch_size, is_unrolled, job.units, job.classes
+    model = sequence_model(job.layer, *sizes)
     model.set_weights(list(data.values()))
     inputs = {"x": x}
     if job.form == "one step":
@@ -199,7 +213,7 @@ def main(folder: Path) -> None:
 def _inputs_of_steps(step, x) -> dict[str, np.ndarray]:
     """What the model of one step is given in the course of the sequences."""
     names = [tensor.name for tensor in step.inputs]
-    states = [np.zeros((len(x), UNITS), np.float32) for _ in names[1:]]
+    states = [np.zeros((len(x), tensor.shape[-1]), np.float32) for tensor in step.inputs[1:]]
     values = []
     for time in range(x.shape[1]):
         values.append([x[:, time], *states])

@@ -1,9 +1,9 @@
 """The tasks of the benchmarks: sequences with classes, split by people, and what turns them.
 
-Each comes from one archive of NumPy arrays in a folder, `ARCHIVES`, whose checksum is checked; UCI
-HAR may also be the folder that its archive unpacks to. Channels have zero mean and unit variance
-over the training sequences. Settings are chosen on the validation sequences, of people who are not
-in training wherever the data names people.
+Each comes from one archive of NumPy arrays in a folder, `ARCHIVES`, whose contents are checked;
+benchmarks/README.md says what they hold and how to make one. Channels have zero mean and unit
+variance over the training sequences. Settings are chosen on the validation sequences, of people who
+are not in training wherever the data names people.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ from examples import har_data
 
 DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-# SHA-256 of the archives that the results were measured on.
+# Archives, and the `digest` of what is read from the ones that the results were measured on.
 ARCHIVES = {
-    "uci_har.npz": "def402ba74de245432e4e3be29bdce099bbcde51f871f9ac43471ca39ba5ec53",
-    "dsa19.npz": "db094455270032a0a12f7d375dc026a4d571123908eadd330f68bb0e8c579084",
-    "kws4_logmel_u8.npz": "1032b36258d856b6ab10e5831db8d5d2da048042913fe444b96a2133f77e0d06",
-    "usps.npz": "bb3d7d8e1f7cc28e1caeadd6bc57de52b5c49a235c9f44d6e552a9c563ff5a22",
-    "mnist.npz": "a7ca5941ed14a4e275a85c70d92dc1ec30216050a9a8efb4cd648939b6ce6b80",
+    "uci_har.npz": "fdbcbae83ecac8a08668efe3d494baa61cae01480655a2850e8fb3614bfc768d",
+    "dsa19.npz": "6e8b6880e482507e4522fd7b1aa7f8c6698f2e2c264bff07d0b8ea5f9578a9d7",
+    "kws4_logmel_u8.npz": "6c01085960099e2af9c8774667a64191673ee20013aabbd309253b7851521ebe",
+    "usps.npz": "03ee7bf29552709005df7a2b8e67ffff9eb055693ce0477ee293ef6d0219a57d",
+    "mnist.npz": "69b9a5fcfbca666226a5296e696bae015fd9aed7a1199fe62499c75d7adcfb83",
 }
 
 # Drawn once from the 21 subjects of UCI HAR's training split.
@@ -92,8 +92,8 @@ def load(name: str, folder: Path = DEFAULT_DATA) -> Task:
     Raises:
         DataError: If its archive is missing or another one than results were measured on.
     """
-    check(name, folder)
-    return TASKS[name].load(folder)
+    source = TASKS[name]
+    return source.task(name, read(folder / source.archive))
 
 
 def check(name: str, folder: Path = DEFAULT_DATA) -> None:
@@ -103,41 +103,103 @@ def check(name: str, folder: Path = DEFAULT_DATA) -> None:
         name: String, a key of `TASKS`.
         folder: Path of the folder that holds the archives. Defaults to the one beside the project.
     """
-    path = folder / TASKS[name].archive
-    if not path.is_file():
-        raise DataError(f"no {path.name} in {folder}; benchmarks/README.md says what it holds")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != ARCHIVES[path.name]:
-        raise DataError(f"{path} has another checksum than the archive of the results")
+    read(folder / TASKS[name].archive)
 
 
 class DataError(Exception):
     """Data that is missing or not what it should be."""
 
 
-def _har(folder: Path, name: str, label: Callable[[np.ndarray], np.ndarray], classes: int) -> Task:
-    windows = har_data.load_windows(folder / "uci_har.npz")
-    is_validation = np.isin(windows.subject, HAR_VALIDATION_SUBJECTS) & ~windows.is_test
-    masks = ~windows.is_test & ~is_validation, is_validation, windows.is_test
-    return _task(name, windows.x, label(windows.activity), masks, classes, har_data.turned)
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Reads an archive and checks what it holds.
+
+    Args:
+        path: Path that ends in a key of `ARCHIVES`.
+
+    Returns:
+        Dictionary from names to arrays.
+
+    Raises:
+        DataError: If the file is missing, damaged, or holds something else.
+    """
+    if not path.is_file():
+        raise DataError(f"no {path.name} in {path.parent}; benchmarks/README.md says what it holds")
+    try:
+        arrays = _READERS[path.name](path)
+    except Exception as error:  # a damaged file fails in zip, its compression or NumPy
+        words = str(error).partition("\n")[0]
+        raise DataError(f"{path} is damaged or no such archive: {words}") from error
+    if digest(arrays) != ARCHIVES[path.name]:
+        raise DataError(f"{path} holds other data than what the results were measured on")
+    return arrays
 
 
-def _load_har(folder: Path) -> Task:
-    return _har(folder, "har", lambda activity: activity, len(har_data.ACTIVITIES))
+def digest(arrays: dict[str, np.ndarray]) -> str:
+    """Returns the SHA-256 of the names, types, shapes and values of arrays."""
+    found = hashlib.sha256()
+    for name, values in arrays.items():
+        found.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
+        found.update(np.ascontiguousarray(values))
+    return found.hexdigest()
 
 
-def _load_har2(folder: Path) -> Task:
-    positive = [har_data.ACTIVITIES.index(name) for name in HAR2_POSITIVE]
-    return _har(folder, "har2", lambda activity: np.isin(activity, positive).astype(int), 2)
+def _read_har(path: Path) -> dict[str, np.ndarray]:
+    windows = har_data.load_windows(path)._asdict()
+    return {**windows, "subject": windows["subject"].astype(int)}
 
 
-def _load_dsa(folder: Path) -> Task:
-    with np.load(folder / "dsa19.npz") as archive:
-        x = unzigzag(archive, "signal").transpose(0, 2, 1) * archive["scale"]
-        y, subject = archive["activity"].astype(int), archive["subject"]
-    is_validation = np.isin(subject, DSA_VALIDATION_SUBJECTS)
-    is_test = ~np.isin(subject, DSA_TRAINING_SUBJECTS)
+def _read_dsa(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as archive:
+        signal = {"signal": unzigzag(archive, "signal"), "scale": archive["scale"]}
+        return signal | {name: archive[name].astype(int) for name in ("activity", "subject")}
+
+
+def _read_speech(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as archive:
+        return {"x": archive["x"]} | {
+            name: archive[name].astype(int) for name in ("label", "split")
+        }
+
+
+def _read_digits(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as archive:
+        images = {name: archive[name] for name in ("x_train", "x_test")}
+        return images | {name: archive[name].astype(int) for name in ("y_train", "y_test")}
+
+
+def unzigzag(archive, name: str) -> np.ndarray:
+    """Returns integers stored as zigzagged differences along their last axis."""
+    zigzag = archive[f"{name}.lo"] | archive[f"{name}.hi"].astype(np.uint16) << 8
+    differences = (zigzag >> 1) ^ -(zigzag & 1)
+    return np.cumsum(differences, axis=-1, dtype=np.uint16).astype(np.int16)
+
+
+_READERS = {
+    "uci_har.npz": _read_har,
+    "dsa19.npz": _read_dsa,
+    "kws4_logmel_u8.npz": _read_speech,
+    "usps.npz": _read_digits,
+    "mnist.npz": _read_digits,
+}
+
+
+def _har(name: str, windows: dict[str, np.ndarray]) -> Task:
+    is_test = windows["is_test"]
+    is_validation = np.isin(windows["subject"], HAR_VALIDATION_SUBJECTS) & ~is_test
     masks = ~is_test & ~is_validation, is_validation, is_test
-    return _task("dsa", x.astype(np.float32), y, masks, 19, _turned_units)
+    y, classes = windows["activity"], len(har_data.ACTIVITIES)
+    if name == "har2":
+        positive = [har_data.ACTIVITIES.index(activity) for activity in HAR2_POSITIVE]
+        y, classes = np.isin(y, positive).astype(int), 2
+    return _task(name, windows["x"], y, masks, classes, har_data.turned)
+
+
+def _dsa(name: str, segments: dict[str, np.ndarray]) -> Task:
+    x = segments["signal"].transpose(0, 2, 1) * segments["scale"]
+    is_validation = np.isin(segments["subject"], DSA_VALIDATION_SUBJECTS)
+    is_test = ~np.isin(segments["subject"], DSA_TRAINING_SUBJECTS)
+    masks = ~is_test & ~is_validation, is_validation, is_test
+    return _task(name, x.astype(np.float32), segments["activity"], masks, 19, _turned_units)
 
 
 def _turned_units(x, rng):
@@ -146,11 +208,10 @@ def _turned_units(x, rng):
     return np.concatenate([har_data.turned(unit, rng) for unit in units], axis=2)
 
 
-def _load_speech(folder: Path) -> Task:
-    with np.load(folder / "kws4_logmel_u8.npz") as archive:
-        x, y = archive["x"].astype(np.float32), archive["label"].astype(int)
-        masks = [(archive["split"] == part) & (y < len(KEYWORDS)) for part in range(3)]
-    return _task("speech", x, y, masks, len(KEYWORDS), _varied_speech)
+def _speech(name: str, clips: dict[str, np.ndarray]) -> Task:
+    x, y = clips["x"].astype(np.float32), clips["label"]
+    masks = [(clips["split"] == part) & (y < len(KEYWORDS)) for part in range(3)]
+    return _task(name, x, y, masks, len(KEYWORDS), _varied_speech)
 
 
 def _varied_speech(x, rng):
@@ -173,12 +234,11 @@ def _hidden(x, rng, axis: int, most: int):
     return np.where(is_hidden, x.mean(axis=(0, 1)), x)
 
 
-def _digits(folder: Path, name: str) -> Task:
-    with np.load(folder / f"{name}.npz") as archive:
-        x = np.concatenate([archive["x_train"], archive["x_test"]]).astype(np.float32)
-        y = np.concatenate([archive["y_train"], archive["y_test"]]).astype(int)
-        index = np.arange(len(x))
-        is_test = index >= len(archive["x_train"])
+def _digits(name: str, images: dict[str, np.ndarray]) -> Task:
+    x = np.concatenate([images["x_train"], images["x_test"]]).astype(np.float32)
+    y = np.concatenate([images["y_train"], images["y_test"]])
+    index = np.arange(len(x))
+    is_test = index >= len(images["x_train"])
     is_validation = ~is_test & (index % _DIGITS_HELD_OUT == 0)
     # Pixels at the border never change: one deviation for all.
     masks = ~is_test & ~is_validation, is_validation, is_test
@@ -196,23 +256,16 @@ def _task(name, x, y, masks, classes, augment) -> Task:
     return Task(name, classes, *parts, augment_normalized if augment else None)
 
 
-def unzigzag(archive, name: str) -> np.ndarray:
-    """Returns integers stored as zigzagged differences along their last axis."""
-    zigzag = archive[f"{name}.lo"] | archive[f"{name}.hi"].astype(np.uint16) << 8
-    differences = (zigzag >> 1) ^ -(zigzag & 1)
-    return np.cumsum(differences, axis=-1, dtype=np.uint16).astype(np.int16)
-
-
 class _Source(NamedTuple):
     archive: str
-    load: Callable[[Path], Task]
+    task: Callable[[str, dict[str, np.ndarray]], Task]
 
 
 TASKS = {
-    "har": _Source("uci_har.npz", _load_har),
-    "har2": _Source("uci_har.npz", _load_har2),
-    "dsa": _Source("dsa19.npz", _load_dsa),
-    "speech": _Source("kws4_logmel_u8.npz", _load_speech),
-    "usps": _Source("usps.npz", lambda folder: _digits(folder, "usps")),
-    "mnist": _Source("mnist.npz", lambda folder: _digits(folder, "mnist")),
+    "har": _Source("uci_har.npz", _har),
+    "har2": _Source("uci_har.npz", _har),
+    "dsa": _Source("dsa19.npz", _dsa),
+    "speech": _Source("kws4_logmel_u8.npz", _speech),
+    "usps": _Source("usps.npz", _digits),
+    "mnist": _Source("mnist.npz", _digits),
 }
