@@ -78,6 +78,12 @@ def shared() -> Path:
 
 
 @pytest.fixture
+def benchmarks_on_path(root, monkeypatch):
+    """Makes `benchmarks` and `examples` importable, as `python -m` does from the root."""
+    monkeypatch.syspath_prepend(str(root))
+
+
+@pytest.fixture
 def checkpoint(tmp_path) -> Path:
     """A folder with a FastGRNN checkpoint of the authors' code."""
     import checkpoints

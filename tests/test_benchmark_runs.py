@@ -1,0 +1,81 @@
+"""Runs of the benchmarks: the quick one for real, and what the grid holds."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from small_models import needs_tflm
+
+SETTINGS = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def benchmarks(root, *arguments):
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *map(str, arguments)],
+        cwd=root,
+        env={**kept, **SETTINGS},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.fixture
+def grid(benchmarks_on_path):
+    from benchmarks import grid
+
+    return grid
+
+
+@needs_tflm
+@pytest.mark.usefixtures("shared")
+def test_the_quick_run_is_measured_everywhere_and_not_repeated(root, tmp_path):
+    first = benchmarks(root, "--quick", "--results", tmp_path)
+    assert first.returncode == 0, first.stderr
+    (path,) = tmp_path.glob("speech/*.json")
+    result = json.loads(path.read_text())
+    assert set(result["models"]) == {"FastGRNN LS", "FastGRNN LSQ"}
+    for model in result["models"].values():
+        assert model["stored_bytes"]["best"] <= 1024
+        assert model["c"]["accuracy"] == model["int16x8"]["accuracy"]  # the same integers
+        assert model["c"]["f1"] == model["int16x8"]["f1"]
+        for place in ("keras", "int16x8", "int8", "c"):
+            assert 0.4 < model[place]["f1"] <= 1.0  # of three classes
+        for device in ("cortex-m4", "atmega328p"):
+            assert model["c"][device]["step"] > 1000
+    written = path.stat().st_mtime_ns
+    again = benchmarks(root, "--quick", "--results", tmp_path)
+    assert "1 runs, 1 of them done before" in again.stdout
+    assert path.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "argument --seeds: expected a positive integer, got 0"),
+        (["--workers", "-1"], "argument --workers: expected a positive integer, got -1"),
+        (["--tasks", "cats"], "invalid choice: 'cats'"),
+        (["--data", "nowhere"], "no uci_har.npz in nowhere"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_before_any_work(root, tmp_path, arguments, message):
+    done = benchmarks(root, "--results", tmp_path, *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr.strip().splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_required_grid_has_every_model_size_and_seed(grid):
+    runs = grid.required_runs()
+    assert len(runs) == len(set(runs))
+    har2 = [run for run in runs if run.task == "har2"]
+    assert len(har2) == 7 * 4 * 5
+    assert {run.seed for run in har2} == set(range(5))
+    for task in ("har", "dsa", "usps", "mnist"):
+        chosen = {(r.model, r.seed) for r in runs if r.task == task and r.size == "3KB"}
+        assert len(chosen) == 3 * 3
+    assert len([run for run in runs if run.task == "speech"]) == 7 * 4 * 3
+    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
