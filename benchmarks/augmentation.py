@@ -1,4 +1,4 @@
-"""Sensor data and speech as they might have been: turned, facing elsewhere, later, in part."""
+"""Sequences as they might have been: sensors turned, wearers elsewhere, clips later, in part."""
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -11,6 +11,7 @@ _ACCELERATION, _MAGNETIC = slice(0, 3), slice(6, 9)
 
 _LARGEST_SHIFT = 4
 _MOST_FRAMES, _MOST_BANDS = 8, 3
+_PART_MOVED = 16
 
 
 def worn_elsewhere(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -72,3 +73,22 @@ def _hidden(x, rng, axis: int, most: int):
     index = np.arange(x.shape[axis])
     is_hidden = np.expand_dims((index >= first) & (index < last), 3 - axis)
     return np.where(is_hidden, x.mean(axis=(0, 1)), x)
+
+
+def moved_image(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Moves images by up to a sixteenth of their height and width; their edges are repeated.
+
+    Args:
+        x: Array of shape `(images, rows, columns)`.
+        rng: Generator.
+
+    Returns:
+        Array of the shape of `x`.
+    """
+    images, *sizes = x.shape
+    index = [np.arange(images)[:, np.newaxis, np.newaxis]]
+    for axis, size in enumerate(sizes):
+        most = round(size / _PART_MOVED)
+        places = np.arange(size) + rng.integers(-most, most + 1, (images, 1))
+        index.append(np.expand_dims(np.clip(places, 0, size - 1), 2 - axis))
+    return x[tuple(index)]

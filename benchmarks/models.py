@@ -79,7 +79,7 @@ class Training:
     epochs: int
     fine_epochs: int = 6
     batch_size: int = 64
-    learning_rate: float = 1e-2
+    learning_rate: float = 2e-2
     largest_gradient: float = 1.0
     label_smoothing: float = 0.0
 
@@ -126,9 +126,9 @@ _TRAININGS = {
     "har": Training(epochs=45),
     "har2": Training(epochs=45),
     "dsa": Training(epochs=45),
-    "speech": Training(epochs=120, fine_epochs=12, learning_rate=2e-2),
-    "usps": Training(epochs=45),
-    "mnist": Training(epochs=15, batch_size=128),
+    "speech": Training(epochs=120, fine_epochs=12),
+    "usps": Training(epochs=60),
+    "mnist": Training(epochs=21, fine_epochs=3, batch_size=128),
 }
 
 

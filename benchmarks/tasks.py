@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.augmentation import moved_image, varied_speech, worn_elsewhere
 from examples import har_data
 
 DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -199,39 +200,13 @@ def _dsa(name: str, segments: dict[str, np.ndarray]) -> Task:
     is_validation = np.isin(segments["subject"], DSA_VALIDATION_SUBJECTS)
     is_test = ~np.isin(segments["subject"], DSA_TRAINING_SUBJECTS)
     masks = ~is_test & ~is_validation, is_validation, is_test
-    return _task(name, x.astype(np.float32), segments["activity"], masks, 19, _turned_units)
-
-
-def _turned_units(x, rng):
-    """Turns each of the five units of three sensors by an angle of its own."""
-    units = np.split(x, 5, axis=2)
-    return np.concatenate([har_data.turned(unit, rng) for unit in units], axis=2)
+    return _task(name, x.astype(np.float32), segments["activity"], masks, 19, worn_elsewhere)
 
 
 def _speech(name: str, clips: dict[str, np.ndarray]) -> Task:
     x, y = clips["x"].astype(np.float32), clips["label"]
     masks = [(clips["split"] == part) & (y < len(KEYWORDS)) for part in range(3)]
-    return _task(name, x, y, masks, len(KEYWORDS), _varied_speech)
-
-
-def _varied_speech(x, rng):
-    """Moves clips in time, and hides some frames and bands of each, as SpecAugment does."""
-    return _hidden(_hidden(_shifted(x, rng), rng, axis=1, most=8), rng, axis=2, most=3)
-
-
-def _shifted(x, rng, frames: int = 4):
-    """Moves each clip by up to so many frames and repeats what lies at its end."""
-    steps = np.arange(x.shape[1]) + rng.integers(-frames, frames + 1, (len(x), 1))
-    return np.take_along_axis(x, np.clip(steps, 0, x.shape[1] - 1)[:, :, np.newaxis], axis=1)
-
-
-def _hidden(x, rng, axis: int, most: int):
-    """Replaces up to so many neighbors along an axis by the mean of all clips."""
-    first = rng.integers(0, x.shape[axis], (len(x), 1))
-    last = first + rng.integers(0, most + 1, (len(x), 1))
-    index = np.arange(x.shape[axis])
-    is_hidden = np.expand_dims((index >= first) & (index < last), 3 - axis)
-    return np.where(is_hidden, x.mean(axis=(0, 1)), x)
+    return _task(name, x, y, masks, len(KEYWORDS), varied_speech)
 
 
 def _digits(name: str, images: dict[str, np.ndarray]) -> Task:
@@ -240,20 +215,19 @@ def _digits(name: str, images: dict[str, np.ndarray]) -> Task:
     index = np.arange(len(x))
     is_test = index >= len(images["x_train"])
     is_validation = ~is_test & (index % _DIGITS_HELD_OUT == 0)
-    # Pixels at the border never change: one deviation for all.
     masks = ~is_test & ~is_validation, is_validation, is_test
-    return _task(name, x, y, masks, 10, None)
+    # Pixels at the border never change: one deviation for all.
+    return _task(name, x, y, masks, 10, moved_image, over=None)
 
 
-def _task(name, x, y, masks, classes, augment) -> Task:
-    channels = (0, 1) if augment else None
-    mean, deviation = (f(x[masks[0]], axis=channels) for f in (np.mean, np.std))
+def _task(name, x, y, masks, classes, augment, over=(0, 1)) -> Task:
+    mean, deviation = (f(x[masks[0]], axis=over) for f in (np.mean, np.std))
     parts = [Part(((x[mask] - mean) / deviation).astype(np.float32), y[mask]) for mask in masks]
 
     def augment_normalized(normalized, rng):
         return ((augment(normalized * deviation + mean, rng) - mean) / deviation).astype(np.float32)
 
-    return Task(name, classes, *parts, augment_normalized if augment else None)
+    return Task(name, classes, *parts, augment_normalized)
 
 
 class _Source(NamedTuple):

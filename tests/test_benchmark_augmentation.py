@@ -89,7 +89,27 @@ def test_up_to_so_many_neighbors_are_hidden(augmentation, axis, most):
     assert counts == set(range(most + 1))
 
 
-@pytest.mark.parametrize("name", ["worn_elsewhere", "varied_speech"])
+@pytest.mark.parametrize("size", [16, 28])
+def test_images_are_moved_whole(augmentation, size):
+    x = np.random.default_rng(0).normal(size=(100, size, size))
+    most = {16: 1, 28: 2}[size]
+    seen = set()
+    for image, moved in zip(x, augmentation.moved_image(x, np.random.default_rng(1)), strict=True):
+        found = [
+            (rows, columns)
+            for rows in range(-most, most + 1)
+            for columns in range(-most, most + 1)
+            if np.array_equal(
+                np.roll(image, (rows, columns), (0, 1))[most:-most, most:-most],
+                moved[most:-most, most:-most],
+            )
+        ]
+        seen.update(found)
+        assert len(found) == 1
+    assert len(seen) == (2 * most + 1) ** 2
+
+
+@pytest.mark.parametrize("name", ["worn_elsewhere", "varied_speech", "moved_image"])
 def test_a_seed_gives_the_same_again(augmentation, name):
     x = np.random.default_rng(0).normal(size=(5, 30, 45)).astype(np.float32)
     make = getattr(augmentation, name)
