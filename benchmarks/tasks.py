@@ -221,7 +221,7 @@ def _digits(name: str, images: dict[str, np.ndarray]) -> Task:
 
 
 def _task(name, x, y, masks, classes, augment, over=(0, 1)) -> Task:
-    mean, deviation = (f(x[masks[0]], axis=over) for f in (np.mean, np.std))
+    mean, deviation = (f(x[masks[0]], axis=over, dtype=np.float64) for f in (np.mean, np.std))
     parts = [Part(((x[mask] - mean) / deviation).astype(np.float32), y[mask]) for mask in masks]
 
     def augment_normalized(normalized, rng):
