@@ -102,7 +102,11 @@ def main(arguments: list[str] | None = None) -> None:
         if failures:
             sys.exit("\n".join(["benchmarks: these runs failed", *failures]))
     if not given.quick:
-        for path in document.write(given.results):
+        try:
+            written = document.write(given.results)
+        except document.ResultsError as error:
+            sys.exit(f"benchmarks: {error}")
+        for path in written:
             print(f"Written: {path}")
 
 

@@ -1,0 +1,206 @@
+"""Writes RESULTS.md, its pictures, and the results in the README, from the JSON files alone."""
+
+import collections
+import re
+from pathlib import Path
+
+from benchmarks import pictures, sentences, tables
+from benchmarks.cells import Results, ResultsError, read
+from benchmarks.grid import required_runs
+from benchmarks.models import EQUAL_UNITS, RECIPE, SPARSE
+from benchmarks.runs import RESULTS
+from benchmarks.sentences import SIZE_NAMES
+from benchmarks.tables import TITLES, in_short, wrapped
+
+__all__ = ["ResultsError", "in_short", "read", "text", "write"]
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+MARKERS = "<!-- results -->", "<!-- /results -->"
+NO_RESULTS = "None yet: `python -m benchmarks` makes them."
+
+_LEGEND = f"""
+* Models: FastRNN; FastGRNN, full rank; FastGRNN L, low rank; {SPARSE}, sparse and rounded after
+  training; {RECIPE}, the same trained with rounding (`recipe.fit_lsq` and quantization-aware
+  epochs): one training gives both. SimpleRNN, GRU and LSTM are Keras's own. Each has one recurrent
+  layer and a Dense head, and the same epochs, batches and augmentation in float. Which ranks and
+  zeros a model has, its row says.
+* Sizes: as many units as fit into 1, 3 or 6 KB of 1,024 bytes of stored parameters, all counted, or
+  {EQUAL_UNITS} units.
+* Accuracy and macro F1, in percent: **measured** on the test split, mean &plusmn; standard
+  deviation of the sample of the seeds (**derived**). Keras: in float, of {RECIPE} with rounding.
+  int16x8 and int8: on TFLite Micro. Plain C: the generated C, int16x8 with weights' scales rounded
+  to powers of two, as {RECIPE} is trained. Macro F1 is that of int16x8.
+* Stored, by the paper: **derived**, bytes of all parameters, each matrix in the smallest storage of
+  `sparsity.report`, and as the paper counts them; the most of any seed.
+* In C: **measured**, bytes of all constants of the generated C, which has its own tables and
+  multipliers besides the parameters; the most of any seed.
+* `.tflite`, arena: **measured**, bytes, int16x8, one step an Invoke; the arena is the least that
+  runs on x86-64; the most of any seed.
+* Invoke: **measured**, time of an int16x8 Invoke over that of a GRU of 32 units with as many
+  channels, timed in turns with it on x86-64; median of the seeds.
+* Cortex-M4: **measured** in QEMU, instructions of a step of the generated C without its head
+  (`-O2`); ATmega328P: **measured** in simavr, cycles of the same; means of the seeds.
+* Epoch: **measured**, CPU seconds of an epoch in float over those of the GRU that the column names,
+  of {EQUAL_UNITS} units where that was run, with compilation spread over all epochs; median of the
+  seeds. {RECIPE}'s quantization-aware epochs are not in it.
+* Best: read off the test split, so of several models that are level it is the luckiest. The spread
+  that differences are held against is **derived**: the standard deviation of a difference of two
+  trainings, the root of the sum of both variances.
+* Paper: **from the paper** (Kusupati et al., NeurIPS 2018), which picked its epochs by
+  test accuracy. Here all was chosen on validation sequences.
+""".strip()
+
+
+def write(folder: Path) -> list[Path]:
+    """Writes RESULTS.md and `pictures/` beside a folder of results.
+
+    The project's own results go into its README too.
+
+    Args:
+        folder: Path of the folder with the JSON files.
+
+    Returns:
+        List of the paths that were written.
+
+    Raises:
+        ResultsError: If there are no results, or one is damaged.
+    """
+    results = read(folder)
+    beside = folder.resolve().parent
+    texts = {beside / "RESULTS.md": text(results)}
+    if folder.resolve() == RESULTS:
+        texts[README] = filled(README.read_text(), in_short(results))
+    (beside / "pictures").mkdir(exist_ok=True)
+    written = []
+    for task in [task for task in TITLES if results.of(task)]:
+        path = beside / _picture(task)
+        pictures.draw(results, task, TITLES[task], path)
+        written.append(path)
+    for path, content in texts.items():
+        path.write_text(content)
+    return [*written, *texts]
+
+
+def text(results: Results) -> str:
+    """Returns RESULTS.md."""
+    parts = [
+        "# Results",
+        wrapped(
+            "Written by `python -m benchmarks` from the files in `results/` alone. What each "
+            "column is, and whether it is measured, derived or from the paper, is said "
+            "[below](#how-to-read-it); what TensorFlow's own converter makes of such models, in "
+            "[EXPORT.md](EXPORT.md)."
+        ),
+        "## In short",
+        in_short(results),
+        *(part for task in TITLES for part in _section(results, task)),
+        "## How to read it",
+        _LEGEND,
+        "## What was run",
+        *_what_was_run(results),
+        "## What was not run",
+        _missing(results),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def filled(readme: str, block: str) -> str:
+    """Returns a text with a block between its markers.
+
+    Raises:
+        ValueError: If the markers are not there once.
+    """
+    begin, end = MARKERS
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if len(pattern.findall(readme)) != 1:
+        raise ValueError(f"Expected {begin} and {end} once in the README.")
+    return pattern.sub(lambda _: f"{begin}\n{block}\n{end}", readme)
+
+
+def _section(results: Results, task: str) -> list[str]:
+    if not results.of(task):
+        return [f"## {TITLES[task]}", "Not run."]
+    failures = [
+        f"* {sentences.label(cell)} does not run on the {name}: `{reason}`"
+        for device, name in tables.DEVICE_NAMES.items()
+        for cell in results.of(task)
+        for reason in sorted(set(cell.failures(device)))
+    ]
+    parts = [
+        f"## {TITLES[task]}",
+        f"![Accuracy against bytes and against instructions]({_picture(task)})",
+        "\n".join(wrapped(f"* {line}") for line in sentences.about(results, task)),
+        "Accuracy in percent, measured:",
+        tables.accuracies(results, task),
+        "What it costs, measured, but for the derived bytes stored:",
+        tables.costs(results, task),
+        "\n".join(failures),
+        *tables.beside_the_paper(results, task),
+    ]
+    return [part for part in parts if part]
+
+
+def _what_was_run(results: Results) -> list[str]:
+    """Returns settings, environments and times, as the files have them."""
+    cpu = sum(file["cpu_seconds"] for file in results.files)
+    wall = sum(file["wall_seconds"] for file in results.files)
+    dates = sorted({file["environment"]["date"] for file in results.files})
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    lines = [
+        f"`python -m benchmarks`, {when}: {len(results.files)} runs, together {cpu / 3600:.2f} "
+        f"CPU hours and {wall:,.0f} seconds of wall time, added up over runs that went on "
+        "beside each other. Compilers, emulators and TFLite Micro, in processes of their own, are "
+        "not in the CPU hours, nor is what a run did before it was interrupted."
+    ]
+    environments = [
+        f"* {name}: {_counted([str(file['environment'].get(name)) for file in results.files])}"
+        for name in _names(results, "environment")
+        if name != "date"
+    ]
+    names = _names(results, "training")
+    rows = []
+    for task in TITLES:
+        given = [file["training"] for file in results.files if file["run"]["task"] == task]
+        if given:
+            settings = [_counted([str(one.get(name)) for one in given]) for name in names]
+            rows.append([TITLES[task], *settings])
+    titles = ["task", *(name.replace("_", " ") for name in names)]
+    settings = tables.table(titles, rows)
+    return [*map(wrapped, lines), "\n".join(map(wrapped, environments)), settings]
+
+
+def _names(results: Results, key: str) -> list[str]:
+    """Returns what any file has under a key."""
+    return list(dict.fromkeys(name for file in results.files for name in file[key]))
+
+
+def _counted(values: list[str]) -> str:
+    """Returns the values; where they are mixed, with how many runs have each."""
+    counts = collections.Counter(values)
+    if len(counts) == 1:
+        return values[0]
+    return "mixed: " + ", ".join(
+        f"{value} ({count} of the runs)" for value, count in counts.items()
+    )
+
+
+def _missing(results: Results) -> str:
+    required = required_runs()
+    done = results.runs()
+    seeds = {}
+    for run in required:
+        if run not in done:
+            seeds.setdefault((run.task, run.model, run.size), []).append(run.seed)
+    if not seeds:
+        return f"Nothing: all {len(required)} runs of the required grid are there."
+    count = sum(map(len, seeds.values()))
+    lines = [f"{count} of the {len(required)} runs of the required grid:", ""]
+    lines += [
+        f"* {TITLES[task]}, {model}, {SIZE_NAMES[size]}: seeds {', '.join(map(str, missing))}"
+        for (task, model, size), missing in seeds.items()
+    ]
+    return "\n".join(lines)
+
+
+def _picture(task: str) -> str:
+    return f"pictures/{task}.png"

@@ -1,0 +1,199 @@
+"""The tables of RESULTS.md, in Markdown."""
+
+import re
+import textwrap
+from collections.abc import Iterable
+
+from benchmarks import paper, sentences
+from benchmarks.cells import MODELS, PLACES, Cell, Mean, Results, models_of
+from benchmarks.grid import required_runs
+from benchmarks.models import RECIPE, SIZES, Structure
+from benchmarks.sentences import SIZE_NAMES
+
+TITLES = {
+    "har2": "HAR-2",
+    "speech": "Speech: yes, no, unknown",
+    "har": "UCI HAR, 6 classes",
+    "dsa": "DSA-19, by subjects",
+    "usps": "USPS, row by row",
+    "mnist": "MNIST, row by row",
+}
+DEVICE_NAMES = {"cortex-m4": "Cortex-M4", "atmega328p": "ATmega328P"}
+_PEERS_IN_SHORT = ("GRU", "LSTM")
+_SIZES_IN_SHORT = ("1KB", "3KB")
+_NOT_RUN = "not run"
+_NO_BREAK = "\0"
+
+
+def in_short(results: Results) -> str:
+    """Returns the table that stands in the README and in RESULTS.md."""
+    models = (RECIPE, *_PEERS_IN_SHORT)
+    rows, counts = [], set()
+    for task, size in ((task, size) for task in TITLES for size in _SIZES_IN_SHORT):
+        cells = [results.get(task, size, model) for model in models]
+        there = [cell for cell in cells if cell]
+        if there:
+            first = sentences.best(there)
+            texts = [_NOT_RUN if cell is None else _short(cell, cell is first) for cell in cells]
+            rows.append([TITLES[task], SIZE_NAMES[size], *texts, _published(task)])
+            counts.update(len(cell.files) for cell in there)
+    if not rows:
+        return f"No run of {_listed(models)} at {_listed(map(SIZE_NAMES.get, _SIZES_IN_SHORT))}."
+    note = (
+        "Measured on the test split, on TFLite Micro in int16x8, with the bytes of all parameters: "
+        f"means of {_listed(map(str, sorted(counts)))} seeds; the best of a row is bold. The "
+        "paper's numbers are of the epoch with the best test accuracy."
+    )
+    titles = ["task", "at most", *models, "paper's FastGRNN"]
+    return f"{table(titles, rows)}\n\n{wrapped(note)}"
+
+
+def _published(task: str) -> str:
+    method = paper.published(task).get("FastGRNN")
+    if method is None:
+        return "-"
+    other_task = ", pixel by pixel" if task == "mnist" else ""
+    return f"{method.accuracy:.2f} %, {method.kilobytes} KB{other_task}"
+
+
+def _short(cell: Cell, is_best: bool) -> str:
+    score = f"{cell.accuracy().mean:.2f} %"
+    return f"{f'**{score}**' if is_best else score}, {cell.stored_bytes:,} B"
+
+
+def _keys(results: Results, task: str) -> list[tuple[str, str, str]]:
+    """Returns the cells that the grid wants or that were run, in the order of the tables."""
+    wanted = {
+        (run.task, run.size, model) for run in required_runs() for model in models_of(run)
+    } | set(results.cells)
+    order = [(task, size, model) for size in SIZES for model in MODELS]
+    return [key for key in order if key in wanted]
+
+
+def accuracies(results: Results, task: str) -> str:
+    """Returns a task's table of accuracies."""
+    rows = []
+    for key in _keys(results, task):
+        cell = results.cells.get(key)
+        names = [SIZE_NAMES[key[1]], key[2]]
+        if cell is None:
+            rows.append([*names, _NOT_RUN])
+            continue
+        means = [*map(cell.accuracy, PLACES), cell.accuracy("int16x8", "f1")]
+        rows.append([*names, _structures(cell), str(len(cell.files)), *map(_with_spread, means)])
+    titles = ["size", "model", "units", "seeds", "Keras", "int16x8", "int8", "plain C", "macro F1"]
+    return table(titles, rows)
+
+
+def costs(results: Results, task: str) -> str:
+    """Returns a task's table of bytes and times."""
+    gru = _yardstick(results, task)
+    rows = []
+    for key in _keys(results, task):
+        cell = results.cells.get(key)
+        names = [SIZE_NAMES[key[1]], key[2]]
+        if cell is None:
+            rows.append([*names, _NOT_RUN])
+            continue
+        epoch = f"{cell.epoch_seconds() / gru.epoch_seconds():.2f}" if gru else "no GRU"
+        paths = [
+            ("stored_bytes", "best"),
+            ("stored_bytes", "paper"),
+            ("c", "constant_bytes"),
+            ("int16x8", "file_bytes"),
+            ("int16x8", "arena_bytes"),
+        ]
+        sizes = [f"{cell.largest(*path):,}" for path in paths]
+        steps = [_step(cell, device) for device in ("cortex-m4", "atmega328p")]
+        rows.append([*names, *sizes, f"{cell.invoke():.2f}", *steps, epoch])
+    titles = ["size", "model", "stored", "by the paper", "in C", ".tflite", "arena", "Invoke"]
+    epoch = f"epoch, {sentences.label(gru)} = 1" if gru else "epoch"
+    return table([*titles, *DEVICE_NAMES.values(), epoch], rows)
+
+
+def _yardstick(results: Results, task: str) -> Cell | None:
+    """Returns the GRU that training times are compared with: of equal units where there is one."""
+    found = [results.get(task, size, "GRU") for size in SIZES]
+    return next(filter(None, found), None)
+
+
+def _step(cell: Cell, device: str) -> str:
+    step, failures = cell.step(device), cell.failures(device)
+    if step is None:
+        return "does not run"
+    some = f" ({step.count} of {len(cell.files)} seeds)" if failures else ""
+    return f"{step.mean:,.0f}{some}"
+
+
+def _structures(cell: Cell) -> str:
+    found = {_structure(file["structure"]) for file in cell.files}
+    return " or ".join(sorted(found))
+
+
+def _structure(structure: dict) -> str:
+    """Returns the units and whatever is not default."""
+    default = vars(Structure(0))
+    given = {name: value for name, value in structure.items() if value != default.get(name)}
+    units = given.pop("units")
+    zeros = [100 * given.pop(name, 0) for name in ("kernel_sparsity", "recurrent_sparsity")]
+    ranks = [given.pop(name, None) for name in ("kernel_rank", "recurrent_rank")]
+    texts = [str(units)]
+    if any(ranks):
+        texts.append("ranks " + ", ".join("full" if rank is None else str(rank) for rank in ranks))
+    if any(zeros):
+        texts.append("zeros " + ", ".join(f"{percent:.0f} %" for percent in zeros))
+    texts += [f"{name.replace('_', ' ')} {value}" for name, value in given.items()]
+    return "; ".join(texts)
+
+
+def beside_the_paper(results: Results, task: str) -> list[str]:
+    """Returns the paper's numbers beside ours."""
+    published = paper.published(task)
+    if not published:
+        return []
+    sizes = [size for size in SIZES if results.of(task, size)]
+    rows = []
+    for method, (accuracy, kilobytes) in published.items():
+        model = paper.METHODS[method]
+        cells = [results.get(task, size, model) for size in sizes]
+        ours = ["-" if cell is None else _with_spread(cell.accuracy()) for cell in cells]
+        rows.append([method, f"{accuracy:.2f}", f"{kilobytes} KB", model or "-", *ours])
+    note = (
+        f"From the paper, its {paper.NAMES[task]}, and measured here, deployed in int16x8. The "
+        "paper picked its epochs by test accuracy; here they are picked on validation sequences. "
+        f"{paper.CAVEATS[task]}"
+    )
+    titles = [
+        "in the paper",
+        "paper, %",
+        "paper, size",
+        "here",
+        *(f"at {SIZE_NAMES[size]}" for size in sizes),
+    ]
+    return [wrapped(note), table(titles, rows)]
+
+
+def _with_spread(mean: Mean) -> str:
+    spread = "" if mean.deviation is None else f" &plusmn; {mean.deviation:.2f}"
+    return f"{mean.mean:.2f}{spread}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " or ".join(names)
+
+
+def wrapped(line: str) -> str:
+    """Returns a paragraph, or an item of a list, in lines of 100 characters."""
+    indent = "  " if line.startswith("* ") else ""
+    joined = re.sub(r"(?<=\d) (?=%|KB|B\b|units|points)", _NO_BREAK, line)
+    lines = textwrap.fill(
+        joined, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return lines.replace(_NO_BREAK, " ")
+
+
+def table(titles: list[str], rows: list[list[str]]) -> str:
+    """Returns a table; rows may be shorter than its titles."""
+    lines = [titles, ["---"] * len(titles)]
+    lines += [row + [""] * (len(titles) - len(row)) for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
