@@ -23,15 +23,7 @@ LAYERS = {
     "GRU": keras.layers.GRU,
     "LSTM": keras.layers.LSTM,
 }
-# EdgeML starts from normal noise of deviation 0.1; Glorot's uniform one trains better here.
-_GLOROT = {"kernel_initializer": "glorot_uniform", "recurrent_initializer": "glorot_uniform"}
-_OPTIONS = {
-    FastRNN: _GLOROT,
-    FastGRNN: _GLOROT,
-    keras.layers.GRU: {"reset_after": False},  # fewer biases, and so more units, for its bytes
-}
 EQUAL_UNITS = 32
-WARM_UP = 0.2
 # Bytes of all parameters, or a name for the same number of units.
 SIZES = {"equal": None, "1KB": 1024, "3KB": 3072, "6KB": 6144}
 
@@ -73,7 +65,10 @@ class Training:
         batch_size: Integer.
         learning_rate: Float, the highest; it rises over the first epochs and falls by a cosine.
         largest_gradient: Float, the norm that gradients are cut to.
-        label_smoothing: Float.
+        warm_up: Float in [0, 1), the part of the epochs in which the learning rate rises.
+        initializer: String, of both matrices of FastRNN and FastGRNN, or `None` for their own, the
+            authors' normal noise of deviation 0.1.
+        augments: Boolean, whether each epoch sees other variations of the sequences.
     """
 
     epochs: int
@@ -81,13 +76,15 @@ class Training:
     batch_size: int = 64
     learning_rate: float = 2e-2
     largest_gradient: float = 1.0
-    label_smoothing: float = 0.0
+    warm_up: float = 0.2
+    initializer: str | None = "glorot_uniform"
+    augments: bool = True
 
     def rate(self, epoch: int) -> float:
         """Returns the learning rate of an epoch, counted from 0."""
         if epoch >= self.epochs:
             return 0.1 * self.learning_rate
-        warm = WARM_UP * self.epochs
+        warm = self.warm_up * self.epochs
         if epoch < warm:
             return self.learning_rate * (epoch + 1) / (warm + 1)
         part = (epoch - warm) / (self.epochs - warm)
@@ -99,11 +96,10 @@ class Training:
 
     def loss(self):
         """Returns the Keras loss of logits and one-hot labels."""
-        loss = keras.losses.CategoricalCrossentropy
-        return loss(from_logits=True, label_smoothing=self.label_smoothing)
+        return keras.losses.CategoricalCrossentropy(from_logits=True)
 
 
-def build(name: str, structure: Structure, shape: tuple[int, int], classes: int):
+def build(name: str, structure: Structure, shape, classes: int, initializer: str | None = None):
     """Returns a new model: a recurrent layer and a Dense layer.
 
     Args:
@@ -111,11 +107,16 @@ def build(name: str, structure: Structure, shape: tuple[int, int], classes: int)
         structure: `Structure`.
         shape: Steps and channels.
         classes: Integer.
+        initializer: String, as `Training` has it. Defaults to `None`.
 
     Returns:
         Keras model.
     """
-    options = _OPTIONS.get(LAYERS[name], {})
+    options = {}
+    if issubclass(LAYERS[name], FastLayer):
+        options = {"kernel_initializer": initializer, "recurrent_initializer": initializer}
+    if name == "GRU":
+        options = {"reset_after": False}  # fewer biases, and so more units, for its bytes
     ranks = {"kernel_rank": structure.kernel_rank, "recurrent_rank": structure.recurrent_rank}
     given = {key: rank for key, rank in ranks.items() if rank is not None}
     recurrent = LAYERS[name](structure.units, **options, **given)

@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ def perform(run: Run, data: Path, results: Path, is_quick: bool = False) -> dict
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(result, indent=1) + "\n")
     partial.replace(path)
+    shutil.rmtree(checkpoint)
     return result
 
 

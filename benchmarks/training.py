@@ -59,7 +59,7 @@ def train(name: str, task: Task, structure: Structure, training: Training, seed:
         List of `Trained`: of the recipe two, rounded after training and trained with rounding.
     """
     keras.utils.set_random_seed(seed)
-    model = build(name, structure, task.shape, task.classes)
+    model = build(name, structure, task.shape, task.classes, training.initializer)
     train_it = _by_recipe if name == RECIPE else _in_float
     return train_it(name, model, task, structure, training, seed, folder)
 
@@ -92,7 +92,7 @@ def _by_recipe(name, model, task, structure, training, seed, folder) -> list[Tra
         learning_rate=training.rate,
         optimizer=training.optimizer,
         loss=training.loss(),
-        augmentation=task.augment,
+        augmentation=task.augment if training.augments else None,
         quantization=None,
         checkpoint=folder / "float",
         seed=seed,
@@ -128,7 +128,7 @@ def _train_stage(model, stage: Stage, task: Task, training: Training, rate, seed
         validation_data=validation_data,
         batch_size=training.batch_size,
         rate=lambda _, epoch: rate if stage.name == "quantized" else training.rate(epoch),
-        augmentation=task.augment,
+        augmentation=task.augment if training.augments else None,
         seed=seed,
         state=TrainingState(folder, {"stage": stage.name, "epochs": stage.epochs}),
         is_silent=True,
