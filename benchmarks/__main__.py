@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from benchmarks import document, runs, tasks
+from benchmarks.cells import ResultsError
 from benchmarks.grid import QUICK, required_runs
 from benchmarks.models import LAYERS, SIZES
 from benchmarks.runs import Run
@@ -104,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not given.quick:
         try:
             written = document.write(given.results)
-        except document.ResultsError as error:
+        except ResultsError as error:
             sys.exit(f"benchmarks: {error}")
         for path in written:
             print(f"Written: {path}")

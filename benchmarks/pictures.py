@@ -51,7 +51,9 @@ def draw(results: Results, task: str, title: str, path: Path) -> None:
         panels[0].set_ylabel("accuracy, %")
         _limit(panels[0], cells)
         drawn = [model for model in MODELS if any(cell.model == model for cell in cells)]
-        handles = [panels[0].plot([], [], label=model, **_style(model))[0] for model in drawn]
+        handles = [
+            panels[0].plot([], [], label=label(model, cells), **_style(model))[0] for model in drawn
+        ]
         figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
         figure.savefig(path, metadata={"Software": None})
 
@@ -64,34 +66,47 @@ def lowest_shown(cells: list[Cell]) -> float:
 
 def _draw_panel(axes, cells: list[Cell], cost: str) -> None:
     lowest = lowest_shown(cells)
-    below = []
     for model in MODELS:
-        points = [
-            (_place(cell, cost), cell.accuracy())
+        shown = [
+            cell
             for cell in cells
-            if cell.model == model and cost_of(cell, cost) is not None
+            if cell.model == model
+            and cost_of(cell, cost) is not None
+            and cell.accuracy().mean >= lowest
         ]
-        points.sort(key=lambda point: point[0])
-        shown = [(x, accuracy) for x, accuracy in points if accuracy.mean >= lowest]
-        below += [f"{model} {y.mean:.1f} %" for x, y in points if y.mean < lowest]
-        if shown:
-            xs, accuracies = zip(*shown, strict=True)
-            whiskers = [accuracy.deviation or 0 for accuracy in accuracies]
-            means = [accuracy.mean for accuracy in accuracies]
-            axes.errorbar(xs, means, whiskers, elinewidth=0.9, capsize=2, **_style(model))
-    if below:
-        text = "\n".join(["below the axis:", *below])
-        axes.text(0.98, 0.02, text, transform=axes.transAxes, ha="right", fontsize=8)
+        budgets = [cell for cell in shown if SIZES[cell.size] is not None]
+        for joined in (budgets, [cell for cell in shown if cell not in budgets]):
+            accuracies = [cell.accuracy() for cell in joined]
+            axes.errorbar(
+                [_place(cell, cost) for cell in joined],
+                [accuracy.mean for accuracy in accuracies],
+                [accuracy.deviation or 0 for accuracy in accuracies],
+                elinewidth=0.9,
+                capsize=2,
+                **_style(model),
+            )
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.set_xlim(low / 1.1, high * 1.1)
     is_bytes = cost == "bytes"
-    axes.xaxis.set_major_locator(FixedLocator(_BYTES) if is_bytes else LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(
+        FixedLocator(_BYTES) if is_bytes else LogLocator(subs=(1, 2, 3, 5, 7))
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def label(model: str, cells: list[Cell]) -> str:
+    """Returns a model's name, with its accuracies that are too low for the axis."""
+    means = [cell.accuracy().mean for cell in cells if cell.model == model]
+    below = [mean for mean in means if mean < lowest_shown(cells)]
+    if not below:
+        return model
+    ends = sorted({f"{min(below):.0f}", f"{max(below):.0f}"})
+    return f"{model} (below: {' to '.join(ends)} %)"
 
 
 def _place(cell: Cell, cost: str) -> float:

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 from benchmarks.cells import OURS, Cell, Mean, Results
-from benchmarks.models import EQUAL_UNITS, LAYERS, RECIPE, SIZES
+from benchmarks.models import EQUAL_UNITS, RECIPE, SIZES
 
-PEERS = tuple(name for name in ("GRU", "LSTM", "SimpleRNN") if name in LAYERS)
+PEERS = ("GRU", "LSTM", "SimpleRNN")
 SIZE_NAMES = {
     size: f"{EQUAL_UNITS} units" if limit is None else f"{limit // 1024} KB"
     for size, limit in SIZES.items()
@@ -36,15 +36,15 @@ class Difference:
 
     def __str__(self) -> str:
         """How many points, and whether that exceeds the spread of the seeds."""
-        where = "more than" if abs(self.points) > (self.spread or 0) else "within"
-        spread = (
-            "a single seed" if self.spread is None else f"{where} the spread, {self.spread:.2f}"
-        )
-        return f"{abs(self.points):.2f} points ({spread})"
+        points = f"{abs(self.points):.2f} points"
+        if self.spread is None:
+            return f"{points} (a single seed)"
+        where = "more than" if abs(self.points) > self.spread else "within"
+        return f"{points} ({where} the spread, {self.spread:.2f})"
 
     @property
     def place(self) -> str:
-        """ "ahead" or "behind"."""
+        """Where the first is."""
         return "ahead" if self.points > 0 else "behind"
 
 

@@ -12,7 +12,7 @@ from benchmarks.sentences import SIZE_NAMES
 
 TITLES = {
     "har2": "HAR-2",
-    "speech": "Speech: yes, no, unknown",
+    "speech": "Speech (yes, no, unknown)",
     "har": "UCI HAR, 6 classes",
     "dsa": "DSA-19, by subjects",
     "usps": "USPS, row by row",

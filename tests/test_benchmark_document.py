@@ -29,7 +29,7 @@ def write_seeds(folder, accuracies, **numbers):
 
 
 def text_of(folder):
-    return document.text(document.read(folder))
+    return document.text(cells.read(folder))
 
 
 def rows_of(text, size, model):
@@ -184,7 +184,8 @@ def test_peers_that_lose_within_the_spread_are_said_to(folder):
     write_seeds(folder, (0.90,), model="SimpleRNN")
     assert (
         "At 3 KB **FastGRNN** is best of 3 models: 96.00 % in 3,000 bytes. Behind FastGRNN are "
-        "LSTM by 1.00 points (within the spread, 1.41) and SimpleRNN by 6.00 points (a single seed)."
+        "LSTM by 1.00 points (within the spread, 1.41) and SimpleRNN by 6.00 points (a single "
+        "seed)."
     ) in spoken(text_of(folder))
 
 
@@ -207,7 +208,7 @@ def test_the_edge_holds_whatever_nothing_beats_for_less(folder):
         ("SimpleRNN", 1020, 0.94),
     ]:
         benchmark_results.write(folder, model=model, size="1KB", stored=stored, accuracy=accuracy)
-    found = sentences.edge(document.read(folder).of("har2"), "bytes")
+    found = sentences.edge(cells.read(folder).of("har2"), "bytes")
     assert [cell.model for cell in found] == ["FastRNN", "FastGRNN", "SimpleRNN"]
 
 
@@ -248,7 +249,10 @@ def test_everything_is_written_beside_the_results(folder, root):
 def test_a_model_far_below_the_others_does_not_press_them_together(folder):
     for model, accuracy in [("SimpleRNN", 0.5), ("GRU", 0.9), ("LSTM", 0.8)]:
         benchmark_results.write(folder, model=model, accuracy=accuracy)
-    assert pictures.lowest_shown(document.read(folder).of("har2")) == pytest.approx(75)
+    found = cells.read(folder).of("har2")
+    assert pictures.lowest_shown(found) == pytest.approx(75)
+    labels = [pictures.label(model, found) for model in ("SimpleRNN", "LSTM")]
+    assert labels == ["SimpleRNN (below: 50 %)", "LSTM"]
 
 
 def test_every_model_and_task_has_its_place():
@@ -284,8 +288,8 @@ def committed(root, tmp_path):
 def test_the_documents_have_what_the_committed_results_give(root, committed):
     readme = (root / "README.md").read_text()
     try:
-        results = document.read(committed)
-    except document.ResultsError:
+        results = cells.read(committed)
+    except cells.ResultsError:
         assert readme == document.filled(readme, document.NO_RESULTS)
         return
     assert readme == document.filled(readme, document.in_short(results))
