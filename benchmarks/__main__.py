@@ -9,14 +9,10 @@ alone. benchmarks/README.md says where the data comes from.
 """
 
 import argparse
-import multiprocessing
 import sys
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from benchmarks import document, runs, tasks
+from benchmarks import document, pool, runs, tasks
 from benchmarks.cells import ResultsError
 from benchmarks.grid import QUICK, required_runs
 from benchmarks.models import LAYERS, SIZES
@@ -38,30 +34,6 @@ def chosen_runs(given) -> list[Run]:
         for model in given.models or LAYERS
         for size in given.sizes or SIZES
     ]
-
-
-def perform_all(waiting: list[Run], given) -> list[str]:
-    """Performs runs in processes beside each other; returns what failed, a line each."""
-    failures, begin = [], time.monotonic()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(given.workers, context, runs.use_one_thread) as pool:
-        futures = {
-            pool.submit(runs.perform, run, given.data, given.results, given.quick): run
-            for run in waiting
-        }
-        for count, future in enumerate(as_completed(futures), 1):
-            run = futures[future]
-            try:
-                text = runs.summary(future.result())
-            except BrokenProcessPool:
-                sys.exit(f"benchmarks: a process was killed; it may have been {run}")
-            except Exception as error:  # the others go on, and all failures are told at the end
-                text = f"failed: {type(error).__name__}: {error}"
-                failures.append(f"{run}: {text}")
-            minutes = (time.monotonic() - begin) / 60
-            left = minutes / count * (len(waiting) - count)
-            print(f"[{count}/{len(waiting)}, {left:.0f} min left] {run}: {text}", flush=True)
-    return failures
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -99,7 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(f"benchmarks: {error}")
         waiting = [run for run in chosen if not run.path(given.results).exists()]
         print(f"{len(chosen)} runs, {len(chosen) - len(waiting)} of them done before", flush=True)
-        failures = perform_all(waiting, given)
+        arguments = given.data, given.results, given.quick
+        failures = pool.perform_all(runs.perform, waiting, arguments, given.workers)
         if failures:
             sys.exit("\n".join(["benchmarks: these runs failed", *failures]))
     if not given.quick:

@@ -109,8 +109,8 @@ def _cost(deployed, x, device: str) -> dict | str:
     golden = golden_of(deployed, inputs)
     try:
         result = firmware.test(target, deployed, golden, checksums_of(long_run), "-O2")
-    except firmware.FirmwareError as error:
-        return str(error).partition("\n")[0]
+    except firmware.TooLargeError as error:
+        return str(error)
     if not result.has_passed:
         raise RuntimeError(f"{target.title}: {result.differences} numbers differ")
     return {name: getattr(result, name) for name in ("step", "output", "flash", "ram")}

@@ -39,6 +39,7 @@ class Structure:
             become zero.
         weight_bits: Integer, 8 or 4.
         bias_bytes: Integer, 4 or 1.
+        recurrent_activation: String, the gate's function of FastGRNN.
     """
 
     units: int
@@ -48,6 +49,7 @@ class Structure:
     recurrent_sparsity: float = 0.0
     weight_bits: int = 8
     bias_bytes: int = 4
+    recurrent_activation: str = "sigmoid"
 
     def to_dict(self) -> dict:
         """Returns what differs from the defaults, and the units."""
@@ -115,6 +117,8 @@ def build(name: str, structure: Structure, shape, classes: int, initializer: str
     options = {}
     if issubclass(LAYERS[name], FastLayer):
         options = {"kernel_initializer": initializer, "recurrent_initializer": initializer}
+    if LAYERS[name] is FastGRNN:
+        options["recurrent_activation"] = structure.recurrent_activation
     if name == "GRU":
         options = {"reset_after": False}  # fewer biases, and so more units, for its bytes
     ranks = {"kernel_rank": structure.kernel_rank, "recurrent_rank": structure.recurrent_rank}
@@ -133,16 +137,15 @@ _TRAININGS = {
 }
 
 
-def _default(units: int) -> Structure:
-    return Structure(units)
-
-
 def _low_rank(units: int) -> Structure:
     return Structure(units, recurrent_rank=max(1, units // 3))
 
 
-def _recipe_structure(task: str, size: str):
-    return lambda units: Structure(units, None, None, 0.5, 0.7, bias_bytes=1)
+def _low_rank_and_sparse(units: int) -> Structure:
+    return Structure(units, None, max(1, units // 3), 0.5, 0.5, bias_bytes=1)
+
+
+_STRUCTURES = {"FastGRNN L": _low_rank, RECIPE: _low_rank_and_sparse}
 
 
 def training_for(task: str) -> Training:
@@ -165,9 +168,7 @@ def structure_for(model: str, size: str, task: Task) -> Structure:
     Returns:
         `Structure`, the widest that takes at most so many bytes.
     """
-    template = _recipe_structure(task.name, size) if model == RECIPE else _default
-    if model == "FastGRNN L":
-        template = _low_rank
+    template = _STRUCTURES.get(model, Structure)
     if SIZES[size] is None:
         return template(EQUAL_UNITS)
     fitting, too_wide = 1, 2

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import tensorflow as tf
-
 from benchmarks import deployment, tasks
 from benchmarks.models import structure_for, training_for
 from benchmarks.training import calibration_data, train
@@ -48,13 +46,7 @@ class Run:
         return f"{self.task}, {self.model}, {self.size}, seed {self.seed}"
 
 
-def use_one_thread() -> None:
-    """Makes TensorFlow compute with one thread, since runs are performed beside each other."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-
-
-def perform(run: Run, data: Path, results: Path, is_quick: bool = False) -> dict:
+def perform(run: Run, data: Path, results: Path, is_quick: bool = False) -> str:
     """Trains, deploys and measures; writes the result, whole or not at all.
 
     Args:
@@ -64,7 +56,7 @@ def perform(run: Run, data: Path, results: Path, is_quick: bool = False) -> dict
         is_quick: Boolean, whether to train for few epochs and test on few sequences.
 
     Returns:
-        Dictionary, the JSON that was written.
+        String, a line about the result.
     """
     keras.backend.clear_session()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -86,13 +78,17 @@ def perform(run: Run, data: Path, results: Path, is_quick: bool = False) -> dict
         "wall_seconds": time.perf_counter() - wall,
         "environment": environment(),
     }
-    path = run.path(results)
+    write(run.path(results), result)
+    shutil.rmtree(checkpoint)
+    return _summary(result)
+
+
+def write(path: Path, result: dict) -> None:
+    """Writes a result as JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(result, indent=1) + "\n")
     partial.replace(path)
-    shutil.rmtree(checkpoint)
-    return result
 
 
 def _measure(trained, task, structure) -> dict:
@@ -138,8 +134,7 @@ def environment() -> dict:
     }
 
 
-def summary(result: dict) -> str:
-    """Returns a line about a result."""
+def _summary(result: dict) -> str:
     models = [
         f"{name} {100 * one['int16x8']['accuracy']:.2f} % at {one['stored_bytes']['best']:,} bytes"
         for name, one in result["models"].items()

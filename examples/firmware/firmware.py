@@ -98,6 +98,10 @@ class FirmwareError(RuntimeError):
     """An image could not be built, or did not end with its line."""
 
 
+class TooLargeError(FirmwareError):
+    """A model leaves no room in a device's flash for one golden sequence."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What a model did on a device.
@@ -193,7 +197,7 @@ def build(
     room = target.flash - FIRMWARE_BYTES - flash - 4 * len(checksums)
     at_once = room // golden.bytes_a_sequence
     if at_once < 1:
-        raise FirmwareError(
+        raise TooLargeError(
             f"A golden sequence takes {golden.bytes_a_sequence:,} bytes; beside the model "
             f"{target.title} has {room:,}. Take shorter ones."
         )
