@@ -55,13 +55,15 @@ def test_the_recipes_model_fits_wherever_its_zeros_lie(models, task, size):
     structure = models.structure_for(models.RECIPE, size, task)
     built = models.build(models.RECIPE, structure, task.shape, task.classes)
     rng = np.random.default_rng(0)
-    for weight, fraction in (
-        (built.layers[0].cell.kernel_factors[0], structure.kernel_sparsity),
-        (built.layers[0].cell.recurrent_factors[0], structure.recurrent_sparsity),
+    cell = built.layers[0].cell
+    for factors, fraction in (
+        (cell.kernel_factors, structure.kernel_sparsity),
+        (cell.recurrent_factors, structure.recurrent_sparsity),
     ):
-        values = np.ones(weight.shape, np.float32).ravel()
-        values[rng.permutation(values.size)[: int(fraction * values.size)]] = 0.0
-        weight.assign(values.reshape(weight.shape))
+        for weight in factors:
+            values = np.ones(weight.shape, np.float32).ravel()
+            values[rng.permutation(values.size)[: int(fraction * values.size)]] = 0.0
+            weight.assign(values.reshape(weight.shape))
     from keras_fastgrnn import sparsity
 
     report = sparsity.report(built, structure.weight_bits, structure.bias_bytes)
