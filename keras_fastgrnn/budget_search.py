@@ -117,6 +117,7 @@ def search(
     if checked_integer("epochs", epochs) % _FLOAT_STAGES:
         raise invalid_argument("epochs", "a multiple of 3", epochs)
     checked_integer("candidates", candidates)
+    seed = int(seed)
     widths = search_space.checked_widths(units)
     keras.utils.set_random_seed(seed)
     model = search_space.build(model_fn, (widths[0], None, None))
@@ -129,7 +130,7 @@ def search(
             checked_integer("quantization_epochs", options["quantization_epochs"])
     budget = Budget(
         bytes=checked_integer("budget_bytes", budget_bytes),
-        cycles=budget_cycles,
+        cycles=None if budget_cycles is None else float(budget_cycles),
         count_cycles=plain_c_instructions if cycles is None else cycles,
         weight_bits=rounding["weight_bits"],
         bias_bytes=1 if rounding.get("byte_biases") else 4,
@@ -139,6 +140,8 @@ def search(
     whole_recipe = {"quantization": quantization, "quantization_options": quantization_options}
 
     def train(plan: Plan, some_epochs: int, is_whole: bool):
+        name = _folder_name(plan, some_epochs)
+        folder = None if checkpoint is None else Path(checkpoint) / name
         keras.utils.set_random_seed(seed)
         return fit_lsq(
             search_space.build(model_fn, plan.settings.structure),
@@ -150,9 +153,7 @@ def search(
             validation_data=validation_data,
             epochs=some_epochs,
             weight_bits=weight_bits,
-            checkpoint=None
-            if checkpoint is None
-            else Path(checkpoint) / _folder(plan, some_epochs),
+            checkpoint=folder,
             seed=seed,
             verbose=0,
         )
@@ -203,7 +204,7 @@ def _trial(plan: Plan, epochs: int, training, budget: Budget) -> Trial:
     )
 
 
-def _folder(plan: Plan, epochs: int) -> str:
+def _folder_name(plan: Plan, epochs: int) -> str:
     return "_".join(str(value) for value in (*dataclasses.astuple(plan.settings), epochs))
 
 

@@ -157,7 +157,9 @@ def test_progress_is_a_line_a_training_and_cycles_keep_their_budget(monkeypatch,
 
 def test_cycles_of_the_user_s_own_are_asked_for(monkeypatch):
     Trainer(monkeypatch, lambda number: 0.5)
-    (trial,) = search(cycles=lambda model: model.count_params(), candidates=1).trials
+    (trial,) = search(
+        cycles=lambda model: model.count_params(), candidates=1, seed=np.int64(0)
+    ).trials
     assert trial.cycles == model_fn(*trial.settings.structure).count_params()
 
 
