@@ -4,7 +4,7 @@ import collections
 import re
 from pathlib import Path
 
-from benchmarks import pictures, sentences, tables
+from benchmarks import ablation, pictures, sentences, stock, tables
 from benchmarks.cells import Results, read
 from benchmarks.grid import required_runs
 from benchmarks.models import EQUAL_UNITS, RECIPE, SPARSE
@@ -52,6 +52,20 @@ _LEGEND = f"""
 """.strip()
 
 
+_ABLATION = """
+`python -m benchmarks.ablation`: the recipe's model of 1 KB on speech commands and of 3 KB on daily
+and sports activities, one setting changed at a time, accuracy of the int16x8 model in Keras on the
+**validation** sequences, mean and standard deviation of the seeds.
+""".strip()
+
+_STOCK = f"""
+`python -m benchmarks.stock`: layers of {EQUAL_UNITS} units with their initial weights, through
+`tf.lite.TFLiteConverter`, each in a process of its own; **measured** on TFLite Micro beside our
+int16x8 file of the same model. Bytes and time do not depend on training. An Invoke counts for as
+many steps as it computes. Failures are in the converter's own words.
+""".strip()
+
+
 def write(folder: Path) -> list[Path]:
     """Writes RESULTS.md and `pictures/` beside a folder of results.
 
@@ -68,7 +82,7 @@ def write(folder: Path) -> list[Path]:
     """
     results = read(folder)
     beside = folder.resolve().parent
-    texts = {beside / "RESULTS.md": text(results)}
+    texts = {beside / "RESULTS.md": text(results, folder)}
     if folder.resolve() == RESULTS:
         texts[README] = filled(README.read_text(), in_short(results))
     (beside / "pictures").mkdir(exist_ok=True)
@@ -82,19 +96,25 @@ def write(folder: Path) -> list[Path]:
     return [*written, *texts]
 
 
-def text(results: Results) -> str:
-    """Returns RESULTS.md."""
+def text(results: Results, folder: Path) -> str:
+    """Returns RESULTS.md.
+
+    Args:
+        results: `Results`.
+        folder: Path of the folder that they were read from.
+    """
     parts = [
         "# Results",
         wrapped(
             "Written by `python -m benchmarks` from the files in `results/` alone. What each "
             "column is, and whether it is measured, derived or from the paper, is said "
-            "[below](#how-to-read-it); what TensorFlow's own converter makes of such models, in "
-            "[EXPORT.md](EXPORT.md)."
+            "[below](#how-to-read-it)."
         ),
         "## In short",
         in_short(results),
         *(part for task in TITLES for part in _section(results, task)),
+        *_optional("## What each part of the training is worth", _ABLATION, ablation.table(folder)),
+        *_optional("## TensorFlow's own converter", _STOCK, stock.table(folder)),
         "## How to read it",
         _LEGEND,
         "## What was run",
@@ -103,6 +123,11 @@ def text(results: Results) -> str:
         _missing(results),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _optional(title: str, words: str, table: str) -> list[str]:
+    """Returns a section, or nothing where its table has no rows."""
+    return [title, words, table.strip()] if table.count("\n") > 1 else []
 
 
 def filled(readme: str, block: str) -> str:

@@ -25,7 +25,7 @@ from benchmarks.training import calibration_data
 from keras_fastgrnn import export
 from keras_fastgrnn.export.tflm_process import TFLMProcess
 
-RESULTS = runs.RESULTS / "stock"
+FOLDER = "stock"
 WORK = Path("build/stock")
 TASKS = ("har2", "speech")
 TITLES = {
@@ -59,7 +59,7 @@ def jobs(classes: int) -> list[Job]:
 def path_of(task: str, job: Job, folder: Path) -> Path:
     """Returns where the result of a conversion lies."""
     words = task, job.layer, job.form, job.quantization or "float32", job.flavor
-    return folder / f"{'-'.join(words).replace(' ', '_')}.json"
+    return folder / FOLDER / f"{'-'.join(words).replace(' ', '_')}.json"
 
 
 def perform(task: tasks.Task, job: Job, timeout: float) -> dict:
@@ -123,11 +123,11 @@ def _measured(model: Model) -> dict:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def table(folder: Path = RESULTS) -> str:
+def table(folder: Path) -> str:
     """Returns the stock converter's models beside ours, as Markdown.
 
     Args:
-        folder: Path of the folder with the results. Defaults to the one in the project.
+        folder: Path of the folder of all results.
 
     Returns:
         String, a table with a line for each of our models, and below it one for each conversion
@@ -137,7 +137,7 @@ def table(folder: Path = RESULTS) -> str:
         "| task | layer | model | bytes | arena | Invoke, x ours | error | failure |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    results = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    results = [json.loads(path.read_text()) for path in (folder / FOLDER).glob("*.json")]
     order = [*TASKS, *LAYERS, *TITLES.values()]
     rows = {(one["task"], one["job"]["layer"], _title(one["job"])): one for one in results}
     before = None
@@ -170,7 +170,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--data", type=Path, default=tasks.DEFAULT_DATA)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=runs.RESULTS)
     parser.add_argument("--timeout", type=int, default=TIMEOUT, help="seconds for one conversion")
     given = parser.parse_args(arguments)
     for name in given.tasks:

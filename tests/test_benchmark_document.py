@@ -29,7 +29,7 @@ def write_seeds(folder, accuracies, **numbers):
 
 
 def text_of(folder):
-    return document.text(cells.read(folder))
+    return document.text(cells.read(folder), folder)
 
 
 def rows_of(text, size, model):
@@ -293,7 +293,7 @@ def test_the_documents_have_what_the_committed_results_give(root, committed):
         assert readme == document.filled(readme, document.NO_RESULTS)
         return
     assert readme == document.filled(readme, document.in_short(results))
-    assert (RESULTS.parent / "RESULTS.md").read_text() == document.text(results)
+    assert (RESULTS.parent / "RESULTS.md").read_text() == document.text(results, committed)
 
 
 def test_the_numbers_of_the_readme_are_means_of_the_committed_results(root, committed):
