@@ -9,17 +9,18 @@ from examples import har_data
 UNITS, UNIT_CHANNELS = 5, 9
 _ACCELERATION, _MAGNETIC = slice(0, 3), slice(6, 9)
 
+_HEADING_DEGREES = 30.0
 _LARGEST_SHIFT = 4
 _MOST_FRAMES, _MOST_BANDS = 8, 3
 _PART_MOVED = 16
 
 
 def worn_elsewhere(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Turns each unit by an angle of its own, and the wearer by any angle about the vertical.
+    """Turns each unit by an angle of its own, and the wearer about the vertical.
 
     Where a wearer faces shows in the magnetometers alone: they turn about the direction of gravity,
-    the mean of the same unit's accelerometer, all by one angle. Without it a model learns where in
-    the building an activity took place.
+    the mean of the same unit's accelerometer, all by one angle of N(0, 30 degrees). Without it a
+    model learns which way in the building a person faced.
 
     Args:
         x: Array of shape `(segments, steps, 45)`, five units.
@@ -28,7 +29,7 @@ def worn_elsewhere(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Returns:
         float32 array of the shape of `x`.
     """
-    heading = rng.uniform(-np.pi, np.pi, (len(x), 1))
+    heading = np.radians(_HEADING_DEGREES) * rng.normal(size=(len(x), 1))
     units = [har_data.turned(_facing(unit, heading), rng) for unit in np.split(x, UNITS, axis=2)]
     return np.concatenate(units, axis=2)
 
