@@ -9,6 +9,9 @@ from concurrent.futures.process import BrokenProcessPool
 
 import tensorflow as tf
 
+# TensorFlow keeps some hundred megabytes of each training, so processes do not live for ever.
+_RUNS_A_PROCESS = 6
+
 
 def perform_all(perform: Callable, waiting: list, arguments: tuple, workers: int) -> list[str]:
     """Calls a function for each of a list, in several processes, and says how far it is.
@@ -23,11 +26,11 @@ def perform_all(perform: Callable, waiting: list, arguments: tuple, workers: int
         List of strings, what failed and how.
     """
     failures, begin = [], time.monotonic()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _use_one_thread) as processes:
-        futures = {processes.submit(perform, one, *arguments): one for one in waiting}
-        for count, future in enumerate(as_completed(futures), 1):
-            one = futures[future]
+    done = 0
+    at_once = _RUNS_A_PROCESS * workers
+    for first in range(0, len(waiting), at_once):
+        for one, future in _performed(perform, waiting[first:][:at_once], arguments, workers):
+            done += 1
             try:
                 text = future.result()
             except BrokenProcessPool:
@@ -36,9 +39,18 @@ def perform_all(perform: Callable, waiting: list, arguments: tuple, workers: int
                 text = f"failed: {type(error).__name__}: {error}"
                 failures.append(f"{one}: {text}")
             minutes = (time.monotonic() - begin) / 60
-            left = minutes / count * (len(waiting) - count)
-            print(f"[{count}/{len(waiting)}, {left:.0f} min left] {one}: {text}", flush=True)
+            left = minutes / done * (len(waiting) - done)
+            print(f"[{done}/{len(waiting)}, {left:.0f} min left] {one}: {text}", flush=True)
     return failures
+
+
+def _performed(perform, waiting, arguments, workers):
+    """Yields each of a list with its future, as they end."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _use_one_thread) as processes:
+        futures = {processes.submit(perform, one, *arguments): one for one in waiting}
+        for future in as_completed(futures):
+            yield futures[future], future
 
 
 def _use_one_thread() -> None:
