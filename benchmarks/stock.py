@@ -160,10 +160,14 @@ def _title(job: dict) -> str:
 
 def _row(task: str, layer: str, title: str, measured: dict, ratio: float | None) -> str:
     sizes = [f"{measured[k]:,}" if k in measured else "" for k in ("file_bytes", "arena_bytes")]
-    error = f"{100 * measured['error']:.2g} %" if "error" in measured else ""
+    error = _percent(measured["error"]) if "error" in measured else ""
     failure = measured.get("failure", "").replace("|", "\\|")
     cells = [task, layer, title, *sizes, "" if ratio is None else f"{ratio:.2f}", error, failure]
     return f"| {' | '.join(cells)} |"
+
+
+def _percent(error: float) -> str:
+    return f"{100 * error:.0f} %" if error >= 0.1 else f"{100 * error:.2g} %"
 
 
 def main(arguments: list[str] | None = None) -> None:
