@@ -1,6 +1,6 @@
 """The recipe on HAR-2: accuracy on TFLite Micro, and the bytes that the parameters store in.
 
-    python -m benchmarks.lsq [--data FILE] [--epochs N] [--seeds N] [--quick]
+    python -m benchmarks.lsq [--data FOLDER] [--epochs N] [--seeds N] [--quick]
 
 Runs `recipe.fit_lsq` with settings that were chosen on held-out training subjects, converts its
 model to int16x8, and looks at the test subjects once for each seed. Interrupted, it goes on from
@@ -11,9 +11,10 @@ import argparse
 import json
 import math
 import statistics
+import sys
 from pathlib import Path
 
-from benchmarks import har2
+from benchmarks import tasks
 from benchmarks.quantization import accuracy, deployed_accuracy, optimizer
 from keras_fastgrnn import FastGRNN, export, keras, recipe, sparsity
 
@@ -31,7 +32,7 @@ def run(seed: int, epochs: int, fine_epochs: int, data: Path) -> dict:
         seed: Integer.
         epochs: Integer, of the three stages in float.
         fine_epochs: Integer, of quantization-aware training.
-        data: Path of the archive.
+        data: Path of the folder with the archive.
 
     Returns:
         Dictionary of what was measured.
@@ -42,19 +43,18 @@ def run(seed: int, epochs: int, fine_epochs: int, data: Path) -> dict:
             return FINE_LEARNING_RATE
         return LEARNING_RATE * (0.505 + 0.495 * math.cos(math.pi * epoch / epochs))
 
-    train, validation, test = har2.load(data)
+    task = tasks.load("har2", data)
     keras.utils.set_random_seed(seed)
-    shape = train.signal.shape[1:]
-    layers = [keras.layers.Input(shape), FastGRNN(UNITS), keras.layers.Dense(2)]
+    layers = [keras.layers.Input(task.shape), FastGRNN(UNITS), keras.layers.Dense(2)]
     result = recipe.fit_lsq(
         keras.Sequential(layers),
-        train.x,
-        train.y,
-        validation_data=(validation.x, validation.y),
+        task.training.x,
+        task.training.y,
+        validation_data=(task.validation.x, task.validation.y),
         epochs=epochs,
         learning_rate=learning_rate,
         optimizer=optimizer,
-        augmentation=train.turn,
+        augmentation=task.augment,
         quantization_epochs=fine_epochs,
         checkpoint=RESULTS / f"checkpoint-{epochs}-{fine_epochs}-{seed}",
         seed=seed,
@@ -63,9 +63,9 @@ def run(seed: int, epochs: int, fine_epochs: int, data: Path) -> dict:
     deployed = export.convert(result.model, name="har2")
     return {
         "validation": result.stages[-1].validation_accuracy,
-        "float": accuracy(result.stages[-2].model, test),
-        "trained": accuracy(result.model, test),
-        "tflm": deployed_accuracy(result.model, test),
+        "float": accuracy(result.stages[-2].model, task.test),
+        "trained": accuracy(result.model, task.test),
+        "tflm": deployed_accuracy(result.model, task.test),
         "stored": int(sparsity.report(result.model).total_bytes["best"]),
         "file": len(deployed.tflite),
     }
@@ -105,7 +105,7 @@ the epoch with the best test accuracy.
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=har2.DEFAULT_DATA)
+    parser.add_argument("--data", type=Path, default=tasks.DEFAULT_DATA)
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--fine-epochs", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=3)
@@ -117,7 +117,10 @@ def main(arguments: list[str] | None = None) -> None:
     for seed in range(given.seeds):
         path = RESULTS / f"{given.epochs}-{given.fine_epochs}-{seed}.json"
         if not path.exists():
-            measured = run(seed, given.epochs, given.fine_epochs, given.data)
+            try:
+                measured = run(seed, given.epochs, given.fine_epochs, given.data)
+            except tasks.DataError as error:
+                sys.exit(f"benchmarks.lsq: {error}")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(measured, indent=2))
         results.append(json.loads(path.read_text()))

@@ -1,6 +1,6 @@
 """Rounding after training against training that rounds, on HAR-2.
 
-    python -m benchmarks.quantization [--data FILE] [--epochs N] [--seeds N] [--quick]
+    python -m benchmarks.quantization [--data FOLDER] [--epochs N] [--seeds N] [--quick]
 
 Trains FastGRNN in float with smooth and with piecewise-linear functions, converts it as it is
 ("PTQ", scales from calibration data), and fine-tunes it quantization-aware ("QAT"), in int16x8 and
@@ -13,13 +13,14 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import textwrap
 import warnings
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import har2
+from benchmarks import tasks
 from keras_fastgrnn import FastGRNN, export, keras, recipe
 from keras_fastgrnn.quantization import quantize_aware
 
@@ -40,22 +41,22 @@ def optimizer(learning_rate: float):
     return keras.optimizers.Adam(learning_rate, global_clipnorm=0.2)
 
 
-def trained(functions: str, epochs: int, train, validation, seed: int):
+def trained(functions: str, epochs: int, task: tasks.Task, seed: int):
     """Returns a float model, of the epoch that does best on the validation subjects."""
     keras.utils.set_random_seed(seed)
     cell = FastGRNN(UNITS, **FUNCTIONS[functions])
-    layers = [keras.layers.Input(train.signal.shape[1:]), cell, keras.layers.Dense(2)]
+    layers = [keras.layers.Input(task.shape), cell, keras.layers.Dense(2)]
     return recipe.fit_lsq(
         keras.Sequential(layers),
-        train.x,
-        train.y,
-        validation_data=(validation.x, validation.y),
+        task.training.x,
+        task.training.y,
+        validation_data=(task.validation.x, task.validation.y),
         epochs=epochs,
         learning_rate=lambda epoch: (
             LEARNING_RATE * 0.5 * (1.01 + math.cos(math.pi * epoch / epochs))
         ),
         optimizer=optimizer,
-        augmentation=train.turn,
+        augmentation=task.augment,
         quantization=None,
         seed=seed,
         jit_compile=True,
@@ -63,29 +64,29 @@ def trained(functions: str, epochs: int, train, validation, seed: int):
     ).model
 
 
-def fine_tune(aware, epochs: int, train, validation, seed: int) -> None:
+def fine_tune(aware, epochs: int, task: tasks.Task, seed: int) -> None:
     """Trains a quantization-aware model on turned windows; keeps the best epoch, or none."""
     keras.utils.set_random_seed(seed)
-    rng = np.random.default_rng(seed)
+    rng, train = np.random.default_rng(seed), task.training
     steps = epochs * math.ceil(len(train.y) / BATCH)
     schedule = keras.optimizers.schedules.CosineDecay(FINE_LEARNING_RATE, steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     aware.compile(optimizer(schedule), loss, jit_compile=True)
-    best, weights = accuracy(aware, validation), aware.get_weights()
+    best, weights = accuracy(aware, task.validation), aware.get_weights()
     for _ in range(epochs):
-        aware.fit(train.turn(train.x, rng), train.y, batch_size=BATCH, verbose=0)
-        reached = accuracy(aware, validation)
+        aware.fit(task.augment(train.x, rng), train.y, batch_size=BATCH, verbose=0)
+        reached = accuracy(aware, task.validation)
         if reached > best:
             best, weights = reached, aware.get_weights()
     aware.set_weights(weights)
 
 
-def accuracy(model, windows: har2.Windows) -> float:
+def accuracy(model, part: tasks.Part) -> float:
     """Returns the accuracy of a Keras model."""
-    return float(np.mean(model.predict(windows.x, verbose=0).argmax(axis=1) == windows.y))
+    return float(np.mean(model.predict(part.x, verbose=0).argmax(axis=1) == part.y))
 
 
-def deployed_accuracy(model, test: har2.Windows, **options) -> float:
+def deployed_accuracy(model, test: tasks.Part, **options) -> float:
     """Returns the accuracy of a model's file on TFLite Micro."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", (export.PrecisionWarning, export.SaturationWarning))
@@ -101,27 +102,27 @@ def run(functions: str, seed: int, epochs: int, fine_epochs: int, data: Path) ->
         seed: Integer.
         epochs: Integer, of the float training.
         fine_epochs: Integer, of each quantization-aware training.
-        data: Path of the archive.
+        data: Path of the folder with the archive.
 
     Returns:
         Dictionary from what was measured to an accuracy.
     """
-    train, validation, test = har2.load(data)
-    calibration = train.x[::36]
-    model = trained(functions, epochs, train, validation, seed)
-    measured = {"float": accuracy(model, test)}
+    task = tasks.load("har2", data)
+    calibration = task.training.x[::36]
+    model = trained(functions, epochs, task, seed)
+    measured = {"float": accuracy(model, task.test)}
     for quantization, bits in FORMATS:
         options = {"weight_bits": bits, "calibration_data": calibration}
         aware = quantize_aware(model, quantization, **options)
         if bits == 8:
             after = {"calibration_data": calibration, "quantization": quantization}
-            measured[f"PTQ {quantization}"] = deployed_accuracy(model, test, **after)
+            measured[f"PTQ {quantization}"] = deployed_accuracy(model, task.test, **after)
         else:
-            measured[f"PTQ {quantization} 4-bit"] = deployed_accuracy(aware, test)
-        fine_tune(aware, fine_epochs, train, validation, seed)
+            measured[f"PTQ {quantization} 4-bit"] = deployed_accuracy(aware, task.test)
+        fine_tune(aware, fine_epochs, task, seed)
         name = f"QAT {quantization}" + (" 4-bit" if bits == 4 else "")
-        measured[f"{name} in Keras"] = accuracy(aware, test)
-        measured[name] = deployed_accuracy(aware, test)
+        measured[f"{name} in Keras"] = accuracy(aware, task.test)
+        measured[name] = deployed_accuracy(aware, task.test)
     return measured
 
 
@@ -158,14 +159,14 @@ stored as 8. Piecewise-linear functions are `quant_tanh` and `quant_sigmoid4`.""
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
-    parser.add_argument("--data", type=Path, default=har2.DEFAULT_DATA)
+    parser.add_argument("--data", type=Path, default=tasks.DEFAULT_DATA)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--fine-epochs", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one epoch, one seed; no document")
+    parser.add_argument("--quick", action="store_true", help="few epochs, one seed; no document")
     given = parser.parse_args(arguments)
     if given.quick:
-        given.epochs = given.fine_epochs = given.seeds = 1
+        given.epochs, given.fine_epochs, given.seeds = 3, 1, 1
     settings = {"epochs": given.epochs, "fine_epochs": given.fine_epochs}
     results = []
     for seed in range(given.seeds):
@@ -173,7 +174,10 @@ def main(arguments: list[str] | None = None) -> None:
             stem = f"{functions}-{given.epochs}-{given.fine_epochs}-{seed}"
             path = RESULTS / f"{stem}.json"
             if not path.exists():
-                measured = run(functions, seed, **settings, data=given.data)
+                try:
+                    measured = run(functions, seed, **settings, data=given.data)
+                except tasks.DataError as error:
+                    sys.exit(f"benchmarks.quantization: {error}")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 result = {"functions": functions, "seed": seed, "settings": settings}
                 path.write_text(json.dumps({**result, "measured": measured}, indent=2))
