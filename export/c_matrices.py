@@ -126,17 +126,22 @@ _LOOPS = {
   }
 """,
     "bitmap": """  const uint8_t *places = row->places;
-  for (uint16_t first = 0; first < count; first = (uint16_t)(first + 8)) {
+  for (; count >= 8; count = (uint16_t)(count - 8), values += 8) {
     const uint8_t bits = FLASH_U8(places++);
-    const int16_t *const group = &values[first];
-    if (bits & 1) sum += (SUM)WEIGHT * group[0];
-    if (bits & 2) sum += (SUM)WEIGHT * group[1];
-    if (bits & 4) sum += (SUM)WEIGHT * group[2];
-    if (bits & 8) sum += (SUM)WEIGHT * group[3];
-    if (bits & 16) sum += (SUM)WEIGHT * group[4];
-    if (bits & 32) sum += (SUM)WEIGHT * group[5];
-    if (bits & 64) sum += (SUM)WEIGHT * group[6];
-    if (bits & 128) sum += (SUM)WEIGHT * group[7];
+    if (bits & 1) sum += (SUM)WEIGHT * values[0];
+    if (bits & 2) sum += (SUM)WEIGHT * values[1];
+    if (bits & 4) sum += (SUM)WEIGHT * values[2];
+    if (bits & 8) sum += (SUM)WEIGHT * values[3];
+    if (bits & 16) sum += (SUM)WEIGHT * values[4];
+    if (bits & 32) sum += (SUM)WEIGHT * values[5];
+    if (bits & 64) sum += (SUM)WEIGHT * values[6];
+    if (bits & 128) sum += (SUM)WEIGHT * values[7];
+  }
+  if (count > 0) {
+    uint8_t bits = FLASH_U8(places++);
+    for (; bits != 0; bits = (uint8_t)(bits >> 1), ++values) {
+      if (bits & 1) sum += (SUM)WEIGHT * *values;
+    }
   }
   row->places = places;
 """,

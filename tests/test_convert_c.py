@@ -137,6 +137,25 @@ def test_every_compiler_and_level_gives_the_same_integers(compiler, level, layer
     assert differing(program, graph, ordinary_and_far(x, graph)) == 0
 
 
+@pytest.mark.parametrize("level", ["-O2", "-O3"])
+def test_a_bitmap_of_no_whole_bytes_reads_nothing_beyond_the_vector(level, tmp_path):
+    """Nor does a compiler that knows the vector's length find it to."""
+    model = sequential(FastGRNN(24, kernel_rank=2, recurrent_rank=6), LAYERS.Dense(2))
+    rng = np.random.default_rng(6)
+    right = model.layers[0].cell.recurrent_factors[1]
+    right.assign(rng.normal(0.0, 0.3, right.shape) * (rng.random(right.shape) < 0.1))
+    x = sequences()
+    graph = integer_graph(model, x, power_of_two=True)
+    source = source_of(graph)
+    assert source.source().count("add_bitmap(") == 2  # where it is defined and where it is called
+    for program in (compiled(graph), compiled(graph, [level])):
+        assert differing(program, graph, ordinary_and_far(x, graph)) == 0
+    (tmp_path / "gesture.h").write_text(c_header.header(source))
+    (tmp_path / "gesture.c").write_text(source.source())
+    command = [needed("arm-none-eabi-gcc"), "-mthumb", level, "-std=c99", *WARNINGS, "-c"]
+    subprocess.run([*command, "gesture.c"], cwd=tmp_path, check=True)
+
+
 def test_10000_steps_without_a_reset_are_the_reference():
     rng = np.random.default_rng(7)
     size = np.repeat(rng.choice([0.3, 1.0, 30.0, 3000.0], 500), 20)[:, np.newaxis]
