@@ -9,6 +9,7 @@ from pathlib import Path
 from keras_fastgrnn import search_space, sparsity
 from keras_fastgrnn.classification import check_labeled
 from keras_fastgrnn.keras_api import checked_integer, invalid_argument, keras
+from keras_fastgrnn.lsq import fit_lsq
 from keras_fastgrnn.quantization import quantize_aware
 from keras_fastgrnn.search_result import SearchResult, Trial
 from keras_fastgrnn.search_space import Budget, Plan
@@ -109,8 +110,6 @@ def search(
     Reference:
         Jamieson and Talwalkar, AISTATS 2016, successive halving (https://arxiv.org/abs/1502.07943)
     """
-    from keras_fastgrnn.recipe import fit_lsq  # which offers this function to users
-
     _check_choices(model_fn, budget_cycles, cycles, quantization_options, checkpoint, verbose)
     if not _is_number(seed, numbers.Integral) or seed < 0:
         raise invalid_argument("seed", "an integer that is not negative", seed)
