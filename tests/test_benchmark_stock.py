@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from small_models import needs_tflm
 
-from keras_fastgrnn.keras_api import IS_TF_KERAS
 
 LAYERS = ["FastGRNN", "GRU", "LSTM", "SimpleRNN"]
 OURS = {"file_bytes": 3000, "arena_bytes": 4000, "invoke_us_a_step": 2.0, "error": 0.01}
@@ -65,7 +64,6 @@ def test_table_of_nothing_has_a_header_alone(stock, tmp_path):
 
 
 @needs_tflm
-@pytest.mark.skipif(IS_TF_KERAS, reason="The converter's process has its own Keras.")
 def test_result_has_what_was_measured_of_both_and_a_late_one_is_told(stock, tmp_path, monkeypatch):
     monkeypatch.setattr(stock, "WORK", tmp_path)
     monkeypatch.setattr(stock, "ROUNDS", 2)
