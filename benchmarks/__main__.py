@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not given.document:
         chosen = chosen_runs(given)
         try:
-            for name in {run.task for run in chosen}:
+            for name in dict.fromkeys(run.task for run in chosen):
                 tasks.check(name, given.data)
         except tasks.DataError as error:
             sys.exit(f"benchmarks: {error}")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from small_models import needs_tflm
 
-
 LAYERS = ["FastGRNN", "GRU", "LSTM", "SimpleRNN"]
 OURS = {"file_bytes": 3000, "arena_bytes": 4000, "invoke_us_a_step": 2.0, "error": 0.01}
 
