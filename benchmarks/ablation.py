@@ -29,7 +29,7 @@ CHANGES = {
     WHOLE: {},
     "matrices of normal noise of 0.1, as the authors start": {"initializer": None},
     "no rise of the learning rate at first": {"warm_up": 0.0},
-    "half the learning rate": {"learning_rate": 1e-2},
+    "half the learning rate": {"learning_rate": 1e-2, "fine_learning_rate": 1e-3},
     "gradients cut to a norm of 0.2, not 1": {"largest_gradient": 0.2},
     "no augmentation": {"augments": False},
     "half the epochs": {"epochs": 0.5},

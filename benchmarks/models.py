@@ -66,6 +66,7 @@ class Training:
         fine_epochs: Integer, quantization-aware, of the recipe alone.
         batch_size: Integer.
         learning_rate: Float, the highest; it rises over the first epochs and falls by a cosine.
+        fine_learning_rate: Float, of the quantization-aware epochs.
         largest_gradient: Float, the norm that gradients are cut to.
         warm_up: Float in [0, 1), the part of the epochs in which the learning rate rises.
         initializer: String, of both matrices of FastRNN and FastGRNN, or `None` for their own, the
@@ -77,15 +78,14 @@ class Training:
     fine_epochs: int = 6
     batch_size: int = 64
     learning_rate: float = 2e-2
+    fine_learning_rate: float = 2e-3
     largest_gradient: float = 1.0
     warm_up: float = 0.2
     initializer: str | None = "glorot_uniform"
     augments: bool = True
 
     def rate(self, epoch: int) -> float:
-        """Returns the learning rate of an epoch, counted from 0."""
-        if epoch >= self.epochs:
-            return 0.1 * self.learning_rate
+        """Returns the learning rate of an epoch in float, counted from 0."""
         warm = self.warm_up * self.epochs
         if epoch < warm:
             return self.learning_rate * (epoch + 1) / (warm + 1)
@@ -127,9 +127,10 @@ def build(name: str, structure: Structure, shape, classes: int, initializer: str
     return keras.Sequential([keras.layers.Input(shape), recurrent, keras.layers.Dense(classes)])
 
 
+_HAR = Training(epochs=60, fine_learning_rate=1e-3, largest_gradient=0.2)
 _TRAININGS = {
-    "har": Training(epochs=45),
-    "har2": Training(epochs=45),
+    "har": _HAR,
+    "har2": _HAR,
     "dsa": Training(epochs=45),
     "speech": Training(epochs=120, fine_epochs=12),
     "usps": Training(epochs=60),
@@ -142,7 +143,7 @@ def _low_rank(units: int) -> Structure:
 
 
 def _sparse(units: int) -> Structure:
-    return Structure(units, None, None, 0.5, 0.7, bias_bytes=1)
+    return Structure(units, None, None, 0.25, 0.5, bias_bytes=1)
 
 
 def _low_rank_and_sparse(units: int) -> Structure:

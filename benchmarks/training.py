@@ -14,6 +14,7 @@ from keras_fastgrnn.staged_training import Stage, StagedTraining
 from keras_fastgrnn.training_state import TrainingState
 
 CALIBRATION_SEQUENCES = 64
+_QUANTIZED = "quantized"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def train(name: str, task: Task, structure: Structure, training: Training, seed:
 def _in_float(name, model, task, structure, training, seed, folder) -> list[Trained]:
     begin = time.process_time()
     stage = Stage("dense", training.epochs)
-    _train_stage(model, stage, task, training, training.learning_rate, seed, folder)
+    _train_stage(model, stage, task, training, seed, folder)
     seconds = time.process_time() - begin
     model.set_weights(stage.best_weights)
     return [Trained(name, model, {}, training.epochs, seconds, stage.validation_accuracy)]
@@ -106,9 +107,8 @@ def _by_recipe(name, model, task, structure, training, seed, folder) -> list[Tra
     for format_ in FORMATS:
         rounded[format_] = quantize_aware(result.model, format_, **options, calibration_data=x)
         aware = quantize_aware(result.model, format_, **options, calibration_data=x)
-        stage = Stage("quantized", training.fine_epochs)
-        rate = training.rate(training.epochs)
-        _train_stage(aware, stage, task, training, rate, seed, folder / format_)
+        stage = Stage(_QUANTIZED, training.fine_epochs)
+        _train_stage(aware, stage, task, training, seed, folder / format_)
         aware.set_weights(stage.best_weights)
         trained[format_] = aware
         if format_ == "int16x8":
@@ -119,7 +119,10 @@ def _by_recipe(name, model, task, structure, training, seed, folder) -> list[Tra
     ]
 
 
-def _train_stage(model, stage: Stage, task: Task, training: Training, rate, seed, folder) -> None:
+def _train_stage(model, stage: Stage, task: Task, training: Training, seed, folder) -> None:
+    def rate(_, epoch):
+        return training.fine_learning_rate if stage.name == _QUANTIZED else training.rate(epoch)
+
     parts = task.training, task.validation
     data, validation_data = ((part.x, _one_hot(task, part)) for part in parts)
     staged = StagedTraining(
@@ -127,13 +130,14 @@ def _train_stage(model, stage: Stage, task: Task, training: Training, rate, seed
         data=data,
         validation_data=validation_data,
         batch_size=training.batch_size,
-        rate=lambda _, epoch: rate if stage.name == "quantized" else training.rate(epoch),
+        rate=rate,
         augmentation=task.augment if training.augments else None,
         seed=seed,
         state=TrainingState(folder, {"stage": stage.name, "epochs": stage.epochs}),
         is_silent=True,
     )
-    model.compile(training.optimizer(rate), training.loss(), metrics=["accuracy"], jit_compile=True)
+    optimizer = training.optimizer(rate(stage, 0))
+    model.compile(optimizer, training.loss(), metrics=["accuracy"], jit_compile=True)
     staged.begin(model)
     staged.train(model, stage)
 

@@ -83,7 +83,6 @@ def test_the_learning_rate_rises_and_falls(models):
     assert (np.diff(rates[: highest + 1]) > 0).all()
     assert (np.diff(rates[highest:]) < 0).all()
     assert 0.0 < rates[-1] < 0.02 * 0.5 + 1e-2
-    assert training.rate(30) == pytest.approx(0.05)
 
 
 def test_a_structure_names_what_is_not_usual(models):
