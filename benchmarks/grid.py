@@ -3,7 +3,7 @@
 from benchmarks.models import LAYERS, RECIPE, SIZES
 from benchmarks.runs import Run
 
-QUICK = Run("speech", RECIPE, "1KB", 0)
+QUICK = Run("har2", RECIPE, "1KB", 0)
 
 _FULL = {"har2": 5, "speech": 3}
 _AT_3_KB = {"har": 3, "dsa": 3, "usps": 3, "mnist": 3}

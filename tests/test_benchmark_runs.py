@@ -35,7 +35,7 @@ def grid(benchmarks_on_path):
 def test_the_quick_run_is_measured_everywhere_and_not_repeated(root, tmp_path):
     first = benchmarks(root, "--quick", "--results", tmp_path)
     assert first.returncode == 0, first.stderr
-    (path,) = tmp_path.glob("speech/*.json")
+    (path,) = tmp_path.glob("har2/*.json")
     result = json.loads(path.read_text())
     assert set(result["models"]) == {"FastGRNN LS", "FastGRNN LSQ"}
     for model in result["models"].values():
@@ -43,7 +43,7 @@ def test_the_quick_run_is_measured_everywhere_and_not_repeated(root, tmp_path):
         assert model["c"]["accuracy"] == model["int16x8"]["accuracy"]  # the same integers
         assert model["c"]["f1"] == model["int16x8"]["f1"]
         for place in ("keras", "int16x8", "int8", "c"):
-            assert 0.4 < model[place]["f1"] <= 1.0  # of three classes
+            assert 0.3 < model[place]["f1"] <= 1.0
         for device in ("cortex-m4", "atmega328p"):
             assert model["c"][device]["step"] > 1000
     written = path.stat().st_mtime_ns

