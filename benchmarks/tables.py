@@ -41,7 +41,7 @@ def in_short(results: Results) -> str:
         return f"No run of {_listed(models)} at {_listed(map(SIZE_NAMES.get, _SIZES_IN_SHORT))}."
     note = (
         "Measured on the test split, on TFLite Micro in int16x8, with the bytes of all parameters: "
-        f"means of {_listed(map(str, sorted(counts)))} seeds; the best of a row is bold. The "
+        f"means of {_range(counts)} seeds; the best of a row is bold. The "
         "paper's numbers are of the epoch with the best test accuracy."
     )
     titles = ["task", "at most", *models, "paper's FastGRNN"]
@@ -176,6 +176,11 @@ def beside_the_paper(results: Results, task: str) -> list[str]:
 def _with_spread(mean: Mean) -> str:
     spread = "" if mean.deviation is None else f" &plusmn; {mean.deviation:.2f}"
     return f"{mean.mean:.2f}{spread}"
+
+
+def _range(counts) -> str:
+    lowest, highest = min(counts), max(counts)
+    return str(lowest) if lowest == highest else f"{lowest} to {highest}"
 
 
 def _listed(names: Iterable[str]) -> str:
