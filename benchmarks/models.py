@@ -6,10 +6,8 @@ What was chosen here was chosen on validation sequences alone.
 import math
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
 from benchmarks.tasks import Task
-from keras_fastgrnn import FastGRNN, FastRNN, keras, masks, sparsity
+from keras_fastgrnn import FastGRNN, FastRNN, keras, search_space, sparsity
 from keras_fastgrnn.layers import FastLayer
 
 # Models that one training gives: the recipe's float stages and its last.
@@ -198,13 +196,14 @@ def structure_for(model: str, size: str, task: Task) -> Structure:
 def _bytes_of(model: str, structure: Structure, task: Task) -> int:
     """Returns the bytes at most of a model with such zeros, however they lie."""
     built = build(model, structure, task.shape, task.classes)
-    for cell in (layer.cell for layer in built.layers if isinstance(layer, FastLayer)):
-        for factors, fraction in (
-            (cell.kernel_factors, structure.kernel_sparsity),
-            (cell.recurrent_factors, structure.recurrent_sparsity),
-        ):
-            for factor in factors:
-                values = np.arange(1.0, 1.0 + np.prod(factor.shape)).reshape(factor.shape)
-                factor.assign(values * masks.largest(values, fraction, "rounded"))
-    report = sparsity.report(built, structure.weight_bits, structure.bias_bytes)
-    return report.total_bytes["best"]
+    if not issubclass(LAYERS[model], FastLayer):
+        return sparsity.report(built).total_bytes["best"]
+    sparsities = structure.kernel_sparsity, structure.recurrent_sparsity
+    budget = search_space.Budget(
+        bytes=SIZES["6KB"],
+        cycles=None,
+        count_cycles=None,
+        weight_bits=structure.weight_bits,
+        bias_bytes=structure.bias_bytes,
+    )
+    return search_space.Structure(built, budget).bytes(sparsities)

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from benchmarks import paper, sentences
 from benchmarks.cells import MODELS, PLACES, Cell, Mean, Results, models_of
@@ -72,29 +72,20 @@ def _keys(results: Results, task: str) -> list[tuple[str, str, str]]:
 
 def accuracies(results: Results, task: str) -> str:
     """Returns a task's table of accuracies."""
-    rows = []
-    for key in _keys(results, task):
-        cell = results.cells.get(key)
-        names = [SIZE_NAMES[key[1]], key[2]]
-        if cell is None:
-            rows.append([*names, _NOT_RUN])
-            continue
+
+    def columns(cell):
         means = [*map(cell.accuracy, PLACES), cell.accuracy("int16x8", "f1")]
-        rows.append([*names, _structures(cell), str(len(cell.files)), *map(_with_spread, means)])
+        return [_structures(cell), str(len(cell.files)), *map(_with_spread, means)]
+
     titles = ["size", "model", "units", "seeds", "Keras", "int16x8", "int8", "plain C", "macro F1"]
-    return table(titles, rows)
+    return table(titles, _rows(results, task, columns))
 
 
 def costs(results: Results, task: str) -> str:
     """Returns a task's table of bytes and times."""
     gru = _yardstick(results, task)
-    rows = []
-    for key in _keys(results, task):
-        cell = results.cells.get(key)
-        names = [SIZE_NAMES[key[1]], key[2]]
-        if cell is None:
-            rows.append([*names, _NOT_RUN])
-            continue
+
+    def columns(cell):
         epoch = f"{cell.epoch_seconds() / gru.epoch_seconds():.2f}" if gru else "no GRU"
         paths = [
             ("stored_bytes", "best"),
@@ -105,10 +96,21 @@ def costs(results: Results, task: str) -> str:
         ]
         sizes = [f"{cell.largest(*path):,}" for path in paths]
         steps = [_step(cell, device) for device in ("cortex-m4", "atmega328p")]
-        rows.append([*names, *sizes, f"{cell.invoke():.2f}", *steps, epoch])
+        return [*sizes, f"{cell.invoke():.2f}", *steps, epoch]
+
     titles = ["size", "model", "stored", "by the paper", "in C", ".tflite", "arena", "Invoke"]
     epoch = f"epoch, {sentences.label(gru)} = 1" if gru else "epoch"
-    return table([*titles, *DEVICE_NAMES.values(), epoch], rows)
+    return table([*titles, *DEVICE_NAMES.values(), epoch], _rows(results, task, columns))
+
+
+def _rows(results: Results, task: str, columns: Callable[[Cell], list[str]]) -> list[list[str]]:
+    """Returns a row for each of the `_keys`; `columns` makes what follows its names."""
+    rows = []
+    for key in _keys(results, task):
+        _, size, model = key
+        cell = results.cells.get(key)
+        rows.append([SIZE_NAMES[size], model, *(columns(cell) if cell else [_NOT_RUN])])
+    return rows
 
 
 def _yardstick(results: Results, task: str) -> Cell | None:

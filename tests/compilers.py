@@ -5,6 +5,8 @@ import subprocess
 
 import pytest
 
+from examples.firmware import firmware
+
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wpedantic", "-Werror"]
 C_MODES = [("gcc", "-std=c99"), ("clang", "-std=c99")]
 CPP_MODES = [("g++", "-std=c++11"), ("clang++", "-std=c++11")]
@@ -20,6 +22,14 @@ def needed(compiler):
     if not shutil.which(compiler):
         pytest.skip(f"{compiler} is absent.")
     return compiler
+
+
+def needed_device(name):
+    """Returns the target of `examples/firmware`; skips the test where a tool of it is absent."""
+    target = firmware.TARGETS[name]
+    if firmware.missing_tools(target):
+        pytest.skip(f"{target.title} is absent; on Debian: {target.packages}")
+    return target
 
 
 def build(folder, mode, program, *sources, options=("-O1",)):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from compilers import needed_device
 from small_models import sequences, sequential
 
 from benchmarks import plain_c
@@ -65,14 +66,7 @@ def keep_a_quarter(model):
 
 @pytest.fixture(params=firmware.TARGETS)
 def target(request):
-    return needed(request.param)
-
-
-def needed(name):
-    target = firmware.TARGETS[name]
-    if firmware.missing_tools(target):
-        pytest.skip(f"{target.title} is absent; on Debian: {target.packages}")
-    return target
+    return needed_device(request.param)
 
 
 def assert_passes(result, golden, blocks):
@@ -99,7 +93,7 @@ def test_every_step_and_the_long_run_are_the_reference_s(name, target, tmp_path)
 def test_every_optimization_computes_the_same(name, device, level, tmp_path):
     deployed, golden, long_run = case(name)
     checksums = checksums_of(long_run)[:8]
-    result = firmware.test(needed(device), deployed, golden, checksums, level, tmp_path)
+    result = firmware.test(needed_device(device), deployed, golden, checksums, level, tmp_path)
     assert_passes(result, golden, len(checksums))
 
 
@@ -149,7 +143,7 @@ def test_numbers_that_differ_are_counted(tmp_path):
     wrong.states[1, 11, 7] ^= 1 << 14
     wrong.logits[1, 3, golden.classes[1, 3]] = -32768  # and so another class
     checksums[1] ^= 1
-    target = needed("cortex-m3")
+    target = needed_device("cortex-m3")
     result = firmware.test(target, deployed, wrong, checksums, folder=tmp_path)
     assert result.differences == 5
     assert not result.has_passed
@@ -221,7 +215,7 @@ def test_a_missing_tool_is_named_with_its_package(target, monkeypatch, tmp_path)
 
 def test_what_does_not_fit_or_end_is_an_error(tmp_path):
     deployed, golden, _ = case("smooth")
-    target = needed("atmega328p")
+    target = needed_device("atmega328p")
     with pytest.raises(firmware.FirmwareError, match="Take shorter ones"):
         firmware.build(dataclasses.replace(target, flash=9000), deployed, golden, [], tmp_path)
     (image,) = firmware.build(target, deployed, golden, [], tmp_path)
@@ -237,7 +231,7 @@ def test_what_does_not_fit_or_end_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("is_installed", [True, False])
 def test_the_demo_prints_a_line_for_each_device(is_installed, monkeypatch, tmp_path, capsys):
-    titles = [needed(name).title for name in firmware.TARGETS]
+    titles = [needed_device(name).title for name in firmware.TARGETS]
     monkeypatch.setattr(demo, "LONG_RUN_BLOCKS", 4)
     monkeypatch.setattr(sys, "argv", ["demo", "--output", str(tmp_path / "built")])
     if not is_installed:
@@ -253,7 +247,7 @@ def test_the_demo_prints_a_line_for_each_device(is_installed, monkeypatch, tmp_p
 
 
 def test_the_benchmark_counts_the_weights_of_a_step(monkeypatch):
-    needed("cortex-m4")
+    needed_device("cortex-m4")
     monkeypatch.setattr(plain_c, "SIZES", (8,))
     monkeypatch.setattr(plain_c, "DENSITIES", (0.25,))
     (row,) = plain_c.size_rows(blocks=1)

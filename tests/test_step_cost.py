@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from compilers import needed_device
 from small_models import drawn, sequential
 
 from benchmarks import step_cost as measurements
-from examples.firmware import firmware
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, keras
 from keras_fastgrnn.models import fast_cells
 from keras_fastgrnn.step_cost import plain_c_instructions
@@ -67,9 +67,7 @@ def test_each_matrix_is_counted_in_its_smallest_storage():
     ],
 )
 def test_estimate_is_as_near_to_the_emulator_as_it_says(layer, kept):
-    target = firmware.TARGETS["cortex-m4"]
-    if firmware.missing_tools(target):
-        pytest.skip(f"{target.title} is absent; on Debian: {target.packages}")
+    needed_device("cortex-m4")
     model = drawn(model_of(layer), spread=0.3)
     (cell,) = fast_cells(model)
     for factor in cell.get_prunable_weights():
