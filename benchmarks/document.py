@@ -24,8 +24,8 @@ _LEGEND = f"""
   factors and no zeros. SimpleRNN, GRU and LSTM are Keras's own. Each has one recurrent
   layer and a Dense head, and the same epochs, batches and augmentation in float. Which ranks and
   zeros a model has, its row says.
-* Sizes: as many units as fit into 1, 3 or 6 KB of 1,024 bytes of stored parameters, all counted, or
-  {EQUAL_UNITS} units.
+* Sizes: as many units as fit into 1, 1.5, 3 or 6 KB of 1,024 bytes of stored parameters, all
+  counted, or {EQUAL_UNITS} units. Where as many as these fit, both rows are of one training.
 * Accuracy and macro F1, in percent: **measured** on the test split, mean &plusmn; standard
   deviation of the sample of the seeds (**derived**). Keras: in float, of {RECIPE} with rounding.
   int16x8 and int8: on TFLite Micro. Plain C: the generated C, int16x8 with weights' scales rounded
@@ -43,7 +43,7 @@ _LEGEND = f"""
 * Epoch: **measured**, CPU seconds of an epoch in float over those of the GRU that the column names,
   of {EQUAL_UNITS} units where that was run, with compilation spread over all epochs; median of the
   seeds. {RECIPE}'s quantization-aware epochs are not in it.
-* Pictures: means of the seeds with whiskers of one standard deviation. Lines join 1, 3 and 6 KB; a
+* Pictures: means of the seeds with whiskers of one standard deviation. Lines join sizes in KB; a
   point that is not joined has {EQUAL_UNITS} units. Models of one budget stand apart by their order,
   by 13 % of their bytes at most.
 * Best: read off the test split, so of several models that are level it is the luckiest. The spread
@@ -55,9 +55,9 @@ _LEGEND = f"""
 
 
 _ABLATION = """
-`python -m benchmarks.ablation`: the recipe's model of 1 KB on speech commands and of 3 KB on daily
-and sports activities, one setting changed at a time, accuracy of the int16x8 model in Keras on the
-**validation** sequences, mean and standard deviation of the seeds.
+`python -m benchmarks.ablation`: the recipe's model of 1 KB on speech commands and on HAR-2, one
+setting changed at a time, accuracy of the int16x8 model in Keras on the **validation** sequences,
+of speakers and people that are not in the training, mean and standard deviation of the seeds.
 """.strip()
 
 _STOCK = f"""
@@ -191,7 +191,9 @@ def _what_was_run(results: Results) -> list[str]:
     for task in TITLES:
         given = [file["training"] for file in results.files if file["run"]["task"] == task]
         if given:
-            settings = [_counted([str(one.get(name)) for one in given]) for name in names]
+            settings = [
+                _counted([str(one.get(name, "not recorded")) for one in given]) for name in names
+            ]
             rows.append([TITLES[task], *settings])
     titles = ["task", *(name.replace("_", " ") for name in names)]
     settings = tables.table(titles, rows)

@@ -23,7 +23,7 @@ LAYERS = {
 }
 EQUAL_UNITS = 32
 # Bytes of all parameters, or a name for the same number of units.
-SIZES = {"equal": None, "1KB": 1024, "3KB": 3072, "6KB": 6144}
+SIZES = {"equal": None, "1KB": 1024, "1.5KB": 1536, "3KB": 3072, "6KB": 6144}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from benchmarks.models import EQUAL_UNITS, RECIPE, SIZES
 
 PEERS = ("GRU", "LSTM", "SimpleRNN")
 SIZE_NAMES = {
-    size: f"{EQUAL_UNITS} units" if limit is None else f"{limit // 1024} KB"
+    size: f"{EQUAL_UNITS} units" if limit is None else f"{limit / 1024:g} KB"
     for size, limit in SIZES.items()
 }
 COST_NAMES = {"bytes": "stored bytes", "instructions": "Cortex-M4 instructions a step"}

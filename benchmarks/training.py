@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -45,7 +46,15 @@ def calibration_data(part: Part) -> np.ndarray:
     return part.x[:: max(1, len(part.x) // CALIBRATION_SEQUENCES)]
 
 
-def train(name: str, task: Task, structure: Structure, training: Training, seed: int, folder):
+def train(
+    name: str,
+    task: Task,
+    structure: Structure,
+    training: Training,
+    seed: int,
+    folder: Path,
+    formats: tuple[str, ...] = FORMATS,
+) -> list[Trained]:
     """Trains a model.
 
     Args:
@@ -55,17 +64,19 @@ def train(name: str, task: Task, structure: Structure, training: Training, seed:
         training: `Training`.
         seed: Integer.
         folder: Path of the folder in which each epoch leaves what it takes to go on.
+        formats: Tuple of strings, what the recipe's model is trained for; "int16x8" is one.
 
     Returns:
         List of `Trained`: of the recipe two, rounded after training and trained with rounding.
     """
     keras.utils.set_random_seed(seed)
     model = build(name, structure, task.shape, task.classes, training.initializer)
-    train_it = _by_recipe if name == RECIPE else _in_float
-    return train_it(name, model, task, structure, training, seed, folder)
+    if name == RECIPE:
+        return _by_recipe(model, task, structure, training, seed, folder, formats)
+    return _in_float(name, model, task, training, seed, folder)
 
 
-def _in_float(name, model, task, structure, training, seed, folder) -> list[Trained]:
+def _in_float(name, model, task, training, seed, folder) -> list[Trained]:
     begin = time.process_time()
     stage = Stage("dense", training.epochs)
     _train_stage(model, stage, task, training, seed, folder)
@@ -74,7 +85,7 @@ def _in_float(name, model, task, structure, training, seed, folder) -> list[Trai
     return [Trained(name, model, {}, training.epochs, seconds, stage.validation_accuracy)]
 
 
-def _by_recipe(name, model, task, structure, training, seed, folder) -> list[Trained]:
+def _by_recipe(model, task, structure, training, seed, folder, formats) -> list[Trained]:
     options = {
         "weight_bits": structure.weight_bits,
         "byte_biases": structure.bias_bytes == 1,
@@ -104,7 +115,7 @@ def _by_recipe(name, model, task, structure, training, seed, folder) -> list[Tra
     validation = {SPARSE: result.stages[-1].validation_accuracy}
     x = calibration_data(task.training)
     rounded, trained = {}, {}
-    for format_ in FORMATS:
+    for format_ in formats:
         rounded[format_] = quantize_aware(result.model, format_, **options, calibration_data=x)
         aware = quantize_aware(result.model, format_, **options, calibration_data=x)
         stage = Stage(_QUANTIZED, training.fine_epochs)

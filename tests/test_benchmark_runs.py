@@ -72,10 +72,29 @@ def test_the_required_grid_has_every_model_size_and_seed(grid):
     runs = grid.required_runs()
     assert len(runs) == len(set(runs))
     har2 = [run for run in runs if run.task == "har2"]
-    assert len(har2) == 7 * 4 * 5
+    assert len(har2) == 7 * 4 * 5 + 5
     assert {run.seed for run in har2} == set(range(5))
     for task in ("har", "dsa", "usps", "mnist"):
         chosen = {(r.model, r.seed) for r in runs if r.task == task and r.size == "3KB"}
         assert len(chosen) == 3 * 3
     assert len([run for run in runs if run.task == "speech"]) == 7 * 4 * 3
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+
+
+def test_a_model_that_another_size_has_too_is_not_trained_again(
+    root, shared, tmp_path, benchmarks_on_path
+):
+    from benchmarks.runs import Run, perform
+
+    small, equal = (Run("har2", "FastGRNN LSQ", size, 0) for size in ("1KB", "equal"))
+    measured = small.path(root / "benchmarks" / "results").read_text()
+    small.path(tmp_path).parent.mkdir()
+    small.path(tmp_path).write_text(measured)
+    perform(equal, shared / "data", tmp_path)
+    expected = json.loads(measured)
+    written = json.loads(equal.path(tmp_path).read_text())
+    assert written["run"] == {"task": "har2", "model": equal.model, "size": "equal", "seed": 0}
+    assert written["structure"]["units"] == 32
+    for part in ("structure", "training", "models", "environment"):
+        assert written[part] == expected[part]
+    assert written["cpu_seconds"] == written["wall_seconds"] == 0
