@@ -1,16 +1,17 @@
-"""What each part of the training is worth: one part less at a time, on validation sequences alone.
+"""What each part of the training is worth: one setting changed, on validation sequences alone.
 
     python -m benchmarks.ablation [--seeds N] [--workers N]
 
-Trains the recipe's model of 1 KB on speech commands and on HAR-2 as the results were trained, and
-with one setting changed; the width stays, so a change of the structure changes the bytes. Leaves
-one JSON file a training in `benchmarks/results/ablation/`; `python -m benchmarks --document` makes
-a table of them. The test sequences are not touched.
+Trains the recipe's model of 1 KB as the results were trained, and with one setting changed; the
+width stays, so a change of the structure changes the bytes. Trains the other models of 3 KB at
+other learning rates. Leaves one JSON file a training in `benchmarks/results/ablation/`;
+`python -m benchmarks --document` makes a table of them. The test sequences are not touched.
 """
 
 import argparse
 import dataclasses
 import json
+import shutil
 import statistics
 import sys
 from dataclasses import dataclass
@@ -19,39 +20,73 @@ from pathlib import Path
 from benchmarks import pool, runs, tasks
 from benchmarks.models import RECIPE, structure_for, training_for
 from benchmarks.runs import RESULTS
+from benchmarks.sentences import SIZE_NAMES
 from benchmarks.training import train
 
 FOLDER = "ablation"
-SIZE = "1KB"
-SEEDS = 3
 WHOLE = "as in the results"
-# What is changed of `models.Training` and of `models.Structure`, by task.
-_OF_BOTH = {
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model of which settings are changed.
+
+    Attributes:
+        task, model, size: Strings, keys of `tasks.TASKS`, `models.LAYERS` and `models.SIZES`.
+        seeds: Integer, how many.
+        changes: Dictionary from a name to what is changed of `models.Training` and
+            `models.Structure`.
+    """
+
+    task: str
+    model: str
+    size: str
+    seeds: int
+    changes: dict[str, dict]
+
+
+def _rates(task: str, model: str, *rates: float) -> Case:
+    changes = {f"a learning rate of {rate:g}": {"learning_rate": rate} for rate in rates}
+    return Case(task, model, "3KB", 2, {WHOLE: {}, **changes})
+
+
+_OF_THE_RECIPE = {
     WHOLE: {},
     "matrices of normal noise of 0.1, as the authors start": {"initializer": None},
     "no rise of the learning rate at first": {"warm_up": 0.0},
     "no augmentation": {"augments": False},
 }
-CHANGES = {
-    "speech": {
-        **_OF_BOTH,
-        "half the learning rate": {"learning_rate": 1e-2, "fine_learning_rate": 1e-3},
-        "gradients cut to a norm of 0.2, not 1": {"largest_gradient": 0.2},
-        "half the epochs": {"epochs": 0.5},
-        "tanh as the gate": {"recurrent_activation": "tanh"},
-        "full rank, more zeros": {"recurrent_rank": None, "recurrent_sparsity": 0.7},
-        "4-bit weights, no zeros": {
-            "weight_bits": 4,
-            "kernel_sparsity": 0.0,
-            "recurrent_sparsity": 0.0,
-        },
-    },
-    "har2": {
-        **_OF_BOTH,
-        "gradients cut to a norm of 1, not 0.2": {"largest_gradient": 1.0},
-        "U of two factors, more zeros in W": {"recurrent_rank": 10, "kernel_sparsity": 0.5},
+_ON_SPEECH = {
+    "half the learning rate": {"learning_rate": 1e-2, "fine_learning_rate": 1e-3},
+    "gradients cut to a norm of 0.2, not 1": {"largest_gradient": 0.2},
+    "half the epochs": {"epochs": 60, "fine_epochs": 6},
+    "tanh as the gate": {"recurrent_activation": "tanh"},
+    "full rank, more zeros": {"recurrent_rank": None, "recurrent_sparsity": 0.7},
+    "4-bit weights, no zeros": {
+        "weight_bits": 4,
+        "kernel_sparsity": 0.0,
+        "recurrent_sparsity": 0.0,
     },
 }
+_ON_HAR_2 = {
+    "gradients cut to a norm of 1, not 0.2": {"largest_gradient": 1.0},
+    "U of two factors, more zeros in W": {"recurrent_rank": 10, "kernel_sparsity": 0.5},
+}
+CASES = (
+    Case("speech", RECIPE, "1KB", 3, _OF_THE_RECIPE | _ON_SPEECH),
+    Case("har2", RECIPE, "1KB", 3, _OF_THE_RECIPE | _ON_HAR_2),
+    _rates("speech", "FastGRNN", 1e-2, 5e-3),
+    _rates("speech", "FastGRNN L", 1e-2, 5e-3),
+    _rates("speech", "FastRNN", 2e-2, 1e-2),
+    _rates("speech", "GRU", 2e-2, 1e-2),
+    _rates("speech", "LSTM", 2e-2, 1e-2),
+    _rates("speech", "SimpleRNN", 2e-2, 5e-3),
+    _rates("har2", "FastGRNN", 5e-3),
+    _rates("har2", "FastRNN", 2e-2),
+    _rates("har2", "GRU", 2e-2),
+    _rates("har2", "LSTM", 2e-2),
+    _rates("har2", "SimpleRNN", 2e-2),
+)
 
 
 @dataclass(frozen=True)
@@ -59,37 +94,43 @@ class Trial:
     """One training with one setting changed.
 
     Attributes:
-        task: String, a key of `CHANGES`.
-        change: String, one of the task's.
+        task, model, size: Strings, as `Case` has them.
+        change: String, one of the case's.
         seed: Integer.
     """
 
     task: str
+    model: str
+    size: str
     change: str
     seed: int
 
+    @property
+    def case(self) -> Case:
+        """The case that it is one of."""
+        return next(case for case in CASES if (case.task, case.model) == (self.task, self.model))
+
     def path(self, folder: Path) -> Path:
         """Returns where its result lies."""
-        number = list(CHANGES[self.task]).index(self.change)
-        return folder / FOLDER / f"{self.task}-{number}-{self.seed}.json"
+        model = self.model.replace(" ", "_")
+        number = list(self.case.changes).index(self.change)
+        return folder / FOLDER / f"{self.task}-{model}-{number}-{self.seed}.json"
 
     def __str__(self) -> str:
-        return f"{self.task}, {self.change}, seed {self.seed}"
+        return f"{self.task}, {self.model}, {self.change}, seed {self.seed}"
 
 
 def perform(trial: Trial, data: Path, results: Path) -> str:
     """Trains, and writes the accuracies on the validation sequences; returns them as a line."""
     task = tasks.load(trial.task, data)
-    structure, training = structure_for(RECIPE, SIZE, task), training_for(trial.task)
-    change = dict(CHANGES[trial.task][trial.change])
-    if "epochs" in change:
-        change["epochs"] = int(change["epochs"] * training.epochs) // 3 * 3
+    structure = structure_for(trial.model, trial.size, task)
+    training = training_for(trial.task, trial.model)
+    change = trial.case.changes[trial.change]
     own = {field.name for field in dataclasses.fields(training)}
     training = dataclasses.replace(training, **{k: v for k, v in change.items() if k in own})
     structure = dataclasses.replace(structure, **{k: v for k, v in change.items() if k not in own})
-    checkpoint = results / "checkpoints" / trial.path(Path()).stem
-    formats = ("int16x8",)
-    trained = train(RECIPE, task, structure, training, trial.seed, checkpoint, formats)
+    checkpoint = results / "checkpoints" / trial.path(results).stem
+    trained = train(trial.model, task, structure, training, trial.seed, checkpoint, ("int16x8",))
     validation = {one.name: one.validation for one in trained}
     runs.write(
         trial.path(results),
@@ -101,6 +142,7 @@ def perform(trial: Trial, data: Path, results: Path) -> str:
             "environment": runs.environment(),
         },
     )
+    shutil.rmtree(checkpoint)
     return ", ".join(f"{name} {100 * value:.2f} %" for name, value in validation.items())
 
 
@@ -113,36 +155,39 @@ def table(results: Path) -> str:
     found = {}
     for path in sorted((results / FOLDER).glob("*.json")):
         one = json.loads(path.read_text())
-        key = one["trial"]["task"], one["trial"]["change"]
-        found.setdefault(key, []).append(100 * one["validation"][RECIPE])
+        trial = Trial(**one["trial"])
+        key = trial.task, trial.model, trial.change
+        found.setdefault(key, []).append(100 * one["validation"][trial.model])
     lines = [
-        "| task | change | validation accuracy | difference | seeds |",
-        "|---|---|---|---|---|",
+        "| task | model | change | validation accuracy | difference | seeds |",
+        "|---|---|---|---|---|---|",
     ]
-    for task, changes in CHANGES.items():
-        for change in changes:
-            values = found.get((task, change))
+    for case in CASES:
+        whole = found.get((case.task, case.model, WHOLE))
+        for change in case.changes:
+            values = found.get((case.task, case.model, change))
             if values:
                 mean = statistics.mean(values)
-                difference = mean - statistics.mean(found.get((task, WHOLE), values))
+                difference = f"{mean - statistics.mean(whole):+.2f}" if whole else ""
                 spread = f" &plusmn; {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-                cells = task, change, f"{mean:.2f}{spread}", f"{difference:+.2f}", str(len(values))
-                lines.append(f"| {' | '.join(cells)} |")
+                name = f"{case.model}, {SIZE_NAMES[case.size]}"
+                texts = case.task, name, change, f"{mean:.2f}{spread}", difference, len(values)
+                lines.append(f"| {' | '.join(map(str, texts))} |")
     return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser("ablation", description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--seeds", type=int, help="at most so many of each; default: 2 or 3")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--data", type=Path, default=tasks.DEFAULT_DATA)
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
     trials = [
-        Trial(task, change, seed)
-        for seed in range(given.seeds)
-        for task, changes in CHANGES.items()
-        for change in changes
+        Trial(case.task, case.model, case.size, change, seed)
+        for case in CASES
+        for seed in range(case.seeds)[: given.seeds]
+        for change in case.changes
     ]
     waiting = [trial for trial in trials if not trial.path(given.results).exists()]
     failures = pool.perform_all(perform, waiting, (given.data, given.results), given.workers)

@@ -22,8 +22,8 @@ _LEGEND = f"""
   epochs): one training gives both. These two have on each task what did best on validation
   sequences: a U of two factors and zeros; on UCI HAR zeros alone; on DSA-19 weights of 4 bits, no
   factors and no zeros. SimpleRNN, GRU and LSTM are Keras's own. Each has one recurrent
-  layer and a Dense head, and the same epochs, batches and augmentation in float. Which ranks and
-  zeros a model has, its row says.
+  layer and a Dense head, the same epochs, batches and augmentation in float, and the learning rate
+  of a few that did best on validation sequences. Which ranks and zeros a model has, its row says.
 * Sizes: as many units as fit into 1, 1.5, 3 or 6 KB of 1,024 bytes of stored parameters, all
   counted, or {EQUAL_UNITS} units. Where as many as these fit, both rows are of one training.
 * Accuracy and macro F1, in percent: **measured** on the test split, mean &plusmn; standard
@@ -54,10 +54,11 @@ _LEGEND = f"""
 """.strip()
 
 
-_ABLATION = """
-`python -m benchmarks.ablation`: the recipe's model of 1 KB on speech commands and on HAR-2, one
-setting changed at a time, accuracy of the int16x8 model in Keras on the **validation** sequences,
-of speakers and people that are not in the training, mean and standard deviation of the seeds.
+_ABLATION = f"""
+`python -m benchmarks.ablation`: one setting changed at a time, for {RECIPE} also of what it looks
+like, for the others the learning rate, each of which was chosen so. Accuracy in Keras, of {RECIPE}
+the int16x8 model's, on the **validation** sequences, of speakers and people that are not in the
+training; mean and standard deviation of the seeds.
 """.strip()
 
 _STOCK = f"""

@@ -4,7 +4,7 @@ What was chosen here was chosen on validation sequences alone.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from benchmarks.tasks import Task
 from keras_fastgrnn import FastGRNN, FastRNN, keras, search_space, sparsity
@@ -134,6 +134,8 @@ _TRAININGS = {
     "usps": Training(epochs=60),
     "mnist": Training(epochs=21, fine_epochs=3, batch_size=128),
 }
+# Where another than FastGRNN's did better: `python -m benchmarks.ablation`.
+_LEARNING_RATES = {"FastRNN": 5e-3, "GRU": 5e-3, "LSTM": 5e-3, "SimpleRNN": 2e-3}
 
 
 def _low_rank(units: int) -> Structure:
@@ -156,13 +158,15 @@ def _narrow(units: int) -> Structure:
 _RECIPE_STRUCTURES = {"har": _sparse, "har2": _sparse, "dsa": _narrow}
 
 
-def training_for(task: str) -> Training:
-    """Returns how the models of a task are trained.
+def training_for(task: str, model: str) -> Training:
+    """Returns how a model of a task is trained.
 
     Args:
         task: String, its name.
+        model: String, a key of `LAYERS`.
     """
-    return _TRAININGS[task]
+    training = _TRAININGS[task]
+    return replace(training, learning_rate=_LEARNING_RATES.get(model, training.learning_rate))
 
 
 def structure_for(model: str, size: str, task: Task) -> Structure:

@@ -62,7 +62,7 @@ def perform(run: Run, data: Path, results: Path, is_quick: bool = False) -> str:
     wall, cpu = time.perf_counter(), time.process_time()
     task = tasks.load(run.task, data)
     structure = structure_for(run.model, run.size, task)
-    training = training_for(run.task)
+    training = training_for(run.task, run.model)
     if is_quick:
         training = dataclasses.replace(training, epochs=3, fine_epochs=1)
         task = dataclasses.replace(task, test=task.test.part(slice(None, None, 10)))
