@@ -163,17 +163,20 @@ def table(results: Path) -> str:
         "|---|---|---|---|---|---|",
     ]
     for case in CASES:
-        whole = found.get((case.task, case.model, WHOLE))
-        for change in case.changes:
-            values = found.get((case.task, case.model, change))
-            if values:
-                mean = statistics.mean(values)
-                difference = f"{mean - statistics.mean(whole):+.2f}" if whole else ""
-                spread = f" &plusmn; {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-                name = f"{case.model}, {SIZE_NAMES[case.size]}"
-                texts = case.task, name, change, f"{mean:.2f}{spread}", difference, len(values)
-                lines.append(f"| {' | '.join(map(str, texts))} |")
+        own = {change: found.get((case.task, case.model, change)) for change in case.changes}
+        rows = [_row(case, change, own[WHOLE], values) for change, values in own.items() if values]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines)
+
+
+def _row(case: Case, change: str, whole: list[float] | None, values: list[float]) -> list[str]:
+    mean = statistics.mean(values)
+    spread = f" &plusmn; {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    difference = f"{mean - statistics.mean(whole):+.2f}" if whole else ""
+    if change == WHOLE:
+        change += f": a learning rate of {training_for(case.task, case.model).learning_rate:g}"
+    name = f"{case.model}, {SIZE_NAMES[case.size]}"
+    return [case.task, name, change, f"{mean:.2f}{spread}", difference, str(len(values))]
 
 
 def main(arguments: list[str] | None = None) -> None:
