@@ -170,9 +170,9 @@ def table(results: Path) -> str:
 
 
 def _row(case: Case, change: str, whole: list[float] | None, values: list[float]) -> list[str]:
-    mean = statistics.mean(values)
+    mean = round(statistics.mean(values), 2)
     spread = f" &plusmn; {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    difference = f"{mean - statistics.mean(whole):+.2f}" if whole else ""
+    difference = f"{mean - round(statistics.mean(whole), 2):+.2f}" if whole else ""
     if change == WHOLE:
         change += f": a learning rate of {training_for(case.task, case.model).learning_rate:g}"
     name = f"{case.model}, {SIZE_NAMES[case.size]}"
