@@ -27,7 +27,7 @@ FOLDER = "ablation"
 WHOLE = "as in the results"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """A model of which settings are changed.
 
@@ -108,7 +108,8 @@ class Trial:
     @property
     def case(self) -> Case:
         """The case that it is one of."""
-        return next(case for case in CASES if (case.task, case.model) == (self.task, self.model))
+        own = self.task, self.model, self.size
+        return next(case for case in CASES if (case.task, case.model, case.size) == own)
 
     def path(self, folder: Path) -> Path:
         """Returns where its result lies."""
@@ -156,14 +157,15 @@ def table(results: Path) -> str:
     for path in sorted((results / FOLDER).glob("*.json")):
         one = json.loads(path.read_text())
         trial = Trial(**one["trial"])
-        key = trial.task, trial.model, trial.change
-        found.setdefault(key, []).append(100 * one["validation"][trial.model])
+        found.setdefault((trial.case, trial.change), []).append(
+            100 * one["validation"][trial.model]
+        )
     lines = [
         "| task | model | change | validation accuracy | difference | seeds |",
         "|---|---|---|---|---|---|",
     ]
     for case in CASES:
-        own = {change: found.get((case.task, case.model, change)) for change in case.changes}
+        own = {change: found.get((case, change)) for change in case.changes}
         rows = [_row(case, change, own[WHOLE], values) for change, values in own.items() if values]
         lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines)
@@ -192,6 +194,11 @@ def main(arguments: list[str] | None = None) -> None:
         for seed in range(case.seeds)[: given.seeds]
         for change in case.changes
     ]
+    try:
+        for name in dict.fromkeys(case.task for case in CASES):
+            tasks.check(name, given.data)
+    except tasks.DataError as error:
+        sys.exit(f"ablation: {error}")
     waiting = [trial for trial in trials if not trial.path(given.results).exists()]
     failures = pool.perform_all(perform, waiting, (given.data, given.results), given.workers)
     if failures:

@@ -14,7 +14,6 @@ from benchmarks.tables import TITLES, in_short, wrapped
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 MARKERS = "<!-- results -->", "<!-- /results -->"
-NO_RESULTS = "None yet: `python -m benchmarks` makes them."
 
 _LEGEND = f"""
 * Models: FastRNN; FastGRNN, full rank; FastGRNN L, low rank; {SPARSE}, sparse and rounded after
@@ -22,8 +21,9 @@ _LEGEND = f"""
   epochs): one training gives both. These two have on each task what did best on validation
   sequences: a U of two factors and zeros; on UCI HAR zeros alone; on DSA-19 weights of 4 bits, no
   factors and no zeros. SimpleRNN, GRU and LSTM are Keras's own. Each has one recurrent
-  layer and a Dense head, the same epochs, batches and augmentation in float, and the learning rate
-  of a few that did best on validation sequences. Which ranks and zeros a model has, its row says.
+  layer and a Dense head, the same epochs, batches and augmentation in float, and on all tasks one
+  learning rate of its own, chosen on the validation sequences of speech and HAR-2. Which ranks and
+  zeros a model has, its row says.
 * Sizes: as many units as fit into 1, 1.5, 3 or 6 KB of 1,024 bytes of stored parameters, all
   counted, or {EQUAL_UNITS} units. Where as many as these fit, both rows are of one training.
 * Accuracy and macro F1, in percent: **measured** on the test split, mean &plusmn; standard
@@ -55,10 +55,10 @@ _LEGEND = f"""
 
 
 _ABLATION = f"""
-`python -m benchmarks.ablation`: one setting changed at a time, for {RECIPE} also of what it looks
-like, for the others the learning rate, each of which was chosen so. Accuracy in Keras, of {RECIPE}
-the int16x8 model's, on the **validation** sequences, of speakers and people that are not in the
-training; mean and standard deviation of the seeds.
+`python -m benchmarks.ablation`: one setting changed at a time; of models other than {RECIPE} the
+learning rate, which was chosen by both tasks together. Accuracy in Keras, of {RECIPE} the int16x8
+model's, on the **validation** sequences, of speakers and people that are not in the training; mean
+and standard deviation of the seeds.
 """.strip()
 
 _STOCK = f"""
@@ -130,7 +130,7 @@ def text(results: Results, folder: Path) -> str:
 
 def _optional(title: str, words: str, table: str) -> list[str]:
     """Returns a section, or nothing where its table has no rows."""
-    return [title, words, table.strip()] if table.count("\n") > 1 else []
+    return [title, wrapped(words), table.strip()] if table.count("\n") > 1 else []
 
 
 def filled(readme: str, block: str) -> str:

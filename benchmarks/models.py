@@ -134,7 +134,7 @@ _TRAININGS = {
     "usps": Training(epochs=60),
     "mnist": Training(epochs=21, fine_epochs=3, batch_size=128),
 }
-# Where another than FastGRNN's did better: `python -m benchmarks.ablation`.
+# Where another than FastGRNN's did better on speech and HAR-2: `python -m benchmarks.ablation`.
 _LEARNING_RATES = {"FastRNN": 5e-3, "GRU": 5e-3, "LSTM": 5e-3, "SimpleRNN": 2e-3}
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 
@@ -15,24 +16,27 @@ def ablation(benchmarks_on_path):
 
 def write(folder, ablation, task, model, change, accuracies):
     for seed, accuracy in enumerate(accuracies):
-        trial = ablation.Trial(task, model, "1KB", change, seed)
+        size = "1KB" if model == "FastGRNN LSQ" else "3KB"
+        trial = ablation.Trial(task, model, size, change, seed)
         path = trial.path(folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         validation = {"FastGRNN LS": 0.1, model: accuracy}
         path.write_text(json.dumps({"trial": dataclasses.asdict(trial), "validation": validation}))
 
 
-def test_every_change_is_of_a_setting_that_the_results_have_otherwise(ablation, benchmarks_on_path):
-    from benchmarks.models import Structure, training_for
+def test_every_change_changes_what_the_results_have(ablation):
+    from benchmarks.models import structure_for, training_for
+    from benchmarks.tasks import Part, Task
 
+    part = Part(np.zeros((4, 12, 9), np.float32), np.arange(4) % 3)
     for case in ablation.CASES:
+        task = Task(case.task, 3, part, part, part)
         training = dataclasses.asdict(training_for(case.task, case.model))
-        # The recipe's structure depends on the task's channels, the names of its settings do not.
-        structure = dataclasses.asdict(Structure(0))
+        settings = training | dataclasses.asdict(structure_for(case.model, case.size, task))
         for name, change in case.changes.items():
-            assert set(change) <= set(training) | set(structure)
-            changed = any(training.get(key) != value for key, value in change.items())
-            assert changed == (name != ablation.WHOLE)
+            assert set(change) <= set(settings)
+            changed = [key for key, value in change.items() if settings[key] != value]
+            assert changed == ([] if name == ablation.WHOLE else list(change))
 
 
 def test_each_trial_has_a_file_of_its_own(ablation, tmp_path):
@@ -62,3 +66,10 @@ def test_the_table_has_means_deviations_and_differences(ablation, tmp_path):
 
 def test_nothing_run_is_an_empty_table(ablation, tmp_path):
     assert len(ablation.table(tmp_path).splitlines()) == 2
+
+
+def test_missing_data_is_told_in_one_line_before_any_work(ablation, tmp_path):
+    arguments = ["--data", str(tmp_path), "--results", str(tmp_path / "results")]
+    with pytest.raises(SystemExit, match=f"ablation: no kws4_logmel_u8.npz in {tmp_path}"):
+        ablation.main(arguments)
+    assert not list(tmp_path.iterdir())

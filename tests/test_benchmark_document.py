@@ -287,11 +287,7 @@ def committed(root, tmp_path):
 
 def test_the_documents_have_what_the_committed_results_give(root, committed):
     readme = (root / "README.md").read_text()
-    try:
-        results = cells.read(committed)
-    except cells.ResultsError:
-        assert readme == document.filled(readme, document.NO_RESULTS)
-        return
+    results = cells.read(committed)
     assert readme == document.filled(readme, document.in_short(results))
     assert (RESULTS.parent / "RESULTS.md").read_text() == document.text(results, committed)
 
