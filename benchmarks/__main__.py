@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks import document, pool, runs, tasks
 from benchmarks.cells import ResultsError
+from benchmarks.command_line import positive_integer
 from benchmarks.grid import QUICK, required_runs
 from benchmarks.models import LAYERS, SIZES
 from benchmarks.runs import Run
@@ -40,21 +41,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("benchmarks", description=__doc__, formatter_class=formatter)
-    add = parser.add_argument
+    add, count = parser.add_argument, positive_integer
     add("--tasks", nargs="+", choices=list(tasks.TASKS), default=list(tasks.TASKS))
     add("--models", nargs="+", choices=list(LAYERS), help="default: those of the required grid")
     add("--sizes", nargs="+", choices=list(SIZES), help="default: those of the required grid")
-    add("--seeds", type=int, help="seeds of each; default: those of the required grid")
+    add("--seeds", type=count, help="seeds of each; default: those of the required grid")
     add("--data", type=Path, default=tasks.DEFAULT_DATA, help="folder with the archives")
     add("--results", type=Path, help=f"default: {runs.RESULTS}; quick: {QUICK_RESULTS}")
-    add("--workers", type=int, default=2, help="runs beside each other; default: 2")
+    add("--workers", type=count, default=2, help="runs beside each other; default: 2")
     add("--quick", action="store_true", help="one small run in two minutes; no document")
     add("--document", action="store_true", help="write the document alone, run nothing")
     given = parser.parse_args(arguments)
-    for name in ("seeds", "workers"):
-        value = getattr(given, name)
-        if value is not None and value < 1:
-            parser.error(f"argument --{name}: expected a positive integer, got {value}")
     if given.results is None:
         given.results = QUICK_RESULTS if given.quick else runs.RESULTS
     return given

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import pool, runs, tasks
+from benchmarks.command_line import positive_integer
 from benchmarks.models import RECIPE, structure_for, training_for
 from benchmarks.runs import RESULTS
 from benchmarks.sentences import SIZE_NAMES
@@ -183,10 +184,11 @@ def _row(case: Case, change: str, whole: list[float] | None, values: list[float]
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser("ablation", description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, help="at most so many of each; default: 2 or 3")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--data", type=Path, default=tasks.DEFAULT_DATA)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    add, count = parser.add_argument, positive_integer
+    add("--seeds", type=count, help="at most so many of each; default: 2 or 3")
+    add("--workers", type=count, default=2, help="trainings beside each other; default: 2")
+    add("--data", type=Path, default=tasks.DEFAULT_DATA, help="folder with the archives")
+    add("--results", type=Path, default=RESULTS, help=f"default: {RESULTS}")
     given = parser.parse_args(arguments)
     trials = [
         Trial(case.task, case.model, case.size, change, seed)

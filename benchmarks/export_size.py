@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 
 import numpy as np
 
+from benchmarks.command_line import positive_integer
 from benchmarks.measurements import Model, Stopwatch, measure
 from benchmarks.stock_converter import (
     CLASSES,
@@ -292,8 +293,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "export_size",
                         help="folder for the models and the stock converter's results, which are "
                         "used again; default build/export_size")  # fmt: skip
-    parser.add_argument("--timeout", type=int, default=900, help="seconds for one conversion")
-    parser.add_argument("--rounds", type=int, help="rounds of timing; default 300, quick 20")
+    parser.add_argument(
+        "--timeout", type=positive_integer, default=900, help="seconds for one conversion"
+    )
+    parser.add_argument(
+        "--rounds", type=positive_integer, help="rounds of timing; default 300, quick 20"
+    )
     values = parser.parse_args(arguments)
     if values.rounds is None:
         values.rounds = 20 if values.quick else 300

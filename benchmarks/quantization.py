@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import tasks
+from benchmarks.command_line import positive_integer
 from keras_fastgrnn import FastGRNN, export, keras, recipe
 from keras_fastgrnn.quantization import quantize_aware
 
@@ -160,9 +161,9 @@ stored as 8. Piecewise-linear functions are `quant_tanh` and `quant_sigmoid4`.""
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
     parser.add_argument("--data", type=Path, default=tasks.DEFAULT_DATA)
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--fine-epochs", type=int, default=6)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=positive_integer, default=30)
+    parser.add_argument("--fine-epochs", type=positive_integer, default=6)
+    parser.add_argument("--seeds", type=positive_integer, default=3)
     parser.add_argument("--quick", action="store_true", help="few epochs, one seed; no document")
     given = parser.parse_args(arguments)
     if given.quick:

@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 
+from benchmarks.command_line import positive_integer
 from keras_fastgrnn import FastGRNN, keras
 from keras_fastgrnn.keras_api import FLAVOR
 from keras_fastgrnn.quantization import quantize_aware
@@ -75,8 +76,12 @@ def table(seconds: dict[tuple[str, bool], list[float]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="blocks of each model")
-    parser.add_argument("--steps", type=int, default=TRAINING_STEPS, help="steps in a block")
+    parser.add_argument(
+        "--rounds", type=positive_integer, default=ROUNDS, help="blocks of each model"
+    )
+    parser.add_argument(
+        "--steps", type=positive_integer, default=TRAINING_STEPS, help="steps in a block"
+    )
     arguments = parser.parse_args()
     print(table(measured(arguments.rounds, arguments.steps)))
 

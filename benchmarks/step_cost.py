@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.command_line import positive_integer
 from examples.firmware import firmware
 from examples.firmware.golden import checksums_of, generated_inputs, golden_of
 from keras_fastgrnn import FastGRNN, FastRNN, export, keras, step_cost
@@ -139,7 +140,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", type=int, default=120, help="how many; 120")
+    parser.add_argument("--models", type=positive_integer, default=120, help="how many; 120")
     arguments = parser.parse_args()
     try:
         firmware.check_tools(firmware.TARGETS["cortex-m4"])

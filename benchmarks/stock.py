@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import runs, tasks
+from benchmarks.command_line import positive_integer
 from benchmarks.export_size import seeded_model
 from benchmarks.measurements import Model, Stopwatch, measure
 from benchmarks.models import EQUAL_UNITS
@@ -175,7 +176,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--data", type=Path, default=tasks.DEFAULT_DATA)
     parser.add_argument("--results", type=Path, default=runs.RESULTS)
-    parser.add_argument("--timeout", type=int, default=TIMEOUT, help="seconds for one conversion")
+    parser.add_argument(
+        "--timeout", type=positive_integer, default=TIMEOUT, help="seconds for one conversion"
+    )
     given = parser.parse_args(arguments)
     for name in given.tasks:
         try:

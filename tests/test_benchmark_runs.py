@@ -55,8 +55,6 @@ def test_the_quick_run_is_measured_everywhere_and_not_repeated(root, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seeds", "0"], "argument --seeds: expected a positive integer, got 0"),
-        (["--workers", "-1"], "argument --workers: expected a positive integer, got -1"),
         (["--tasks", "cats"], "invalid choice: 'cats'"),
         (["--data", "nowhere"], "no uci_har.npz in nowhere"),
     ],

@@ -1,0 +1,30 @@
+"""Numbers of a command line that are none are refused in one line, before any work."""
+
+import importlib
+
+import pytest
+
+NUMBERS = {
+    "__main__": ("--seeds", "--workers"),
+    "ablation": ("--seeds", "--workers"),
+    "export_size": ("--timeout", "--rounds"),
+    "quantization": ("--epochs", "--fine-epochs", "--seeds"),
+    "quantization_cost": ("--rounds", "--steps"),
+    "step_cost": ("--models",),
+    "stock": ("--timeout",),
+}
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "2.5", "many"])
+@pytest.mark.parametrize(
+    "module, argument", [(module, one) for module, names in NUMBERS.items() for one in names]
+)
+def test_what_is_no_positive_integer_is_refused(
+    module, argument, text, benchmarks_on_path, capsys, monkeypatch
+):
+    main = importlib.import_module(f"benchmarks.{module}").main
+    monkeypatch.setattr("sys.argv", [module, f"{argument}={text}"])
+    with pytest.raises(SystemExit):
+        main()
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith(f"error: argument {argument}: expected a positive integer, got {text}")
