@@ -11,8 +11,8 @@ def check_labeled(argument: str, data, model) -> tuple[np.ndarray, np.ndarray]:
     Args:
         argument: String, its name in the error.
         data: Tuple of inputs of shape `(samples, steps, input_dim)` and labels: integers of shape
-            `(samples,)`, or of the output's shape without its last dimension, or one-hot vectors
-            of the output's shape.
+            `(samples,)`, or of the output's shape without its last dimension, or vectors of the
+            output's shape, one-hot or of probabilities that add up to 1.
         model: Built Keras model with one input and one output.
 
     Returns:
@@ -52,7 +52,7 @@ def loss_for(model, y):
     from_logits = not _ends_in_probabilities(model)
     if model.output_shape[-1] == 1:
         return keras.losses.BinaryCrossentropy(from_logits=from_logits)
-    if is_one_hot(y, model.output_shape):
+    if are_vectors(y, model.output_shape):
         return keras.losses.CategoricalCrossentropy(from_logits=from_logits)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
 
@@ -70,7 +70,7 @@ def accuracy_metric(model, y):
     if model.output_shape[-1] == 1:
         threshold = 0.5 if _ends_in_probabilities(model) else 0.0
         return keras.metrics.BinaryAccuracy("accuracy", threshold=threshold)
-    if is_one_hot(y, model.output_shape):
+    if are_vectors(y, model.output_shape):
         return keras.metrics.CategoricalAccuracy("accuracy")
     return keras.metrics.SparseCategoricalAccuracy("accuracy")
 
@@ -102,17 +102,14 @@ def first_wrong(x: np.ndarray):
     return x.dtype.name if x.dtype.kind not in "fiu" else float(x[~np.isfinite(x)][0])
 
 
-def is_one_hot(y: np.ndarray, output_shape) -> bool:
-    """Returns whether labels are one-hot vectors of the output's shape."""
+def are_vectors(y: np.ndarray, output_shape) -> bool:
+    """Returns whether labels are vectors of the output's shape, a number for each class."""
     return output_shape[-1] > 1 and _fits(y.shape, output_shape)
 
 
 def _check_labels(argument, y, output_shape):
-    if is_one_hot(y, output_shape):
-        if not (np.isin(y, (0, 1)).all() and (y.sum(axis=-1) == 1).all()):
-            raise invalid_argument(
-                argument, "one-hot labels or integers", y.reshape(-1)[:8].tolist()
-            )
+    if are_vectors(y, output_shape):
+        _check_vectors(argument, y.reshape(-1, y.shape[-1]))
         return
     labels = y[..., 0] if y.ndim == len(output_shape) and y.shape[-1] == 1 else y
     if not _fits(labels.shape, output_shape[:-1]):
@@ -121,6 +118,17 @@ def _check_labels(argument, y, output_shape):
     wrong = labels[~np.isin(labels, np.arange(classes))] if labels.dtype.kind in "fiub" else labels
     if wrong.size:
         raise invalid_argument(argument, f"labels in [0, {classes - 1}]", wrong.flat[0].item())
+
+
+def _check_vectors(argument, y):
+    if y.dtype.kind not in "fiub":
+        raise invalid_argument(argument, "labels that are numbers", y.dtype.name)
+    # float16 rounds a probability by at most 2**-12.
+    add_up = np.isclose(y.sum(axis=1, dtype=float), 1.0, atol=y.shape[1] * 2.0**-12)
+    wrong = y[~((y >= 0).all(axis=1) & add_up)]
+    if len(wrong):
+        expected = "labels that are integers, one-hot, or probabilities that add up to 1"
+        raise invalid_argument(argument, expected, wrong[0].tolist())
 
 
 def _ends_in_probabilities(model) -> bool:

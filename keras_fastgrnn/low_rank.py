@@ -174,7 +174,7 @@ def report(model, factorized, validation_data=None) -> Report:
         model: The model that was given to `factorize`.
         factorized: The model that it returned.
         validation_data: Tuple of inputs and labels, to compare the accuracies on: integers, or
-            one-hot vectors. Defaults to `None`, no accuracies.
+            one-hot vectors or probabilities. Defaults to `None`, no accuracies.
 
     Returns:
         `Report`.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_fastgrnn import masks, sparsity
-from keras_fastgrnn.classification import accuracy_metric, check_labeled, is_one_hot, loss_for
+from keras_fastgrnn.classification import accuracy_metric, are_vectors, check_labeled, loss_for
 from keras_fastgrnn.keras_api import FLAVOR, checked_integer, invalid_argument, keras
 from keras_fastgrnn.models import (
     FACTORS,
@@ -126,7 +126,8 @@ def fit_lsq(
             Normalization, FastRNN, FastGRNN, Dense and the like that ends with a Dense layer. The
             first three stages train it itself; it need not be compiled.
         x: Array of shape `(samples, steps, input_dim)`, the training inputs.
-        y: Labels: integers of shape `(samples,)`, or one-hot vectors of the output's shape.
+        y: Labels: integers of shape `(samples,)`, or vectors of the output's shape, one-hot or of
+            probabilities that add up to 1, as a larger model gives them for distillation.
         validation_data: Tuple of inputs and labels of the same form, to choose epochs by: of
             training, not of the test data, and of other people or machines than `x` is of.
         kernel_sparsity: Number in [0, 1), the fraction of the weights of W that become zero; the
@@ -324,8 +325,8 @@ def _checked_optimizer(optimizer) -> Callable:
 
 
 def _check_same_labels(y, validation_labels, output_shape):
-    if is_one_hot(y, output_shape) != is_one_hot(validation_labels, output_shape):
-        form = "one-hot vectors" if is_one_hot(y, output_shape) else "integers"
+    if are_vectors(y, output_shape) != are_vectors(validation_labels, output_shape):
+        form = "vectors, a number for each class," if are_vectors(y, output_shape) else "integers"
         expected = f"labels that are {form} as y is"
         raise invalid_argument("validation_data", expected, validation_labels)
 

@@ -34,25 +34,33 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("one_hot", [False, True])
+def labels_of(kind, head, labels, rng):
+    """Labels as a user gives them, and as a probability of each class."""
+    classes = 2 if head in ("one logit", "sigmoid") else 3
+    vectors = np.eye(classes)[labels % classes]
+    if classes == 2:
+        return (labels % 2 if kind == "integers" else labels[:, np.newaxis] % 2), vectors
+    if kind == "probabilities":
+        vectors = (vectors + rng.dirichlet(np.ones(classes), COUNT)).astype(np.float32) / 2
+    return (labels if kind == "integers" else vectors), vectors
+
+
+@pytest.mark.parametrize("kind", ["integers", "one-hot", "probabilities"])
 @pytest.mark.parametrize("head", HEADS)
-def test_loss_and_accuracy_fit_the_head(head, one_hot):
+def test_loss_and_accuracy_fit_the_head(head, kind):
     layers, probabilities_of = HEADS[head]
     model = sequential(FastGRNN(4), *(type(x).from_config(x.get_config()) for x in layers))
     x = sequences(COUNT)
     probabilities = probabilities_of(np.float64(model(x)))
-    classes = probabilities.shape[-1]
-    labels = np.random.default_rng(0).integers(0, classes, COUNT)
-    y = labels
-    if one_hot:
-        y = labels[:, np.newaxis] if classes == 2 else np.eye(classes)[labels]
+    rng = np.random.default_rng(0)
+    y, vectors = labels_of(kind, head, rng.integers(0, 3, COUNT), rng)
     x, y = check_labeled("data", (x, y), model)
 
-    expected = -np.log(probabilities[np.arange(COUNT), labels]).mean()
+    expected = -(vectors * np.log(probabilities)).sum(axis=1).mean()
     model.compile(loss=loss_for(model, y), metrics=[accuracy_metric(model, y)])
     result = model.evaluate(x, y, verbose=0, return_dict=True)
     assert result["loss"] == pytest.approx(expected, rel=1e-4)
-    right = np.mean(probabilities.argmax(axis=1) == labels)
+    right = np.mean(probabilities.argmax(axis=1) == vectors.argmax(axis=1))
     assert result["accuracy"] == pytest.approx(right)
     assert accuracy(model, x, y) == pytest.approx(right)
 
@@ -67,6 +75,7 @@ def test_labels_may_be_one_a_step():
 
 
 X = sequences(2)
+VECTORS = "labels that are integers, one-hot, or probabilities that add up to 1"
 NAN = np.where(np.arange(CHANNELS) == 1, np.nan, X)
 WRONG = {
     "no tuple": (X, "a tuple of inputs and labels, got 'ndarray'"),
@@ -85,7 +94,11 @@ WRONG = {
     "label of text": ((X, ["a", "b"]), "labels in [0, 2], got 'a'"),
     "label of NaN": ((X, [0, np.nan]), "labels in [0, 2], got nan"),
     "label a step": ((X, np.zeros((2, 12))), "labels of shape (None,), got (2, 12)"),
-    "two hot": ((X, [[0, 1, 1], [1, 0, 0]]), "one-hot labels or integers, got"),
+    "two hot": ((X, [[1, 0, 0], [0, 1, 1]]), f"{VECTORS}, got [0, 1, 1]"),
+    "above 1 and below 0": ((X, [[1, 0, 0], [1.5, -0.5, 0]]), f"{VECTORS}, got [1.5, -0.5, 0.0]"),
+    "less than 1": ((X, [[0.3, 0.3, 0.3], [1, 0, 0]]), f"{VECTORS}, got [0.3, 0.3, 0.3]"),
+    "vector of NaN": ((X, [[np.nan, 1, 0], [1, 0, 0]]), f"{VECTORS}, got [nan, 1.0, 0.0]"),
+    "vectors of text": ((X, [["a"] * 3] * 2), "labels that are numbers, got 'str"),
 }
 
 
