@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks import pool, runs, tasks
 from benchmarks.command_line import positive_integer
+from benchmarks.distillation import taught
 from benchmarks.models import RECIPE, structure_for, training_for
 from benchmarks.runs import RESULTS
 from benchmarks.sentences import SIZE_NAMES
@@ -36,7 +37,7 @@ class Case:
         task, model, size: Strings, keys of `tasks.TASKS`, `models.LAYERS` and `models.SIZES`.
         seeds: Integer, how many.
         changes: Dictionary from a name to what is changed of `models.Training` and
-            `models.Structure`.
+            `models.Structure`; "teacher" is the model and size that are distilled.
     """
 
     task: str
@@ -73,9 +74,10 @@ _ON_HAR_2 = {
     "gradients cut to a norm of 1, not 0.2": {"largest_gradient": 1.0},
     "U of two factors, more zeros in W": {"recurrent_rank": 10, "kernel_sparsity": 0.5},
 }
+_DISTILLATION = {"distillation, of a FastGRNN L of 6 KB": {"teacher": ("FastGRNN L", "6KB")}}
 CASES = (
-    Case("speech", RECIPE, "1KB", 3, _OF_THE_RECIPE | _ON_SPEECH),
-    Case("har2", RECIPE, "1KB", 3, _OF_THE_RECIPE | _ON_HAR_2),
+    Case("speech", RECIPE, "1KB", 3, _OF_THE_RECIPE | _ON_SPEECH | _DISTILLATION),
+    Case("har2", RECIPE, "1KB", 3, _OF_THE_RECIPE | _ON_HAR_2 | _DISTILLATION),
     _rates("speech", "FastGRNN", 1e-2, 5e-3),
     _rates("speech", "FastGRNN L", 1e-2, 5e-3),
     _rates("speech", "FastRNN", 2e-2, 1e-2, 2e-3),
@@ -127,11 +129,16 @@ def perform(trial: Trial, data: Path, results: Path) -> str:
     task = tasks.load(trial.task, data)
     structure = structure_for(trial.model, trial.size, task)
     training = training_for(trial.task, trial.model)
-    change = trial.case.changes[trial.change]
+    change = dict(trial.case.changes[trial.change])
+    teacher = change.pop("teacher", None)
     own = {field.name for field in dataclasses.fields(training)}
     training = dataclasses.replace(training, **{k: v for k, v in change.items() if k in own})
     structure = dataclasses.replace(structure, **{k: v for k, v in change.items() if k not in own})
     checkpoint = results / "checkpoints" / trial.path(results).stem
+    if teacher:
+        name, size = teacher
+        given = structure_for(name, size, task), training_for(task.name, name)
+        task = taught(task, name, *given, trial.seed, checkpoint / "teacher")
     trained = train(trial.model, task, structure, training, trial.seed, checkpoint, ("int16x8",))
     validation = {one.name: one.validation for one in trained}
     runs.write(

@@ -65,6 +65,8 @@ class Task:
         classes: Integer.
         training, validation, test: `Part`. The first does not hold the second.
         augment: Function from normalized sequences and a generator to such sequences, or `None`.
+        soft_labels: float32 array of shape `(training sequences, classes)`, what is learned in
+            place of the training sequences' classes, or `None`.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Task:
     validation: Part
     test: Part
     augment: Callable | None = None
+    soft_labels: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -95,8 +95,8 @@ def _by_recipe(model, task, structure, training, seed, folder, formats) -> list[
     result = recipe.fit_lsq(
         model,
         task.training.x,
-        _one_hot(task, task.training),
-        validation_data=(task.validation.x, _one_hot(task, task.validation)),
+        _labels(task),
+        validation_data=(task.validation.x, one_hot(task, task.validation)),
         kernel_sparsity=structure.kernel_sparsity,
         recurrent_sparsity=structure.recurrent_sparsity,
         epochs=training.epochs,
@@ -134,12 +134,10 @@ def _train_stage(model, stage: Stage, task: Task, training: Training, seed, fold
     def rate(_, epoch):
         return training.fine_learning_rate if stage.name == _QUANTIZED else training.rate(epoch)
 
-    parts = task.training, task.validation
-    data, validation_data = ((part.x, _one_hot(task, part)) for part in parts)
     staged = StagedTraining(
         stages=[stage],
-        data=data,
-        validation_data=validation_data,
+        data=(task.training.x, _labels(task)),
+        validation_data=(task.validation.x, one_hot(task, task.validation)),
         batch_size=training.batch_size,
         rate=rate,
         augmentation=task.augment if training.augments else None,
@@ -153,5 +151,10 @@ def _train_stage(model, stage: Stage, task: Task, training: Training, seed, fold
     staged.train(model, stage)
 
 
-def _one_hot(task: Task, part: Part) -> np.ndarray:
+def _labels(task: Task) -> np.ndarray:
+    return one_hot(task, task.training) if task.soft_labels is None else task.soft_labels
+
+
+def one_hot(task: Task, part: Part) -> np.ndarray:
+    """Returns the classes of a part as a float32 array of shape `(sequences, classes)`."""
     return np.eye(task.classes, dtype=np.float32)[part.y]

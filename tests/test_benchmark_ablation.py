@@ -32,7 +32,8 @@ def test_every_change_changes_what_the_results_have(ablation):
     for case in ablation.CASES:
         task = Task(case.task, 3, part, part, part)
         training = dataclasses.asdict(training_for(case.task, case.model))
-        settings = training | dataclasses.asdict(structure_for(case.model, case.size, task))
+        structure = dataclasses.asdict(structure_for(case.model, case.size, task))
+        settings = training | structure | {"teacher": None}
         for name, change in case.changes.items():
             assert set(change) <= set(settings)
             changed = [key for key, value in change.items() if settings[key] != value]
