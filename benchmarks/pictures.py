@@ -4,7 +4,7 @@ from pathlib import Path
 
 import matplotlib.style
 from matplotlib.figure import Figure  # not pyplot, which would choose the user's backend
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from benchmarks.cells import MODELS, Cell, Results
 from benchmarks.models import RECIPE, SIZES, SPARSE
@@ -27,6 +27,8 @@ _LARGEST_SPAN = 15
 # Models of one budget have the same bytes: they stand beside each other, not on each other.
 _APART = 1.035
 _BYTES = [1024 * kilobytes for kilobytes in (0.5, 1, 2, 3, 6, 12, 24)]
+_INSTRUCTIONS = [1000 * thousands for thousands in (1, 2, 3, 5, 10, 15, 20, 30, 50, 100, 200)]
+_TICKS = {"bytes": _BYTES, "instructions": _INSTRUCTIONS}
 _PIXELS_AN_INCH = 200
 
 
@@ -88,11 +90,11 @@ def _draw_panel(axes, cells: list[Cell], cost: str) -> None:
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.set_xlim(low / 1.1, high * 1.1)
+    axes.xaxis.set_major_locator(FixedLocator(_TICKS[cost]))
     is_bytes = cost == "bytes"
-    axes.xaxis.set_major_locator(
-        FixedLocator(_BYTES) if is_bytes else LogLocator(subs=(1, 2, 3, 5, 7))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:,.0f}" if is_bytes else f"{value / 1000:g}k")
     )
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
