@@ -302,9 +302,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     values = parser.parse_args(arguments)
     if values.rounds is None:
         values.rounds = 20 if values.quick else 300
-    for name in ("timeout", "rounds"):
-        if getattr(values, name) < 1:
-            parser.error(f"argument --{name}: expected at least 1, got {getattr(values, name)}")
     if values.output is None:
         folder = values.work if values.quick else ROOT / "benchmarks"
         values.output = folder / "EXPORT.md"

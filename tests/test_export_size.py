@@ -117,15 +117,9 @@ def test_float_model_of_one_step_computes_what_keras_does(benchmark, tmp_path, l
     assert made.error < 1e-5  # float32 sums in another order, over 128 steps
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--rounds", "0"], "argument --rounds: expected at least 1, got 0"),
-        (["--output", "."], "argument --output: expected a file, got the folder ."),
-    ],
-)
-def test_invalid_arguments_are_one_line(benchmark, capsys, arguments, message):
+def test_folder_as_output_is_refused_in_one_line(benchmark, capsys):
     with pytest.raises(SystemExit) as exit:
-        benchmark.parse(arguments)
+        benchmark.parse(["--output", "."])
     assert exit.value.code == 2
+    message = "argument --output: expected a file, got the folder ."
     assert capsys.readouterr().err.splitlines()[-1].endswith(message)
