@@ -86,8 +86,8 @@ CASES = (
     _rates("speech", "SimpleRNN", 2e-2, 5e-3, 1e-3),
     _rates("har2", "FastGRNN", 5e-3),
     _rates("har2", "FastRNN", 2e-2),
-    _rates("har2", "GRU", 2e-2),
-    _rates("har2", "LSTM", 2e-2),
+    _rates("har2", "GRU", 2e-2, 1e-2),
+    _rates("har2", "LSTM", 2e-2, 1e-2),
     _rates("har2", "SimpleRNN", 2e-2),
 )
 
