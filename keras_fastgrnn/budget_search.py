@@ -139,7 +139,7 @@ def search(
     whole_recipe = {"quantization": quantization, "quantization_options": quantization_options}
 
     def train(plan: Plan, some_epochs: int, is_whole: bool):
-        name = _folder_name(plan, some_epochs)
+        name = _folder_name(plan, some_epochs, is_whole)
         folder = None if checkpoint is None else Path(checkpoint) / name
         keras.utils.set_random_seed(seed)
         return fit_lsq(
@@ -203,8 +203,9 @@ def _trial(plan: Plan, epochs: int, training, budget: Budget) -> Trial:
     )
 
 
-def _folder_name(plan: Plan, epochs: int) -> str:
-    return "_".join(str(value) for value in (*dataclasses.astuple(plan.settings), epochs))
+def _folder_name(plan: Plan, epochs: int, is_whole: bool) -> str:
+    part = "whole" if is_whole else "float"
+    return "_".join(str(value) for value in (*dataclasses.astuple(plan.settings), epochs, part))
 
 
 def _check_choices(

@@ -114,6 +114,12 @@ def test_search_that_was_stopped_goes_on_where_it_was(result, folder, monkeypatc
         np.testing.assert_array_equal(weight, expected)
 
 
+def test_rounds_of_as_many_epochs_have_checkpoints_of_their_own(tmp_path):
+    found = search(epochs=3, candidates=3, units=[6, 8], checkpoint=tmp_path)
+    assert [trial.epochs for trial in found.trials] == [3, 3, 3]
+    assert len(list(tmp_path.iterdir())) == 5
+
+
 class Trainer:
     """In place of `fit_lsq`: accuracies of its own, and no training."""
 
