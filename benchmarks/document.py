@@ -10,7 +10,8 @@ from benchmarks.grid import required_runs
 from benchmarks.models import EQUAL_UNITS, RECIPE, SPARSE
 from benchmarks.runs import RESULTS
 from benchmarks.sentences import SIZE_NAMES
-from benchmarks.tables import TITLES, in_short, wrapped
+from benchmarks.summary import in_short
+from benchmarks.tables import TITLES, wrapped
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 MARKERS = "<!-- results -->", "<!-- /results -->"
@@ -20,10 +21,12 @@ _LEGEND = f"""
   training; {RECIPE}, the same trained with rounding (`recipe.fit_lsq` and quantization-aware
   epochs): one training gives both. These two have on each task what did best on validation
   sequences: a U of two factors and zeros; on UCI HAR zeros alone; on DSA-19 weights of 4 bits, no
-  factors and no zeros. SimpleRNN, GRU and LSTM are Keras's own. Each has one recurrent
-  layer and a Dense head, the same epochs, batches and augmentation in float, and on all tasks one
-  learning rate of its own, chosen on the validation sequences of speech and HAR-2. Which ranks and
-  zeros a model has, its row says.
+  factors and no zeros. SimpleRNN, GRU and LSTM are Keras's own, dense, with
+  weights of 8 bits and biases of 4 bytes, rounded after training; the GRU with
+  `reset_after=False`, which has fewer biases. Each has one recurrent layer and a Dense head, the
+  same epochs, batches and augmentation in float, and on all tasks one learning rate of its own,
+  chosen on the validation sequences of speech and HAR-2. Which ranks and zeros a model has, its row
+  says.
 * Sizes: as many units as fit into 1, 1.5, 3 or 6 KB of 1,024 bytes of stored parameters, all
   counted, or {EQUAL_UNITS} units. Where as many as these fit, both rows are of one training.
 * Accuracy and macro F1, in percent: **measured** on the test split, mean &plusmn; standard
@@ -56,7 +59,7 @@ _LEGEND = f"""
 
 _ABLATION = f"""
 `python -m benchmarks.ablation`: one setting changed at a time; of models other than {RECIPE} the
-learning rate, which was chosen by both tasks together. Accuracy in Keras, of {RECIPE} the int16x8
+learning rate, of which each has one for all tasks. Accuracy in Keras, of {RECIPE} the int16x8
 model's, on the **validation** sequences, of speakers and people that are not in the training; mean
 and standard deviation of the seeds.
 """.strip()
@@ -173,14 +176,16 @@ def _what_was_run(results: Results) -> list[str]:
     """Returns settings, environments and times, as the files have them."""
     cpu = sum(file["cpu_seconds"] for file in results.files)
     wall = sum(file["wall_seconds"] for file in results.files)
+    copies = sum(file["wall_seconds"] == 0 for file in results.files)
     dates = sorted({file["environment"]["date"] for file in results.files})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     lines = [
         f"`python -m benchmarks`, {when}: {len(results.files)} runs, together {cpu / 3600:.2f} "
         f"CPU hours and {wall:,.0f} seconds of wall time, added up over runs that went on "
-        "beside each other. Compilers, emulators and TFLite Micro, in processes of their own, are "
-        "not in the CPU hours, nor is what a run did before it was interrupted. A commit that is "
-        "-dirty had changes that were not committed."
+        f"beside each other; {copies} of them share the training of another size. Compilers, "
+        "emulators and TFLite Micro, in processes of their own, are not in the CPU hours, nor is "
+        "what a run did before it was interrupted. A commit that is -dirty had changes that were "
+        "not committed."
     ]
     environments = [
         f"* {name}: {_counted([str(file['environment'].get(name)) for file in results.files])}"

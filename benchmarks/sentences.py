@@ -11,6 +11,12 @@ SIZE_NAMES = {
     size: f"{EQUAL_UNITS} units" if limit is None else f"{limit / 1024:g} KB"
     for size, limit in SIZES.items()
 }
+# Each of these stands beside the GRU of every size, in these words.
+_AGAINST_GRU = {
+    RECIPE: RECIPE,
+    "FastGRNN": "FastGRNN, dense and stored as the GRU is,",
+    "FastGRNN L": "FastGRNN L, stored as the GRU is,",
+}
 COST_NAMES = {"bytes": "stored bytes", "instructions": "Cortex-M4 instructions a step"}
 
 
@@ -39,8 +45,13 @@ class Difference:
         points = f"{abs(self.points):.2f} points"
         if self.spread is None:
             return f"{points} (a single seed)"
-        where = "more than" if abs(self.points) > self.spread else "within"
+        where = "more than" if self.exceeds_spread else "within"
         return f"{points} ({where} the spread, {self.spread:.2f})"
+
+    @property
+    def exceeds_spread(self) -> bool:
+        """Whether it is more than the seeds differ; a single seed does not tell."""
+        return self.spread is not None and abs(self.points) > self.spread
 
     @property
     def place(self) -> str:
@@ -61,7 +72,8 @@ def about(results: Results, task: str) -> list[str]:
         task: String, a key of `tasks.TASKS`.
     """
     lines = [_at(results.of(task, size)) for size in SIZES if results.of(task, size)]
-    lines += filter(None, (_recipe_against_gru(results, task), _across_sizes(results, task)))
+    lines += filter(None, (_against_gru(results, task, model) for model in _AGAINST_GRU))
+    lines += filter(None, (_across_sizes(results, task),))
     cells = results.of(task)
     if len(cells) > 1:
         lines += filter(None, (_edge(cells, cost) for cost in COST_NAMES))
@@ -111,10 +123,10 @@ def _at(cells: list[Cell]) -> str:
     behind = [peer for peer in peers if peer not in ahead]
     if ahead:
         wins = [f"{peer.model} wins by {difference(peer, ours)}" for peer in ahead]
-        text += f" Against the best of ours, {ours.model}, {_score(ours)}, {_listed(wins)}."
+        text += f" Against the best of ours, {ours.model}, {_score(ours)}, {listed(wins)}."
     if behind:
         losses = [f"{peer.model} by {difference(peer, ours)}" for peer in behind]
-        text += f" Behind {ours.model} are {_listed(losses)}."
+        text += f" Behind {ours.model} are {listed(losses)}."
     return text + _steps(ours, others.get("GRU"))
 
 
@@ -123,22 +135,26 @@ def _steps(ours: Cell, gru: Cell | None) -> str:
     costs = [cost_of(cell, "instructions") for cell in (ours, gru) if cell is not None]
     if len(costs) < 2 or None in costs:
         return ""
-    return (
+    text = (
         f" A step of {ours.model} takes {costs[0]:,.0f} instructions on a Cortex-M4, "
-        f"{costs[0] / costs[1]:.2f} of the GRU's {costs[1]:,.0f}."
+        f"{costs[0] / costs[1]:.2f} of the GRU's {costs[1]:,.0f}"
     )
+    cycles = [cell.step("atmega328p") for cell in (ours, gru)]
+    if None in cycles:
+        return f"{text}."
+    return f"{text}, and {cycles[0].mean / cycles[1].mean:.2f} of its cycles on an ATmega328P."
 
 
-def _recipe_against_gru(results: Results, task: str) -> str:
+def _against_gru(results: Results, task: str, model: str) -> str:
     pairs = {
-        size: (results.get(task, size, RECIPE), results.get(task, size, "GRU")) for size in SIZES
+        size: (results.get(task, size, model), results.get(task, size, "GRU")) for size in SIZES
     }
     texts = [
         f"{difference(*pair).place} at {SIZE_NAMES[size]} by {difference(*pair)}"
         for size, pair in pairs.items()
         if all(pair)
     ]
-    return f"{RECIPE} against GRU: {', '.join(texts)}." if texts else ""
+    return f"{_AGAINST_GRU[model]} against GRU: {', '.join(texts)}." if texts else ""
 
 
 def _across_sizes(results: Results, task: str) -> str:
@@ -160,7 +176,7 @@ def _edge(cells: list[Cell], cost: str) -> str:
     found = edge(cells, cost)
     if not found:
         return ""
-    names = _listed([f"{label(cell)} with {cell.accuracy().mean:.2f} %" for cell in found])
+    names = listed([f"{label(cell)} with {cell.accuracy().mean:.2f} %" for cell in found])
     return f"Best for their {COST_NAMES[cost]}, no other being both cheaper and as good: {names}."
 
 
@@ -174,5 +190,6 @@ def _score(cell: Cell) -> str:
     return f"{cell.accuracy().mean:.2f} % in {cell.stored_bytes:,} bytes"
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Returns names with commas and one "and"."""
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

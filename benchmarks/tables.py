@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from benchmarks import paper, sentences
 from benchmarks.cells import MODELS, PLACES, Cell, Mean, Results, models_of
@@ -19,46 +19,8 @@ TITLES = {
     "mnist": "MNIST, row by row",
 }
 DEVICE_NAMES = {"cortex-m4": "Cortex-M4", "atmega328p": "ATmega328P"}
-_PEERS_IN_SHORT = ("GRU", "LSTM")
-_SIZES_IN_SHORT = ("1KB", "3KB")
-_NOT_RUN = "not run"
+NOT_RUN = "not run"
 _NO_BREAK = "\0"
-
-
-def in_short(results: Results) -> str:
-    """Returns the table that stands in the README and in RESULTS.md."""
-    models = (RECIPE, *_PEERS_IN_SHORT)
-    rows, counts = [], set()
-    for task, size in ((task, size) for task in TITLES for size in _SIZES_IN_SHORT):
-        cells = [results.get(task, size, model) for model in models]
-        there = [cell for cell in cells if cell]
-        if there:
-            first = sentences.best(there)
-            texts = [_NOT_RUN if cell is None else _short(cell, cell is first) for cell in cells]
-            rows.append([TITLES[task], SIZE_NAMES[size], *texts, _published(task)])
-            counts.update(len(cell.files) for cell in there)
-    if not rows:
-        return f"No run of {_listed(models)} at {_listed(map(SIZE_NAMES.get, _SIZES_IN_SHORT))}."
-    note = (
-        "Measured on the test split, on TFLite Micro in int16x8, with the bytes of all parameters: "
-        f"means of {_range(counts)} seeds; the best of a row is bold. The "
-        "paper's numbers are of the epoch with the best test accuracy."
-    )
-    titles = ["task", "at most", *models, "paper's FastGRNN"]
-    return f"{table(titles, rows)}\n\n{wrapped(note)}"
-
-
-def _published(task: str) -> str:
-    method = paper.published(task).get("FastGRNN")
-    if method is None:
-        return "-"
-    other_task = ", pixel by pixel" if task == "mnist" else ""
-    return f"{method.accuracy:.2f} %, {method.kilobytes} KB{other_task}"
-
-
-def _short(cell: Cell, is_best: bool) -> str:
-    score = f"{cell.accuracy().mean:.2f} %"
-    return f"{f'**{score}**' if is_best else score}, {cell.stored_bytes:,} B"
 
 
 def _keys(results: Results, task: str) -> list[tuple[str, str, str]]:
@@ -109,7 +71,7 @@ def _rows(results: Results, task: str, columns: Callable[[Cell], list[str]]) -> 
     for key in _keys(results, task):
         _, size, model = key
         cell = results.cells.get(key)
-        rows.append([SIZE_NAMES[size], model, *(columns(cell) if cell else [_NOT_RUN])])
+        rows.append([SIZE_NAMES[size], model, *(columns(cell) if cell else [NOT_RUN])])
     return rows
 
 
@@ -163,6 +125,8 @@ def beside_the_paper(results: Results, task: str) -> list[str]:
     note = (
         f"From the paper, its {paper.NAMES[task]}, and measured here, deployed in int16x8. The "
         "paper picked its epochs by test accuracy; here they are picked on validation sequences. "
+        "There -LSQ means without low rank, sparsity and quantization, here with them: its "
+        f"FastGRNN is our {RECIPE}, its FastGRNN-LSQ our FastGRNN. Its sizes are by its own count. "
         f"{paper.CAVEATS[task]}"
     )
     titles = [
@@ -178,15 +142,6 @@ def beside_the_paper(results: Results, task: str) -> list[str]:
 def _with_spread(mean: Mean) -> str:
     spread = "" if mean.deviation is None else f" &plusmn; {mean.deviation:.2f}"
     return f"{mean.mean:.2f}{spread}"
-
-
-def _range(counts) -> str:
-    lowest, highest = min(counts), max(counts)
-    return str(lowest) if lowest == highest else f"{lowest} to {highest}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    return " or ".join(names)
 
 
 def wrapped(line: str) -> str:

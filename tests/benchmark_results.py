@@ -23,6 +23,12 @@ def write(folder, task="har2", model="GRU", size="3KB", seed=0, **numbers):
     return path
 
 
+def write_seeds(folder, accuracies, **numbers):
+    """Writes a file for each of some accuracies, as seeds 0, 1 and so on of what `numbers` say."""
+    for seed, accuracy in enumerate(accuracies):
+        write(folder, seed=seed, accuracy=accuracy, **numbers)
+
+
 def content(run, accuracy=0.9, stored=3000, step=10000.0, on_atmega=True, seconds=90.0, **stamps):
     """Returns what a file holds.
 

@@ -8,6 +8,7 @@ import subprocess
 
 import benchmark_results
 import pytest
+from benchmark_results import write_seeds
 
 from benchmarks import __main__ as command
 from benchmarks import cells, document, pictures, sentences, tables
@@ -21,11 +22,6 @@ RECIPE = "FastGRNN LSQ"
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "results"
-
-
-def write_seeds(folder, accuracies, **numbers):
-    for seed, accuracy in enumerate(accuracies):
-        benchmark_results.write(folder, seed=seed, accuracy=accuracy, **numbers)
 
 
 def text_of(folder):
@@ -150,6 +146,11 @@ def gru_of(file):
         (damaged(lambda file: gru_of(file).update(epochs="9")), "epochs is '9'"),
         (damaged(lambda file: gru_of(file).update(epochs=0)), "epochs is 0"),
         (damaged(lambda file: file.update(environment=None)), "environment"),
+        (damaged(lambda file: file["structure"].update(units="a")), "units is 'a'"),
+        (damaged(lambda file: file["structure"].update(kernel_sparsity=None)), "kernel_sparsity"),
+        (damaged(lambda file: file["structure"].update(kernel_rank="4")), "kernel_rank is '4'"),
+        (damaged(lambda file: file["structure"].update(recurrent_activation=1)), "activation is 1"),
+        (damaged(lambda file: file["structure"].update(depth=1)), "'depth'"),
     ],
 )
 def test_a_damaged_file_is_one_line_that_names_it(folder, damage, reason):
@@ -175,7 +176,26 @@ def test_a_gru_that_wins_is_said_to(folder):
         "spread, 1.41)."
     ) in text
     assert "FastGRNN LSQ against GRU: behind at 3 KB by 3.00 points" in text
-    assert "FastGRNN LS takes 10,000 instructions on a Cortex-M4, 0.50 of the GRU's 20,000." in text
+    assert (
+        "FastGRNN LS takes 10,000 instructions on a Cortex-M4, 0.50 of the GRU's 20,000, and 0.50 "
+        "of its cycles on an ATmega328P."
+    ) in text
+
+
+def test_steps_where_one_does_not_run_are_those_of_the_other_device(folder):
+    write_seeds(folder, (0.95,), model="FastGRNN", on_atmega=False)
+    write_seeds(folder, (0.94,))
+    assert "1.00 of the GRU's 10,000. *" in spoken(text_of(folder))
+
+
+def test_models_stored_as_the_gru_are_held_against_it(folder):
+    for model, accuracy in (("GRU", 0.95), ("FastGRNN", 0.93), ("FastGRNN L", 0.96)):
+        write_seeds(folder, (accuracy, accuracy), model=model)
+    text = spoken(text_of(folder))
+    assert (
+        "* FastGRNN, dense and stored as the GRU is, against GRU: behind at 3 KB by 2.00 points"
+    ) in text
+    assert "* FastGRNN L, stored as the GRU is, against GRU: ahead at 3 KB by 1.00 points" in text
 
 
 def test_peers_that_lose_within_the_spread_are_said_to(folder):
@@ -220,6 +240,7 @@ def test_mixed_environments_and_hours_are_named(folder):
     assert "* keras: mixed: 3.15.1 (1 of the runs), 3.16.0 (1 of the runs)" in text
     assert "* numpy: 2.4.6 " in text
     assert "| HAR-2 | 45 | 6 | 64 | 0.01 | 0.2 | 0.0 |" in text
+    assert "; 0 of them share the training of another size." in text
 
 
 def test_the_papers_numbers_stand_beside_ours(folder):

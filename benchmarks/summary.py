@@ -1,0 +1,124 @@
+"""The results in short, as they stand in the README and in RESULTS.md."""
+
+from collections.abc import Callable
+
+from benchmarks import paper, sentences
+from benchmarks.cells import Cell, Results
+from benchmarks.models import RECIPE
+from benchmarks.sentences import SIZE_NAMES, listed
+from benchmarks.tables import NOT_RUN, TITLES, table, wrapped
+
+_MODELS = (RECIPE, "GRU", "LSTM")
+_SIZES = ("1KB", "3KB")
+_STEPS = {
+    "cortex-m4": "its instructions on a Cortex-M4",
+    "atmega328p": "its cycles on an ATmega328P",
+}
+_ROWS = [(task, size) for task in TITLES for size in _SIZES]
+
+
+def in_short(results: Results) -> str:
+    """Returns the table of the recipe beside its peers, and below it what the table hides."""
+    rows, counts = [], set()
+    for task, size in _ROWS:
+        cells = [results.get(task, size, model) for model in _MODELS]
+        there = [cell for cell in cells if cell]
+        if there:
+            texts = [NOT_RUN if cell is None else _short(cell, there) for cell in cells]
+            rows.append([TITLES[task], SIZE_NAMES[size], *texts, _published(task)])
+            counts.update(len(cell.files) for cell in there)
+    if not rows:
+        sizes = " or ".join(SIZE_NAMES[size] for size in _SIZES)
+        return f"No run of {' or '.join(_MODELS)} at {sizes}."
+    seeds = str(*counts) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    notes = [
+        "Measured on the test split, on TFLite Micro in int16x8, with the bytes of all parameters "
+        f"as `sparsity.report` and plain C store them: means of {seeds} seeds. Bold is what is "
+        "ahead of the others by more than the spread of the seeds.",
+        _costs(results),
+        _uncompressed(results),
+        _by_the_papers_count(results),
+    ]
+    titles = ["task", "at most", *_MODELS, "paper's FastGRNN"]
+    lines = [wrapped(f"* {note}") for note in notes if note]
+    return "\n\n".join([table(titles, rows), "\n".join(lines)])
+
+
+def _short(cell: Cell, cells: list[Cell]) -> str:
+    score = f"{cell.accuracy().mean:.2f} %"
+    ahead = [sentences.difference(cell, other) for other in cells if other is not cell]
+    is_clear = ahead and all(one.points > 0 and one.exceeds_spread for one in ahead)
+    return f"{f'**{score}**' if is_clear else score}, {cell.stored_bytes:,} B"
+
+
+def _published(task: str) -> str:
+    method = paper.published(task).get("FastGRNN")
+    if method is None:
+        return "-"
+    other_task = ", pixel by pixel" if task == "mnist" else ""
+    return f"{method.accuracy:.2f} %, {method.kilobytes} KB{other_task}"
+
+
+def _pairs(results: Results, model: str) -> list[tuple[Cell, Cell]]:
+    """Returns a model's cells of the table's rows, each with the GRU's."""
+    pairs = [[results.get(*row, name) for name in (model, "GRU")] for row in _ROWS]
+    return [(ours, gru) for ours, gru in pairs if ours and gru]
+
+
+def _costs(results: Results) -> str:
+    """Says what the recipe's models cost over the GRU's."""
+
+    def ratios(cost: Callable[[Cell], float | None]) -> str | None:
+        pairs = [[cost(cell) for cell in pair] for pair in _pairs(results, RECIPE)]
+        found = [f"{pair[0] / pair[1]:.2f}" for pair in pairs if None not in pair]
+        return " to ".join(dict.fromkeys((min(found), max(found)))) if found else None
+
+    def steps(device: str) -> str | None:
+        return ratios(lambda cell: (step := cell.step(device)) and step.mean)
+
+    files = ratios(lambda cell: cell.largest("int16x8", "file_bytes"))
+    if files is None:
+        return ""
+    devices = [
+        f"{found} times {name}" for device, name in _STEPS.items() if (found := steps(device))
+    ]
+    words = f" A step in plain C takes {listed(devices)}." if devices else ""
+    return (
+        f"Over the GRU of the same bytes, {RECIPE} takes {files} times the bytes as a `.tflite`, "
+        f"which stores zeros as well and biases as TFLite Micro reads them.{words}"
+    )
+
+
+def _uncompressed(results: Results) -> str:
+    """Says where the recipe's compression is what makes the difference."""
+    texts = [
+        f"on {TITLES[ours.task]} at {SIZE_NAMES[ours.size]} {difference.place} by {difference}"
+        for ours, gru in _pairs(results, "FastGRNN")
+        for difference in [sentences.difference(ours, gru)]
+    ]
+    if not texts:
+        return ""
+    return (
+        f"{RECIPE} has zeros or weights of 4 bits, biases of a byte, and training with rounding; "
+        "the peers have none of it. FastGRNN without it, dense and stored as the GRU is, is "
+        f"{listed(texts)}, in the same bytes."
+    )
+
+
+def _by_the_papers_count(results: Results) -> str:
+    texts = [
+        f"{TITLES[task]} {listed(sizes)}"
+        for task in TITLES
+        if paper.published(task)
+        and (
+            sizes := [
+                f"{cell.largest('stored_bytes', 'paper'):,} B"
+                for size in _SIZES
+                if (cell := results.get(task, size, RECIPE))
+            ]
+        )
+    ]
+    text = "The paper's numbers are of the epoch with the best test accuracy."
+    if not texts:
+        return text
+    return f"{text} Its bytes are by its own count, by which {RECIPE} takes: {'; '.join(texts)}."
