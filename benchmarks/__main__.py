@@ -12,12 +12,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import document, pool, runs, tasks
-from benchmarks.cells import ResultsError
+from benchmarks import cells, document, pool, runs, tasks
 from benchmarks.command_line import positive_integer
+from benchmarks.deployment import DEVICES
 from benchmarks.grid import QUICK, required_runs
 from benchmarks.models import LAYERS, SIZES
-from benchmarks.runs import Run
+from benchmarks.runs import ResultsError, Run
+from examples.firmware import firmware
 
 QUICK_RESULTS = Path("build/benchmarks")
 
@@ -43,18 +44,36 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("benchmarks", description=__doc__, formatter_class=formatter)
     add, count = parser.add_argument, positive_integer
     add("--tasks", nargs="+", choices=list(tasks.TASKS), default=list(tasks.TASKS))
-    add("--models", nargs="+", choices=list(LAYERS), help="default: those of the required grid")
-    add("--sizes", nargs="+", choices=list(SIZES), help="default: those of the required grid")
-    add("--seeds", type=count, help="seeds of each; default: those of the required grid")
+    grid = "without --models and --sizes, the required grid; else default"
+    add("--models", nargs="+", choices=list(LAYERS), help=f"{grid}: all")
+    add("--sizes", nargs="+", choices=list(SIZES), help=f"{grid}: all")
+    add("--seeds", type=count, help=f"seeds of each; {grid}: 1")
     add("--data", type=Path, default=tasks.DEFAULT_DATA, help="folder with the archives")
     add("--results", type=Path, help=f"default: {runs.RESULTS}; quick: {QUICK_RESULTS}")
     add("--workers", type=count, default=2, help="runs beside each other; default: 2")
     add("--quick", action="store_true", help="one small run in two minutes; no document")
     add("--document", action="store_true", help="write the document alone, run nothing")
     given = parser.parse_args(arguments)
+    if given.quick:
+        for name in ("tasks", "models", "sizes", "seeds", "document"):
+            if getattr(given, name) != parser.get_default(name):
+                parser.error(f"argument --quick: not allowed with argument --{name}")
     if given.results is None:
         given.results = QUICK_RESULTS if given.quick else runs.RESULTS
+    elif given.quick and given.results.resolve() == runs.RESULTS:
+        parser.error("argument --results: expected another folder than that of whole runs")
     return given
+
+
+def check(given: argparse.Namespace, chosen: list[Run]) -> None:
+    """Raises an error in one line unless all that the chosen runs need is there."""
+    if given.results.exists() and not given.results.is_dir():
+        raise ResultsError(f"{given.results} is no folder")
+    cells.check(given.results)
+    for device in DEVICES:
+        firmware.check_tools(firmware.TARGETS[device])
+    for name in dict.fromkeys(run.task for run in chosen):
+        tasks.check(name, given.data)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,9 +81,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not given.document:
         chosen = chosen_runs(given)
         try:
-            for name in dict.fromkeys(run.task for run in chosen):
-                tasks.check(name, given.data)
-        except tasks.DataError as error:
+            check(given, chosen)
+        except (ResultsError, firmware.MissingToolError, tasks.DataError) as error:
             sys.exit(f"benchmarks: {error}")
         waiting = [run for run in chosen if not run.path(given.results).exists()]
         print(f"{len(chosen)} runs, {len(chosen) - len(waiting)} of them done before", flush=True)

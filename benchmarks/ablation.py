@@ -10,7 +10,6 @@ other learning rates. Leaves one JSON file a training in `benchmarks/results/abl
 
 import argparse
 import dataclasses
-import json
 import shutil
 import statistics
 import sys
@@ -112,7 +111,10 @@ class Trial:
     def case(self) -> Case:
         """The case that it is one of."""
         own = self.task, self.model, self.size
-        return next(case for case in CASES if (case.task, case.model, case.size) == own)
+        for case in CASES:
+            if (case.task, case.model, case.size) == own:
+                return case
+        raise ValueError(f"no case has {', '.join(own)}")
 
     def path(self, folder: Path) -> Path:
         """Returns where its result lies."""
@@ -160,14 +162,14 @@ def table(results: Path) -> str:
 
     Args:
         results: Path of the folder of all results.
+
+    Raises:
+        ResultsError: If one is damaged, or of a case that is none of `CASES`.
     """
     found = {}
     for path in sorted((results / FOLDER).glob("*.json")):
-        one = json.loads(path.read_text())
-        trial = Trial(**one["trial"])
-        found.setdefault((trial.case, trial.change), []).append(
-            100 * one["validation"][trial.model]
-        )
+        trial, accuracy = _read(path, results)
+        found.setdefault((trial.case, trial.change), []).append(100 * accuracy)
     lines = [
         "| task | model | change | validation accuracy | difference | seeds |",
         "|---|---|---|---|---|---|",
@@ -177,6 +179,17 @@ def table(results: Path) -> str:
         rows = [_row(case, change, own[WHOLE], values) for change, values in own.items() if values]
         lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines)
+
+
+def _read(path: Path, results: Path) -> tuple[Trial, float]:
+    one = runs.read(path)
+    try:
+        trial = Trial(**one["trial"])
+        if trial.path(results) != path:
+            raise ValueError(f"it holds {trial}")
+        return trial, float(one["validation"][trial.model])
+    except (KeyError, TypeError, ValueError) as error:
+        raise runs.ResultsError(f"{path} is not the result of a trial: {error!r}") from None
 
 
 def _row(case: Case, change: str, whole: list[float] | None, values: list[float]) -> list[str]:
@@ -204,9 +217,10 @@ def main(arguments: list[str] | None = None) -> None:
         for change in case.changes
     ]
     try:
+        table(given.results)
         for name in dict.fromkeys(case.task for case in CASES):
             tasks.check(name, given.data)
-    except tasks.DataError as error:
+    except (runs.ResultsError, tasks.DataError) as error:
         sys.exit(f"ablation: {error}")
     waiting = [trial for trial in trials if not trial.path(given.results).exists()]
     failures = pool.perform_all(perform, waiting, (given.data, given.results), given.workers)

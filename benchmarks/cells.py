@@ -1,14 +1,14 @@
 """What was measured of a model at a size, over its seeds, as the JSON files of the runs have it."""
 
-import json
 import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import runs
 from benchmarks.deployment import DEVICES, FORMATS
-from benchmarks.models import LAYERS, RECIPE, SIZES, SPARSE
-from benchmarks.runs import Run
+from benchmarks.models import LAYERS, RECIPE, SIZES, SPARSE, Structure
+from benchmarks.runs import ResultsError, Run
 from benchmarks.tasks import TASKS
 
 # The order of all tables and pictures. What is not here is a peer.
@@ -25,10 +25,6 @@ _AMOUNTS = [
     ("training_cpu_seconds",),
     ("epochs",),
 ]
-
-
-class ResultsError(Exception):
-    """Results that are missing or damaged."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +135,10 @@ def read(folder: Path) -> Results:
     Raises:
         ResultsError: If there are none, or one is not what `runs.perform` writes.
     """
-    paths = [path for task in TASKS for path in sorted((folder / task).glob("*.json"))]
-    if not paths:
+    files = check(folder)
+    if not files:
         raise ResultsError(f"no results in {folder}; `python -m benchmarks` makes them")
-    files = sorted((_checked(path, folder) for path in paths), key=lambda file: file["run"]["seed"])
+    files.sort(key=lambda file: file["run"]["seed"])
     gathered = {}
     for file in files:
         for model in file["models"]:
@@ -153,16 +149,19 @@ def read(folder: Path) -> Results:
     return Results(files, cells)
 
 
+def check(folder: Path) -> list[dict]:
+    """Returns the JSON of all results of a folder; raises a `ResultsError` if one is damaged."""
+    paths = [path for task in TASKS for path in sorted((folder / task).glob("*.json"))]
+    return [_checked(path, folder) for path in paths]
+
+
 def models_of(run: Run) -> tuple[str, ...]:
     """Returns the models that a run gives: of the recipe's two."""
     return (SPARSE, RECIPE) if run.model == RECIPE else (run.model,)
 
 
 def _checked(path: Path, folder: Path) -> dict:
-    try:
-        file = json.loads(path.read_text(encoding="ascii"))
-    except ValueError as error:
-        raise ResultsError(f"{path} is not JSON: {error}") from None
+    file = runs.read(path)
     try:
         _check(file, path, folder)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -182,7 +181,8 @@ def _check(file: dict, path: Path, folder: Path) -> None:
             raise ValueError(f"{name} is {file[name]!r}")
     for name in ("cpu_seconds", "wall_seconds"):
         _check_number(file, (name,))
-    file["environment"]["date"], file["environment"]["commit"], file["structure"]["units"]
+    file["environment"]["date"], file["environment"]["commit"]
+    _check_structure(file["structure"])
     for measured in file["models"].values():
         for keys in _FRACTIONS:
             _check_number(measured, keys, highest=1)
@@ -191,6 +191,16 @@ def _check(file: dict, path: Path, folder: Path) -> None:
         for device in DEVICES:
             if not isinstance(measured["c"][device], str):
                 _check_number(measured, ("c", device, "step"))
+
+
+def _check_structure(structure: dict) -> None:
+    given = vars(Structure(**structure))
+    for name, default in vars(Structure(0)).items():
+        is_text = isinstance(default, str)
+        if is_text != isinstance(given[name], str):
+            raise ValueError(f"{name} is {given[name]!r}")
+        if not is_text and not (default is None and given[name] is None):
+            _check_number(given, (name,))
 
 
 def _check_number(measured, keys, highest: float = math.inf, is_zero_allowed=True) -> None:

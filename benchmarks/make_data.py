@@ -118,10 +118,12 @@ def main(arguments: list[str] | None = None) -> None:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--folder", type=Path, required=True, help="where the archives go")
-    parser.add_argument("--har", type=Path, nargs="?", const=None, default=False)
-    parser.add_argument("--dsa", type=Path)
-    parser.add_argument("--mnist", action="store_true")
-    parser.add_argument("--usps", type=Path, nargs=2, metavar=("USPS", "USPS_T"))
+    add = parser.add_argument
+    words = "UCI HAR, unpacked; without a folder it is downloaded"
+    add("--har", type=Path, nargs="?", const=None, default=False, metavar="FOLDER", help=words)
+    add("--dsa", type=Path, metavar="FOLDER", help="the folder of a01 to a19")
+    add("--mnist", action="store_true", help="downloaded by Keras")
+    add("--usps", type=Path, nargs=2, metavar=("USPS", "USPS_T"), help="LIBSVM's two files")
     given = parser.parse_args(arguments)
     makers = {
         "uci_har.npz": given.har is not False and (lambda: har_arrays(given.har)),
@@ -139,8 +141,9 @@ def main(arguments: list[str] | None = None) -> None:
             tasks.read(path)
         except tasks.DataError as error:
             sys.exit(f"benchmarks.make_data: {error}")
-        except (OSError, ValueError) as error:
-            sys.exit(f"benchmarks.make_data: {name} cannot be made: {error}")
+        except Exception as error:  # of a file that is none, or a download: Keras raises no other
+            words = str(error).partition("\n")[0]
+            sys.exit(f"benchmarks.make_data: {name} cannot be made: {words}")
         print(f"{path} holds what the results were measured on")
 
 

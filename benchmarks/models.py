@@ -4,7 +4,7 @@ What was chosen here was chosen on validation sequences alone.
 """
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from benchmarks.tasks import Task
 from keras_fastgrnn import FastGRNN, FastRNN, keras, search_space, sparsity
@@ -48,11 +48,6 @@ class Structure:
     weight_bits: int = 8
     bias_bytes: int = 4
     recurrent_activation: str = "sigmoid"
-
-    def to_dict(self) -> dict:
-        """Returns what differs from the defaults, and the units."""
-        default = asdict(Structure(0))
-        return {name: value for name, value in asdict(self).items() if value != default[name]}
 
 
 @dataclass(frozen=True)

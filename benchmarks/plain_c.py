@@ -237,6 +237,8 @@ def main():
     )
     parser.add_argument("--output", type=Path, default=DOCUMENT, help="Markdown file to write")
     output = parser.parse_args().output
+    if output.is_dir() or not output.parent.is_dir():
+        parser.error(f"argument --output: expected a file in a folder that is there, got {output}")
     blocks = 20
     try:
         for target in firmware.TARGETS.values():

@@ -10,7 +10,6 @@ split. Each training leaves its result in `build/quantization/`, and is not repe
 """
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import tasks
+from benchmarks import runs, tasks
 from benchmarks.command_line import positive_integer
 from keras_fastgrnn import FastGRNN, export, keras, recipe
 from keras_fastgrnn.quantization import quantize_aware
@@ -158,40 +157,41 @@ stored as 8. Piecewise-linear functions are `quant_tanh` and `quant_sigmoid4`.""
     return f"{title}\n\n{textwrap.fill(text, 100)}\n\n{table(results)}\n"
 
 
+def _result(functions: str, seed: int, settings: dict, data: Path) -> dict:
+    """Returns what was measured of a training, which it makes unless its result is on disk."""
+    path = RESULTS / f"{functions}-{settings['epochs']}-{settings['fine_epochs']}-{seed}.json"
+    if not path.exists():
+        result = {"functions": functions, "seed": seed, "settings": settings}
+        runs.write(path, {**result, "measured": run(functions, seed, **settings, data=data)})
+    found = runs.read(path)
+    print(path, found["measured"], flush=True)
+    return found
+
+
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
-    parser.add_argument("--data", type=Path, default=tasks.DEFAULT_DATA)
-    parser.add_argument("--epochs", type=positive_integer, default=30)
-    parser.add_argument("--fine-epochs", type=positive_integer, default=6)
-    parser.add_argument("--seeds", type=positive_integer, default=3)
-    parser.add_argument("--quick", action="store_true", help="few epochs, one seed; no document")
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    add, count = parser.add_argument, positive_integer
+    add("--data", type=Path, default=tasks.DEFAULT_DATA, help="folder with the archives")
+    add("--epochs", type=count, default=30, help="of training in float; default: 30")
+    add("--fine-epochs", type=count, default=6, help="quantization-aware; default: 6")
+    add("--seeds", type=count, default=3, help="of each; default: 3")
+    add("--quick", action="store_true", help="few epochs, one seed; no document")
     given = parser.parse_args(arguments)
     if given.quick:
         given.epochs, given.fine_epochs, given.seeds = 3, 1, 1
     settings = {"epochs": given.epochs, "fine_epochs": given.fine_epochs}
     results = []
-    for seed in range(given.seeds):
-        for functions in FUNCTIONS:
-            stem = f"{functions}-{given.epochs}-{given.fine_epochs}-{seed}"
-            path = RESULTS / f"{stem}.json"
-            if not path.exists():
-                try:
-                    measured = run(functions, seed, **settings, data=given.data)
-                except tasks.DataError as error:
-                    sys.exit(f"benchmarks.quantization: {error}")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                result = {"functions": functions, "seed": seed, "settings": settings}
-                path.write_text(json.dumps({**result, "measured": measured}, indent=2))
-            results.append(json.loads(path.read_text()))
-            print(path, results[-1]["measured"], flush=True)
+    try:
+        for seed in range(given.seeds):
+            for functions in FUNCTIONS:
+                results.append(_result(functions, seed, settings, given.data))
+    except (runs.ResultsError, tasks.DataError) as error:
+        sys.exit(f"benchmarks.quantization: {error}")
     if given.quick:
         print(table(results))
     else:
         DOCUMENT.write_text(document(results))
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    pass
 
 
 if __name__ == "__main__":

@@ -92,10 +92,26 @@ def _same_model(run: Run, structure, training, results: Path) -> dict | None:
     parts = {"structure": structure, "training": training}
     for size in SIZES:
         path = dataclasses.replace(run, size=size).path(results)
-        result = json.loads(path.read_text()) if path.exists() else {}
+        result = read(path) if path.exists() else {}
         if all(result.get(name) == dataclasses.asdict(part) for name, part in parts.items()):
             return result
     return None
+
+
+class ResultsError(Exception):
+    """Results that are missing or damaged."""
+
+
+def read(path: Path) -> dict:
+    """Reads what `write` wrote.
+
+    Raises:
+        ResultsError: If the file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="ascii"))
+    except ValueError as error:
+        raise ResultsError(f"{path} is not JSON: {error}") from None
 
 
 def write(path: Path, result: dict) -> None:

@@ -10,7 +10,6 @@ JSON file in `benchmarks/results/stock/`; a conversion whose file is there is no
 
 import argparse
 import dataclasses
-import json
 import sys
 import time
 from importlib.metadata import version
@@ -133,14 +132,16 @@ def table(folder: Path) -> str:
     Returns:
         String, a table with a line for each of our models, and below it one for each conversion
         that has a result.
+
+    Raises:
+        ResultsError: If a result is damaged.
     """
     lines = [
         "| task | layer | model | bytes | arena | Invoke, x ours | error | failure |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    results = [json.loads(path.read_text()) for path in (folder / FOLDER).glob("*.json")]
     order = [*TASKS, *LAYERS, *TITLES.values()]
-    rows = {(one["task"], one["job"]["layer"], _title(one["job"])): one for one in results}
+    rows = dict(_read(path, folder) for path in (folder / FOLDER).glob("*.json"))
     before = None
     for key in sorted(rows, key=lambda key: [order.index(word) for word in key]):
         task, layer, title = key
@@ -155,8 +156,19 @@ def table(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _title(job: dict) -> str:
-    return TITLES[job["form"], job["quantization"], job["flavor"]]
+def _read(path: Path, folder: Path) -> tuple[tuple[str, str, str], dict]:
+    """Returns a result under its task, its layer and what was asked for."""
+    one = runs.read(path)
+    try:
+        job = Job(**one["job"])
+        if path_of(one["task"], job, folder) != path:
+            raise ValueError(f"it holds {one['task']}, {job}")
+        if "invoke_us_a_step" in one["stock"]:
+            one["ours"]["invoke_us_a_step"]
+        title = TITLES[job.form, job.quantization, job.flavor]
+    except (KeyError, TypeError, ValueError) as error:
+        raise runs.ResultsError(f"{path} is not the result of a conversion: {error!r}") from None
+    return (one["task"], job.layer, title), one
 
 
 def _row(task: str, layer: str, title: str, measured: dict, ratio: float | None) -> str:
@@ -173,24 +185,23 @@ def _percent(error: float) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
-    parser.add_argument("--data", type=Path, default=tasks.DEFAULT_DATA)
-    parser.add_argument("--results", type=Path, default=runs.RESULTS)
-    parser.add_argument(
-        "--timeout", type=positive_integer, default=TIMEOUT, help="seconds for one conversion"
-    )
+    add = parser.add_argument
+    add("--tasks", nargs="+", choices=TASKS, default=TASKS, help="default: all")
+    add("--data", type=Path, default=tasks.DEFAULT_DATA, help="folder with the archives")
+    add("--results", type=Path, default=runs.RESULTS, help=f"default: {runs.RESULTS}")
+    add("--timeout", type=positive_integer, default=TIMEOUT, help="seconds for one conversion")
     given = parser.parse_args(arguments)
-    for name in given.tasks:
-        try:
-            task = tasks.load(name, given.data)
-        except tasks.DataError as error:
-            sys.exit(f"benchmarks.stock: {error}")
+    try:
+        table(given.results)
+        chosen = [tasks.load(name, given.data) for name in given.tasks]
+    except (runs.ResultsError, tasks.DataError) as error:
+        sys.exit(f"benchmarks.stock: {error}")
+    for task in chosen:
         for job in jobs(task.classes):
-            path = path_of(name, job, given.results)
+            path = path_of(task.name, job, given.results)
             if not path.exists():
                 result = perform(task, job, given.timeout)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(result, indent=1) + "\n")
+                runs.write(path, result)
                 print(path.name, result["stock"], flush=True)
 
 

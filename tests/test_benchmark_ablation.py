@@ -69,6 +69,29 @@ def test_nothing_run_is_an_empty_table(ablation, tmp_path):
     assert len(ablation.table(tmp_path).splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda file: file.pop("trial"), "'trial'"),
+        (lambda file: file["trial"].update(change="more"), "'more'"),
+        (lambda file: file["trial"].update(seed=7), "it holds har2, GRU"),
+        (lambda file: file["trial"].update(task="cats"), "no case has cats, GRU, 3KB"),
+        (lambda file: file["validation"].update(GRU="high"), "'high'"),
+    ],
+)
+def test_a_damaged_result_is_one_line_that_names_it(ablation, tmp_path, change, reason):
+    write(tmp_path, ablation, "har2", "GRU", ablation.WHOLE, [0.97])
+    (path,) = tmp_path.rglob("*.json")
+    file = json.loads(path.read_text())
+    change(file)
+    for text, expected in ((json.dumps(file), reason), ("{", "is not JSON")):
+        path.write_text(text)
+        with pytest.raises(SystemExit) as exit:
+            ablation.main(["--results", str(tmp_path)])
+        line = exit.value.code
+        assert line.startswith(f"ablation: {path}") and expected in line and "\n" not in line
+
+
 def test_missing_data_is_told_in_one_line_before_any_work(ablation, tmp_path):
     arguments = ["--data", str(tmp_path), "--results", str(tmp_path / "results")]
     with pytest.raises(SystemExit, match=f"ablation: no kws4_logmel_u8.npz in {tmp_path}"):

@@ -1,4 +1,4 @@
-"""Numbers of a command line that are none are refused in one line, before any work."""
+"""What is wrong on a command line is refused in one line, before any work."""
 
 import importlib
 
@@ -28,3 +28,16 @@ def test_what_is_no_positive_integer_is_refused(
         main()
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.endswith(f"error: argument {argument}: expected a positive integer, got {text}")
+
+
+def test_document_that_cannot_be_written_is_told_before_any_work(
+    benchmarks_on_path, capsys, monkeypatch, tmp_path
+):
+    from benchmarks import plain_c
+
+    for path in (tmp_path, tmp_path / "nowhere" / "PLAIN_C.md"):
+        monkeypatch.setattr("sys.argv", ["plain_c", "--output", str(path)])
+        with pytest.raises(SystemExit):
+            plain_c.main()
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.endswith(f"--output: expected a file in a folder that is there, got {path}")

@@ -123,16 +123,30 @@ def test_mnist_is_kerass(make_data, known, tmp_path, monkeypatch):
         (["--dsa", "nowhere"], "benchmarks.make_data: no a01/p1/s01.txt in nowhere"),
         (["--usps", "here", "nowhere"], "benchmarks.make_data: usps.npz cannot be made: [Errno 2]"),
         (["--usps", "text", "text"], "benchmarks.make_data: usps.npz cannot be made: not enough"),
+        (["--usps", "far", "far"], "benchmarks.make_data: usps.npz cannot be made: index 256 is"),
         (["--usps", "here", "here"], "benchmarks.make_data: new/usps.npz holds other data"),
     ],
 )
 def test_mistakes_are_one_line(make_data, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").write_text("1 1:1\n")
+    (tmp_path / "far").write_text("1 257:1\n")
     (tmp_path / "text").write_text("This is no such data.\n")
     with pytest.raises(SystemExit) as exit:
         make_data.main(["--folder", "new", *arguments])
     assert exit.value.code.startswith(message) and "\n" not in exit.value.code
+
+
+def test_download_that_fails_is_one_line(make_data, tmp_path, monkeypatch):
+    def fail():
+        raise Exception("URL fetch failure on mnist.npz: None -- nowhere\n")
+
+    monkeypatch.setattr(make_data.keras.datasets.mnist, "load_data", fail)
+    with pytest.raises(SystemExit) as exit:
+        make_data.main(["--folder", str(tmp_path), "--mnist"])
+    assert exit.value.code.endswith(
+        "mnist.npz cannot be made: URL fetch failure on mnist.npz: None -- nowhere"
+    )
 
 
 def test_command_wants_a_data_set(make_data, capsys):

@@ -1,7 +1,5 @@
 """The benchmarks' models take the bytes they are named after, and train as their settings say."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -83,10 +81,3 @@ def test_the_learning_rate_rises_and_falls(models):
     assert (np.diff(rates[: highest + 1]) > 0).all()
     assert (np.diff(rates[highest:]) < 0).all()
     assert 0.0 < rates[-1] < 0.02 * 0.5 + 1e-2
-
-
-def test_a_structure_names_what_is_not_usual(models):
-    assert models.Structure(7).to_dict() == {"units": 7}
-    structure = models.Structure(7, recurrent_rank=2, weight_bits=4)
-    assert structure.to_dict() == {"units": 7, "recurrent_rank": 2, "weight_bits": 4}
-    assert dataclasses.asdict(structure)["kernel_rank"] is None

@@ -11,12 +11,12 @@ from small_models import needs_tflm
 SETTINGS = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-def benchmarks(root, *arguments):
+def benchmarks(root, *arguments, **environment):
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
         [sys.executable, "-m", "benchmarks", *map(str, arguments)],
         cwd=root,
-        env={**kept, **SETTINGS},
+        env={**kept, **SETTINGS, **environment},
         capture_output=True,
         text=True,
         timeout=600,
@@ -57,6 +57,10 @@ def test_the_quick_run_is_measured_everywhere_and_not_repeated(root, tmp_path):
     [
         (["--tasks", "cats"], "invalid choice: 'cats'"),
         (["--data", "nowhere"], "no uci_har.npz in nowhere"),
+        (["--quick", "--tasks", "har"], "argument --quick: not allowed with argument --tasks"),
+        (["--quick", "--document"], "argument --quick: not allowed with argument --document"),
+        (["--quick", "--results", "benchmarks/results"], "expected another folder than that of"),
+        (["--results", "README.md"], "README.md is no folder"),
     ],
 )
 def test_a_mistake_is_told_in_one_line_before_any_work(root, tmp_path, arguments, message):
@@ -64,6 +68,23 @@ def test_a_mistake_is_told_in_one_line_before_any_work(root, tmp_path, arguments
     assert done.returncode != 0
     assert message in done.stderr.strip().splitlines()[-1]
     assert not list(tmp_path.iterdir())
+
+
+def test_missing_emulators_are_told_in_one_line_before_any_work(root, tmp_path):
+    done = benchmarks(root, "--quick", "--results", tmp_path, PATH=str(tmp_path))
+    assert done.returncode == 1
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("benchmarks: Cortex-M4") and "apt-get install" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_result_is_told_before_any_work(root, tmp_path):
+    path = tmp_path / "usps" / "GRU-3KB-0.json"
+    path.parent.mkdir()
+    path.write_text("{")
+    done = benchmarks(root, "--quick", "--results", tmp_path)
+    assert done.returncode == 1
+    assert f"benchmarks: {path} is not JSON" in done.stderr.strip().splitlines()[-1]
 
 
 def test_the_required_grid_has_every_model_size_and_seed(grid):

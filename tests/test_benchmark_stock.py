@@ -62,6 +62,30 @@ def test_table_of_nothing_has_a_header_alone(stock, tmp_path):
     assert len(stock.table(tmp_path / "nowhere").splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda file: file.pop("task"), "'task'"),
+        (lambda file: file.update(task="speech"), "it holds speech"),
+        (lambda file: file["job"].pop("layer"), "'layer'"),
+        (lambda file: file["ours"].pop("invoke_us_a_step"), "'invoke_us_a_step'"),
+    ],
+)
+def test_a_damaged_result_is_one_line_that_names_it(stock, tmp_path, change, reason):
+    write(stock, tmp_path, "har2", "GRU", "loop", OURS)
+    (path,) = tmp_path.rglob("*.json")
+    file = json.loads(path.read_text())
+    change(file)
+    for text, expected in ((json.dumps(file), reason), ("{", "is not JSON")):
+        path.write_text(text)
+        with pytest.raises(SystemExit) as exit:
+            stock.main(["--results", str(tmp_path)])
+        line = exit.value.code
+        assert (
+            line.startswith(f"benchmarks.stock: {path}") and expected in line and "\n" not in line
+        )
+
+
 @needs_tflm
 def test_result_has_what_was_measured_of_both_and_a_late_one_is_told(stock, tmp_path, monkeypatch):
     monkeypatch.setattr(stock, "WORK", tmp_path)
@@ -81,6 +105,14 @@ def test_result_has_what_was_measured_of_both_and_a_late_one_is_told(stock, tmp_
         assert set(measured) == {"file_bytes", "arena_bytes", "invoke_us_a_step", "error"}
         assert measured["error"] < 0.5
     assert {"commit", "tensorflow", "tf_keras", "date"} <= set(result["environment"])
+
+
+def test_second_task_without_data_ends_the_command_before_the_first(stock, shared, tmp_path):
+    (tmp_path / "uci_har.npz").symlink_to((shared / "data" / "uci_har.npz").resolve())
+    with pytest.raises(SystemExit) as exit:
+        stock.main(["--data", str(tmp_path), "--results", str(tmp_path / "results")])
+    assert exit.value.code.startswith("benchmarks.stock: no kws4_logmel_u8.npz in ")
+    assert not (tmp_path / "results").exists()
 
 
 def test_command_without_data_ends_in_one_line(stock, tmp_path):
