@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
             tasks.read(path)
         except tasks.DataError as error:
             sys.exit(f"benchmarks.make_data: {error}")
-        except Exception as error:  # of a file that is none, or a download: Keras raises no other
+        except Exception as error:  # Keras's downloads raise no other
             words = str(error).partition("\n")[0]
             sys.exit(f"benchmarks.make_data: {name} cannot be made: {words}")
         print(f"{path} holds what the results were measured on")

@@ -70,8 +70,9 @@ def _costs(results: Results) -> str:
 
     def ratios(cost: Callable[[Cell], float | None]) -> str | None:
         pairs = [[cost(cell) for cell in pair] for pair in _pairs(results, RECIPE)]
-        found = [f"{pair[0] / pair[1]:.2f}" for pair in pairs if None not in pair]
-        return " to ".join(dict.fromkeys((min(found), max(found)))) if found else None
+        found = [pair[0] / pair[1] for pair in pairs if None not in pair]
+        ends = [f"{end:.2f}" for end in (min(found), max(found))] if found else []
+        return " to ".join(dict.fromkeys(ends)) or None
 
     def steps(device: str) -> str | None:
         return ratios(lambda cell: (step := cell.step(device)) and step.mean)
