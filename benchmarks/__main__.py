@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import cells, document, pool, runs, tasks
+from benchmarks import ablation, cells, document, pool, runs, stock, tasks
 from benchmarks.command_line import positive_integer
 from benchmarks.deployment import DEVICES
 from benchmarks.grid import QUICK, required_runs
@@ -21,6 +21,7 @@ from benchmarks.runs import ResultsError, Run
 from examples.firmware import firmware
 
 QUICK_RESULTS = Path("build/benchmarks")
+_DEFAULT = "default: those of the required grid; where models or sizes are named"
 
 
 def chosen_runs(given) -> list[Run]:
@@ -44,10 +45,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("benchmarks", description=__doc__, formatter_class=formatter)
     add, count = parser.add_argument, positive_integer
     add("--tasks", nargs="+", choices=list(tasks.TASKS), default=list(tasks.TASKS))
-    grid = "without --models and --sizes, the required grid; else default"
-    add("--models", nargs="+", choices=list(LAYERS), help=f"{grid}: all")
-    add("--sizes", nargs="+", choices=list(SIZES), help=f"{grid}: all")
-    add("--seeds", type=count, help=f"seeds of each; {grid}: 1")
+    add("--models", nargs="+", choices=list(LAYERS), help=f"{_DEFAULT}, all")
+    add("--sizes", nargs="+", choices=list(SIZES), help=f"{_DEFAULT}, all")
+    add("--seeds", type=count, help=f"seeds of each; {_DEFAULT}, 1")
     add("--data", type=Path, default=tasks.DEFAULT_DATA, help="folder with the archives")
     add("--results", type=Path, help=f"default: {runs.RESULTS}; quick: {QUICK_RESULTS}")
     add("--workers", type=count, default=2, help="runs beside each other; default: 2")
@@ -69,7 +69,8 @@ def check(given: argparse.Namespace, chosen: list[Run]) -> None:
     """Raises an error in one line unless all that the chosen runs need is there."""
     if given.results.exists() and not given.results.is_dir():
         raise ResultsError(f"{given.results} is no folder")
-    cells.check(given.results)
+    for read in (cells.read_files, ablation.read, stock.read):
+        read(given.results)
     for device in DEVICES:
         firmware.check_tools(firmware.TARGETS[device])
     for name in dict.fromkeys(run.task for run in chosen):

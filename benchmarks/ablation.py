@@ -162,13 +162,9 @@ def table(results: Path) -> str:
 
     Args:
         results: Path of the folder of all results.
-
-    Raises:
-        ResultsError: If one is damaged, or of a case that is none of `CASES`.
     """
     found = {}
-    for path in sorted((results / FOLDER).glob("*.json")):
-        trial, accuracy = _read(path, results)
+    for trial, accuracy in read(results):
         found.setdefault((trial.case, trial.change), []).append(100 * accuracy)
     lines = [
         "| task | model | change | validation accuracy | difference | seeds |",
@@ -179,6 +175,15 @@ def table(results: Path) -> str:
         rows = [_row(case, change, own[WHOLE], values) for change, values in own.items() if values]
         lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines)
+
+
+def read(results: Path) -> list[tuple[Trial, float]]:
+    """Returns all trials of a folder of results with their accuracies.
+
+    Raises:
+        ResultsError: If one is damaged, or of a case that is none of `CASES`.
+    """
+    return [_read(path, results) for path in sorted((results / FOLDER).glob("*.json"))]
 
 
 def _read(path: Path, results: Path) -> tuple[Trial, float]:
@@ -217,7 +222,7 @@ def main(arguments: list[str] | None = None) -> None:
         for change in case.changes
     ]
     try:
-        table(given.results)
+        read(given.results)
         for name in dict.fromkeys(case.task for case in CASES):
             tasks.check(name, given.data)
     except (runs.ResultsError, tasks.DataError) as error:

@@ -135,7 +135,7 @@ def read(folder: Path) -> Results:
     Raises:
         ResultsError: If there are none, or one is not what `runs.perform` writes.
     """
-    files = check(folder)
+    files = read_files(folder)
     if not files:
         raise ResultsError(f"no results in {folder}; `python -m benchmarks` makes them")
     files.sort(key=lambda file: file["run"]["seed"])
@@ -149,7 +149,7 @@ def read(folder: Path) -> Results:
     return Results(files, cells)
 
 
-def check(folder: Path) -> list[dict]:
+def read_files(folder: Path) -> list[dict]:
     """Returns the JSON of all results of a folder; raises a `ResultsError` if one is damaged."""
     paths = [path for task in TASKS for path in sorted((folder / task).glob("*.json"))]
     return [_checked(path, folder) for path in paths]

@@ -1,6 +1,7 @@
 """What the command lines of the benchmarks have in common."""
 
 import argparse
+from pathlib import Path
 
 
 def positive_integer(text: str) -> int:
@@ -8,3 +9,11 @@ def positive_integer(text: str) -> int:
     if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f"expected a positive integer, got {text}")
     return int(text)
+
+
+def output_file(text: str) -> Path:
+    """Reads the path of a file to write; a type for argparse."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file, got the folder {text}")
+    return path

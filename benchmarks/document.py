@@ -21,12 +21,11 @@ _LEGEND = f"""
   training; {RECIPE}, the same trained with rounding (`recipe.fit_lsq` and quantization-aware
   epochs): one training gives both. These two have on each task what did best on validation
   sequences: a U of two factors and zeros; on UCI HAR zeros alone; on DSA-19 weights of 4 bits, no
-  factors and no zeros. SimpleRNN, GRU and LSTM are Keras's own, dense, with
-  weights of 8 bits and biases of 4 bytes, rounded after training; the GRU with
-  `reset_after=False`, which has fewer biases. Each has one recurrent layer and a Dense head, the
-  same epochs, batches and augmentation in float, and on all tasks one learning rate of its own,
-  chosen on the validation sequences of speech and HAR-2. Which ranks and zeros a model has, its row
-  says.
+  factors and no zeros. SimpleRNN, GRU and LSTM are Keras's own, dense, with weights of 8 bits and
+  biases of 4 bytes, rounded after training; the GRU with `reset_after=False`, which has fewer
+  biases. Each has one recurrent layer and a Dense head, the same epochs, batches and augmentation
+  in float, and on all tasks one learning rate of its own, chosen on the validation sequences of
+  speech and HAR-2. Which ranks and zeros a model has, its row says.
 * Sizes: as many units as fit into 1, 1.5, 3 or 6 KB of 1,024 bytes of stored parameters, all
   counted, or {EQUAL_UNITS} units. Where as many as these fit, both rows are of one training.
 * Accuracy and macro F1, in percent: **measured** on the test split, mean &plusmn; standard

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 
 import numpy as np
 
-from benchmarks.command_line import positive_integer
+from benchmarks.command_line import output_file, positive_integer
 from benchmarks.measurements import Model, Stopwatch, measure
 from benchmarks.stock_converter import (
     CLASSES,
@@ -288,11 +288,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="three models of FastGRNN, 20 rounds")
-    parser.add_argument("--output", type=Path, help="Markdown file; default benchmarks/EXPORT.md, "
-                        "with --quick EXPORT.md in the work folder")  # fmt: skip
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "export_size",
-                        help="folder for the models and the stock converter's results, which are "
-                        "used again; default build/export_size")  # fmt: skip
+    parser.add_argument(
+        "--output",
+        type=output_file,
+        help="Markdown file; default benchmarks/EXPORT.md, with --quick in the work folder",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=ROOT / "build" / "export_size",
+        help="folder for the models and the stock converter's results, which are used again; "
+        "default build/export_size",
+    )
     parser.add_argument(
         "--timeout", type=positive_integer, default=900, help="seconds for one conversion"
     )
@@ -305,8 +312,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     if values.output is None:
         folder = values.work if values.quick else ROOT / "benchmarks"
         values.output = folder / "EXPORT.md"
-    if values.output.is_dir():
-        parser.error(f"argument --output: expected a file, got the folder {values.output}")
     return values
 
 

@@ -35,7 +35,9 @@ def har_arrays(folder: Path | None) -> dict[str, np.ndarray]:
     Returns:
         Dictionary of arrays, as the archive has them.
     """
-    windows = har_data.load_windows(folder or har_data.download("data", har_data.CACHE))
+    if folder is None:
+        folder = _downloaded(har_data.download, "data", har_data.CACHE)
+    windows = har_data.load_windows(folder)
     return {
         "signal": windows.x.reshape(-1, windows.x.shape[2]),
         "start": np.arange(len(windows.x)) * har_data.STEPS,
@@ -79,8 +81,18 @@ def zigzag(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
 
 def mnist_arrays() -> dict[str, np.ndarray]:
     """Downloads MNIST as Keras has it; returns it as the archive has it."""
-    (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
+    (x_train, y_train), (x_test, y_test) = _downloaded(keras.datasets.mnist.load_data)
     return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+
+
+def _downloaded(function, *arguments):
+    """Calls what downloads by Keras, whose own error is a bare `Exception`."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise OSError(str(error)) from error
 
 
 def usps_arrays(training: Path, test: Path) -> dict[str, np.ndarray]:
@@ -141,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
             tasks.read(path)
         except tasks.DataError as error:
             sys.exit(f"benchmarks.make_data: {error}")
-        except Exception as error:  # Keras's downloads raise no other
+        except (IndexError, OSError, ValueError) as error:
             words = str(error).partition("\n")[0]
             sys.exit(f"benchmarks.make_data: {name} cannot be made: {words}")
         print(f"{path} holds what the results were measured on")

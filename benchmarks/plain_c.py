@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.command_line import output_file
 from examples.firmware import firmware
 from examples.firmware.golden import checksums_of, generated_inputs, golden_of
 from keras_fastgrnn import FastGRNN, export, keras, sparsity
 from keras_fastgrnn.export import reference
+from keras_fastgrnn.export.files import write_all
 from keras_fastgrnn.quantization import quantize_aware
 
 DOCUMENT = Path("benchmarks/PLAIN_C.md")
@@ -235,10 +237,10 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=DOCUMENT, help="Markdown file to write")
+    parser.add_argument(
+        "--output", type=output_file, default=DOCUMENT, help="Markdown file to write"
+    )
     output = parser.parse_args().output
-    if output.is_dir() or not output.parent.is_dir():
-        parser.error(f"argument --output: expected a file in a folder that is there, got {output}")
     blocks = 20
     try:
         for target in firmware.TARGETS.values():
@@ -259,7 +261,7 @@ def main():
         long_steps=100 * blocks,
         m4=firmware.TARGETS["cortex-m4"].title,
     )
-    output.write_text(text)
+    write_all(output.parent, {output.name: text.encode()}, True)
     print(text)
 
 

@@ -71,13 +71,13 @@ def about(results: Results, task: str) -> list[str]:
         results: `Results`.
         task: String, a key of `tasks.TASKS`.
     """
-    lines = [_at(results.of(task, size)) for size in SIZES if results.of(task, size)]
-    lines += filter(None, (_against_gru(results, task, model) for model in _AGAINST_GRU))
-    lines += filter(None, (_across_sizes(results, task),))
     cells = results.of(task)
+    lines = [_at(results.of(task, size)) for size in SIZES if results.of(task, size)]
+    lines += [_against_gru(results, task, model) for model in _AGAINST_GRU]
+    lines.append(_across_sizes(results, task))
     if len(cells) > 1:
-        lines += filter(None, (_edge(cells, cost) for cost in COST_NAMES))
-    return lines
+        lines += [_edge(cells, cost) for cost in COST_NAMES]
+    return [line for line in lines if line]
 
 
 def best(cells: list[Cell]) -> Cell | None:

@@ -132,16 +132,13 @@ def table(folder: Path) -> str:
     Returns:
         String, a table with a line for each of our models, and below it one for each conversion
         that has a result.
-
-    Raises:
-        ResultsError: If a result is damaged.
     """
     lines = [
         "| task | layer | model | bytes | arena | Invoke, x ours | error | failure |",
         "|---|---|---|---|---|---|---|---|",
     ]
     order = [*TASKS, *LAYERS, *TITLES.values()]
-    rows = dict(_read(path, folder) for path in (folder / FOLDER).glob("*.json"))
+    rows = read(folder)
     before = None
     for key in sorted(rows, key=lambda key: [order.index(word) for word in key]):
         task, layer, title = key
@@ -156,8 +153,16 @@ def table(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def read(folder: Path) -> dict[tuple[str, str, str], dict]:
+    """Returns the results of a folder under their task, their layer and what was asked for.
+
+    Raises:
+        ResultsError: If one is damaged.
+    """
+    return dict(_read(path, folder) for path in (folder / FOLDER).glob("*.json"))
+
+
 def _read(path: Path, folder: Path) -> tuple[tuple[str, str, str], dict]:
-    """Returns a result under its task, its layer and what was asked for."""
     one = runs.read(path)
     try:
         job = Job(**one["job"])
@@ -192,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--timeout", type=positive_integer, default=TIMEOUT, help="seconds for one conversion")
     given = parser.parse_args(arguments)
     try:
-        table(given.results)
+        read(given.results)
         chosen = [tasks.load(name, given.data) for name in given.tasks]
     except (runs.ResultsError, tasks.DataError) as error:
         sys.exit(f"benchmarks.stock: {error}")

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from benchmarks.cells import models_of
 from benchmarks.runs import Run
 
@@ -27,6 +29,26 @@ def write_seeds(folder, accuracies, **numbers):
     """Writes a file for each of some accuracies, as seeds 0, 1 and so on of what `numbers` say."""
     for seed, accuracy in enumerate(accuracies):
         write(folder, seed=seed, accuracy=accuracy, **numbers)
+
+
+def check_damage_is_told(main, folder, change, reason):
+    """Damages the only result of a folder, and checks the line that a command ends with.
+
+    Args:
+        main: Function, the command's.
+        folder: Path of the folder of all results.
+        change: Function that damages what the file holds.
+        reason: String, which the line has.
+    """
+    (path,) = folder.rglob("*.json")
+    file = json.loads(path.read_text())
+    change(file)
+    for text, expected in ((json.dumps(file), reason), ("{", "is not JSON")):
+        path.write_text(text)
+        with pytest.raises(SystemExit) as exit:
+            main(["--results", str(folder)])
+        line = exit.value.code
+        assert f": {path} is not" in line and expected in line and "\n" not in line
 
 
 def content(run, accuracy=0.9, stored=3000, step=10000.0, on_atmega=True, seconds=90.0, **stamps):

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from benchmark_results import check_damage_is_told
 
 
 @pytest.fixture
@@ -81,15 +82,7 @@ def test_nothing_run_is_an_empty_table(ablation, tmp_path):
 )
 def test_a_damaged_result_is_one_line_that_names_it(ablation, tmp_path, change, reason):
     write(tmp_path, ablation, "har2", "GRU", ablation.WHOLE, [0.97])
-    (path,) = tmp_path.rglob("*.json")
-    file = json.loads(path.read_text())
-    change(file)
-    for text, expected in ((json.dumps(file), reason), ("{", "is not JSON")):
-        path.write_text(text)
-        with pytest.raises(SystemExit) as exit:
-            ablation.main(["--results", str(tmp_path)])
-        line = exit.value.code
-        assert line.startswith(f"ablation: {path}") and expected in line and "\n" not in line
+    check_damage_is_told(ablation.main, tmp_path, change, reason)
 
 
 def test_missing_data_is_told_in_one_line_before_any_work(ablation, tmp_path):

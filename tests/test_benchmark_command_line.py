@@ -30,14 +30,13 @@ def test_what_is_no_positive_integer_is_refused(
     assert line.endswith(f"error: argument {argument}: expected a positive integer, got {text}")
 
 
-def test_document_that_cannot_be_written_is_told_before_any_work(
-    benchmarks_on_path, capsys, monkeypatch, tmp_path
+@pytest.mark.parametrize("module", ["export_size", "plain_c"])
+def test_folder_to_write_a_document_to_is_refused(
+    module, benchmarks_on_path, capsys, monkeypatch, tmp_path
 ):
-    from benchmarks import plain_c
-
-    for path in (tmp_path, tmp_path / "nowhere" / "PLAIN_C.md"):
-        monkeypatch.setattr("sys.argv", ["plain_c", "--output", str(path)])
-        with pytest.raises(SystemExit):
-            plain_c.main()
-        line = capsys.readouterr().err.splitlines()[-1]
-        assert line.endswith(f"--output: expected a file in a folder that is there, got {path}")
+    main = importlib.import_module(f"benchmarks.{module}").main
+    monkeypatch.setattr("sys.argv", [module, "--output", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        main()
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith(f"error: argument --output: expected a file, got the folder {tmp_path}")

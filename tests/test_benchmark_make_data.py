@@ -149,6 +149,12 @@ def test_download_that_fails_is_one_line(make_data, tmp_path, monkeypatch):
     )
 
 
+def test_a_mistake_of_our_own_keeps_its_traceback(make_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(make_data.keras.datasets.mnist, "load_data", lambda: 1 + "one")
+    with pytest.raises(TypeError, match="unsupported operand"):
+        make_data.main(["--folder", str(tmp_path), "--mnist"])
+
+
 def test_command_wants_a_data_set(make_data, capsys):
     with pytest.raises(SystemExit) as exit:
         make_data.main(["--folder", "new"])

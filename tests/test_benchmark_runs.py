@@ -78,8 +78,9 @@ def test_missing_emulators_are_told_in_one_line_before_any_work(root, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_result_is_told_before_any_work(root, tmp_path):
-    path = tmp_path / "usps" / "GRU-3KB-0.json"
+@pytest.mark.parametrize("name", ["usps/GRU-3KB-0", "ablation/har2-GRU-0-0", "stock/har2-GRU"])
+def test_a_damaged_result_is_told_before_any_work(root, tmp_path, name):
+    path = tmp_path / f"{name}.json"
     path.parent.mkdir()
     path.write_text("{")
     done = benchmarks(root, "--quick", "--results", tmp_path)

@@ -115,11 +115,3 @@ def test_float_model_of_one_step_computes_what_keras_does(benchmark, tmp_path, l
         benchmark.measure(made, x, model.predict(x, verbose=0), process)
     assert made.failure is None
     assert made.error < 1e-5  # float32 sums in another order, over 128 steps
-
-
-def test_folder_as_output_is_refused_in_one_line(benchmark, capsys):
-    with pytest.raises(SystemExit) as exit:
-        benchmark.parse(["--output", "."])
-    assert exit.value.code == 2
-    message = "argument --output: expected a file, got the folder ."
-    assert capsys.readouterr().err.splitlines()[-1].endswith(message)
