@@ -64,6 +64,11 @@ _OPTIONS_IN_ORDER = """
     DynamicUpdateSlice UnsortedSegmentProd UnsortedSegmentMax UnsortedSegmentMin
     UnsortedSegmentSum ATan2 Sign Bitcast BitwiseXor RightShift
 """
+_OPTIONS_WITHOUT_FIELDS = """
+    Abs AssignVariable Cos Dequantize Equal Exp ExpandDims FloorDiv FloorMod Greater GreaterEqual
+    HardSwish Less LessEqual LogicalAnd LogicalNot LogicalOr LogSoftmax MaximumMinimum Neg NotEqual
+    Pad PadV2 Quantize ReadVariable Slice Square SquaredDifference Transpose ZerosLike
+"""
 
 # Bits of one element; strings, and what has no fixed size, are not listed.
 TYPE_BITS = {
@@ -107,7 +112,15 @@ TABLES = {
         "description": Field(3, "string"),
         "buffers": Field(4, "tables:Buffer"),
         "metadata": Field(6, "tables:Metadata"),
+        "signature_defs": Field(7, "tables:SignatureDef"),
     },
+    "SignatureDef": {
+        "inputs": Field(0, "tables:TensorMap"),
+        "outputs": Field(1, "tables:TensorMap"),
+        "signature_key": Field(2, "string"),
+        "subgraph_index": Field(4, "I"),
+    },
+    "TensorMap": {"name": Field(0, "string"), "tensor_index": Field(1, "I")},
     "Metadata": {
         "name": Field(0, "string"),
         "buffer": Field(1, "I"),
@@ -173,11 +186,62 @@ TABLES = {
         "fused_activation_function": Field(0, "b"),
         "pot_scale_int16": Field(1, "?", True),
     },
-    "DequantizeOptions": {},
-    "QuantizeOptions": {},
-    "LessOptions": {},
-    "SliceOptions": {},
-    "MaximumMinimumOptions": {},
+    "Conv2DOptions": {
+        "padding": Field(0, "b"),
+        "stride_w": Field(1, "i"),
+        "stride_h": Field(2, "i"),
+        "fused_activation_function": Field(3, "b"),
+        "dilation_w_factor": Field(4, "i", 1),
+        "dilation_h_factor": Field(5, "i", 1),
+    },
+    "DepthwiseConv2DOptions": {
+        "padding": Field(0, "b"),
+        "stride_w": Field(1, "i"),
+        "stride_h": Field(2, "i"),
+        "depth_multiplier": Field(3, "i"),
+        "fused_activation_function": Field(4, "b"),
+        "dilation_w_factor": Field(5, "i", 1),
+        "dilation_h_factor": Field(6, "i", 1),
+    },
+    "Pool2DOptions": {
+        "padding": Field(0, "b"),
+        "stride_w": Field(1, "i"),
+        "stride_h": Field(2, "i"),
+        "filter_width": Field(3, "i"),
+        "filter_height": Field(4, "i"),
+        "fused_activation_function": Field(5, "b"),
+    },
+    "SVDFOptions": {
+        "rank": Field(0, "i"),
+        "fused_activation_function": Field(1, "b"),
+    },
+    "UnidirectionalSequenceLSTMOptions": {
+        "fused_activation_function": Field(0, "b"),
+        "cell_clip": Field(1, "f"),
+        "proj_clip": Field(2, "f"),
+        "time_major": Field(3, "?"),
+        "asymmetric_quantize_inputs": Field(4, "?"),
+    },
+    "StridedSliceOptions": {
+        "begin_mask": Field(0, "i"),
+        "end_mask": Field(1, "i"),
+        "ellipsis_mask": Field(2, "i"),
+        "new_axis_mask": Field(3, "i"),
+        "shrink_axis_mask": Field(4, "i"),
+        "offset": Field(5, "?"),
+    },
+    "PackOptions": {"values_count": Field(0, "i"), "axis": Field(1, "i")},
+    "UnpackOptions": {"num": Field(0, "i"), "axis": Field(1, "i")},
+    "SplitOptions": {"num_splits": Field(0, "i")},
+    "SplitVOptions": {"num_splits": Field(0, "i")},
+    "ReducerOptions": {"keep_dims": Field(0, "?")},
+    "LeakyReluOptions": {"alpha": Field(0, "f")},
+    "CastOptions": {"in_data_type": Field(0, "b"), "out_data_type": Field(1, "b")},
+    "ShapeOptions": {"out_type": Field(0, "b")},
+    "ArgMaxOptions": {"output_type": Field(0, "b")},
+    "ArgMinOptions": {"output_type": Field(0, "b")},
+    "DivOptions": {"fused_activation_function": Field(0, "b")},
+    "L2NormOptions": {"fused_activation_function": Field(0, "b")},
     "ReshapeOptions": {"new_shape": Field(0, "vector:i")},
     "SqueezeOptions": {"squeeze_dims": Field(0, "vector:i")},
     "GatherOptions": {"axis": Field(0, "i"), "batch_dims": Field(1, "i")},
@@ -192,6 +256,7 @@ TABLES = {
     "CallOnceOptions": {"init_subgraph_index": Field(0, "i")},
     "VarHandleOptions": {"container": Field(0, "string"), "shared_name": Field(1, "string")},
 }
+TABLES.update((f"{name}Options", {}) for name in _OPTIONS_WITHOUT_FIELDS.split())
 
 
 def shape_of(tensor: dict) -> tuple[int, ...]:
@@ -215,7 +280,16 @@ def operator_name(code: dict) -> str:
     """Returns the name of an `OperatorCode` table's operator; of a custom one, its own.
 
     Old files have `deprecated_builtin_code` alone, new ones both; the larger counts, as in TFLite.
+    A custom operator that calls itself as a builtin one is "CUSTOM" with that name.
     """
     number = max(code["builtin_code"], code["deprecated_builtin_code"])
     name = OPERATOR_NAMES.get(number, f"operator {number}")
-    return code["custom_code"] or name if name == "CUSTOM" else name
+    if name != "CUSTOM" or not code["custom_code"]:
+        return name
+    own = code["custom_code"]
+    return f"CUSTOM {own}" if own in OPERATORS else own
+
+
+def vector_of(table: dict, field: str):
+    """Returns a vector of a table; an empty one may be left out."""
+    return () if table[field] is None else table[field]

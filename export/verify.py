@@ -2,7 +2,8 @@
 
 TFLite Micro verifies nothing: an index, a shape or a buffer that does not fit makes it read or
 write out of bounds. What is checked here is what every model has; what each operator needs is in
-`keras_fastgrnn.export.verify_operators`.
+`keras_fastgrnn.export.verify_operators`. A tensor that no operator reads or writes, such as an
+LSTM's intermediates, is only listed, and may hold anything.
 """
 
 import numpy as np
@@ -17,14 +18,16 @@ from keras_fastgrnn.export.schema import (
     operator_name,
     shape_of,
     tensor_bytes,
+    vector_of,
 )
-from keras_fastgrnn.export.tflm_operators import CUSTOM
+from keras_fastgrnn.export.verify_call import CheckedTensor, OperatorCall
 from keras_fastgrnn.export.verify_control_flow import (
     SUBGRAPHS,
     CheckedSubgraph,
     check_control_flow,
 )
-from keras_fastgrnn.export.verify_operators import CheckedTensor, OperatorCall, check_operator
+from keras_fastgrnn.export.verify_operators import RULES, check_operator
+from keras_fastgrnn.export.verify_variables import check_variables
 
 # TFLite Micro's shapes have room for so many dimensions.
 MAX_RANK = 6
@@ -39,14 +42,15 @@ _OPERANDS = ("inputs", "outputs")
 _OBEYED_METADATA = ("OfflineMemoryAllocation", "COMPRESSION_METADATA")
 
 
-def verify(data: bytes) -> dict:
+def verify(data: bytes, allow_unverified: bool = False) -> dict:
     """Checks that TFLite Micro can be given a file.
-
-    Operators whose rules are not known here (see `verify_operators.RULES`) are checked for their
-    number of inputs, outputs and for their types alone: run those in a process of their own.
 
     Args:
         data: Bytes of the file.
+        allow_unverified: Boolean, whether to pass operators for which there is no rule (see
+            `unverified_operators`); those that TFLite Micro has are checked for their number of
+            inputs, outputs and for their types alone. Run such a file in a process of its own.
+            Defaults to `False`.
 
     Returns:
         The `Model` table, as `flatbuffer_reader.read_model` returns it.
@@ -60,15 +64,30 @@ def verify(data: bytes) -> dict:
     _require(model["version"] == VERSION, f"its version is {model['version']}, not {VERSION}")
     for entry in model["metadata"] or []:
         _require(entry["name"] not in _OBEYED_METADATA, f"its metadata has {entry['name']}")
-    start = np.frombuffer(data, np.uint8).ctypes.data
     graphs = [
-        _check_subgraph(model, graph, f"subgraph {number}", start)
+        _check_subgraph(model, graph, f"subgraph {number}")
         for number, graph in enumerate(model["subgraphs"])
     ]
-    computed = sum(t.size * 8 for graph in graphs for t in graph.tensors if t.data is None)
+    tensors = [t for graph in graphs for t in graph.tensors if t is not None]
+    computed = sum(t.size * 8 for t in tensors if t.data is None)
     _require(computed <= MAX_COMPUTED_BYTES, "its tensors take more than 64 MiB")
     check_control_flow(graphs)
+    check_variables([graph.calls for graph in graphs])
+    unverified = [] if allow_unverified else unverified_operators(model)
+    what = f"there is no rule to verify {', '.join(unverified)} by, and it was not allowed"
+    _require(not unverified, f"{what} (--allow-unverified, allow_unverified=True)")
     return model
+
+
+def unverified_operators(model: dict) -> list[str]:
+    """Returns the names of a model's operators for which there is no rule.
+
+    Args:
+        model: The `Model` table, whose indices are checked.
+    """
+    names = [operator_name(code) for code in model["operator_codes"]]
+    used = [names[o["opcode_index"]] for g in model["subgraphs"] for o in g["operators"] or []]
+    return sorted({name for name in used if name not in RULES and name not in SUBGRAPHS})
 
 
 def check_indices(model: dict) -> None:
@@ -88,11 +107,10 @@ def check_indices(model: dict) -> None:
     _require(entries <= MAX_ENTRIES, f"it has more than {MAX_ENTRIES:,} tensors and operands")
     for number, graph in enumerate(model["subgraphs"]):
         where = f"subgraph {number}"
-        for field in ("tensors", *_OPERANDS):
-            _require(graph[field] is not None, f"{where} has no {field}")
+        _require(graph["tensors"] is not None, f"{where} has no tensors")
         for index, tensor in enumerate(graph["tensors"]):
             _check_index(tensor["buffer"], model["buffers"], f"tensor {index} of {where}", "buffer")
-        for index in [*graph["inputs"], *graph["outputs"]]:
+        for index in [*vector_of(graph, "inputs"), *vector_of(graph, "outputs")]:
             _check_index(index, graph["tensors"], where, "tensor")
         for index, operator in enumerate(graph["operators"] or []):
             _check_operands(model, graph, operator, f"{where}, operator {index}")
@@ -100,17 +118,11 @@ def check_indices(model: dict) -> None:
 
 def _check_operands(model, graph, operator, where) -> None:
     _check_index(operator["opcode_index"], model["operator_codes"], where, "operator code")
-    for field in _OPERANDS:
-        _require(operator[field] is not None, f"{where} has no {field}")
-    for index in operator["inputs"]:
+    for index in vector_of(operator, "inputs"):
         if index != -1:  # an input that is left out
             _check_index(index, graph["tensors"], where, "tensor")
-    for index in [*operator["outputs"], *_absent_is_empty(operator["intermediates"])]:
+    for index in [*vector_of(operator, "outputs"), *vector_of(operator, "intermediates")]:
         _check_index(index, graph["tensors"], where, "tensor")
-
-
-def _absent_is_empty(vector):
-    return () if vector is None else vector
 
 
 def _require(holds, what) -> None:
@@ -125,15 +137,18 @@ def _check_index(index, entries, where, what) -> None:
 
 def _entries(graph) -> int:
     fields = (*_OPERANDS, "intermediates")
-    operands = (operator[field] for operator in graph["operators"] or [] for field in fields)
-    ends = (graph[field] for field in _OPERANDS)
-    vectors = [len(_absent_is_empty(vector)) for vector in (*operands, *ends)]
+    operands = [vector_of(op, field) for op in graph["operators"] or [] for field in fields]
+    ends = [vector_of(graph, field) for field in _OPERANDS]
+    vectors = [len(vector) for vector in (*operands, *ends)]
     return len(graph["tensors"] or []) + len(vectors) + sum(vectors)
 
 
-def _check_subgraph(model, graph, where, start) -> CheckedSubgraph:
+def _check_subgraph(model, graph, where) -> CheckedSubgraph:
+    for field in _OPERANDS:
+        _require(graph[field] is not None, f"{where} has no {field}")
+    used = _used(graph)
     tensors = [
-        _check_tensor(model, tensor, f"tensor {number} of {where}", start)
+        _check_tensor(model, tensor, f"tensor {number} of {where}") if number in used else None
         for number, tensor in enumerate(graph["tensors"])
     ]
     calls = [
@@ -147,45 +162,48 @@ def _check_subgraph(model, graph, where, start) -> CheckedSubgraph:
     return CheckedSubgraph(tensors, inputs, outputs, calls)
 
 
-def _check_tensor(model, tensor, where, start) -> CheckedTensor:
+def _used(graph) -> set[int]:
+    """The tensors that something reads or writes, and those for which room is made at the start."""
+    tables = [graph, *(graph["operators"] or [])]
+    used = {
+        int(index) for table in tables for field in _OPERANDS for index in vector_of(table, field)
+    }
+    return used | {i for i, tensor in enumerate(graph["tensors"]) if tensor["is_variable"]}
+
+
+def _check_tensor(model, tensor, where) -> CheckedTensor:
     kind = TYPE_NAMES.get(tensor["type"])
     _require(kind in TYPE_BITS, f"{where} has the type {kind or tensor['type']}")
     shape = shape_of(tensor)
     _require(len(shape) <= MAX_RANK, f"{where} has {len(shape)} dimensions")
     _require(all(size >= 1 for size in shape), f"{where} has the shape {list(shape)}")
     _require(tensor["sparsity"] is None, f"{where} is sparse")
-    scales, zero_points = _check_quantization(tensor["quantization"], shape, kind, where)
+    scales, zero_points, dimension = _check_quantization(tensor["quantization"], kind, where)
     buffer = model["buffers"][tensor["buffer"]]
     _require(not buffer["offset"] and not buffer["size"], f"{where} lies outside of the tables")
     values = constant_of(model, tensor)
     if values is not None:
-        values = _check_constant(tensor, values, kind, where, start)
+        values = _check_constant(tensor, values, kind, where)
     is_variable = tensor["is_variable"]
     _require(values is None or not is_variable, f"{where} is a variable and a constant")
-    return CheckedTensor(where, shape, kind, scales, zero_points, values, is_variable)
+    return CheckedTensor(where, shape, kind, scales, zero_points, dimension, values, is_variable)
 
 
-def _check_constant(tensor, data, kind, where, start) -> np.ndarray:
+def _check_constant(tensor, data, kind, where) -> np.ndarray:
+    """The reader has found it at a multiple of 4, which is enough for numbers of 8 bytes, too."""
     expected = tensor_bytes(tensor)
     _require(data.size == expected, f"{where} has {data.size} bytes, its shape takes {expected}")
-    item = max(1, TYPE_BITS[kind] // 8)
-    aligned = (data.ctypes.data - start) % min(item, 8) == 0
-    _require(aligned, f"the constant of {where} is not aligned to its {item} bytes")
     if kind in ("float32", "int8", "int16", "int32", "int64", "uint8", "bool"):
         return data.view(np.dtype(kind).newbyteorder("<"))
     return data
 
 
-def _check_quantization(table, shape, kind, where) -> tuple[list[float], list[int]]:
+def _check_quantization(table, kind, where) -> tuple[list[float], list[int], int]:
     if table is None:
-        return [], []
+        return [], [], 0
     _require(not table["details_type"], f"{where} has a quantization of its own")
-    scales, zero_points = (
-        list(map(number, _absent_is_empty(table[field])))
-        for field, number in (("scale", float), ("zero_point", int))
-    )
-    if not scales and not zero_points:
-        return [], []
+    scales = list(map(float, vector_of(table, "scale")))
+    zero_points = list(map(int, vector_of(table, "zero_point")))
     what = f"{where} has {len(scales)} scales and {len(zero_points)} zero points"
     _require(len(scales) == len(zero_points), what)
     in_range = all(SMALLEST_SCALE <= scale <= LARGEST_SCALE for scale in scales)
@@ -193,12 +211,7 @@ def _check_quantization(table, shape, kind, where) -> tuple[list[float], list[in
     low, high = _limits(kind)
     in_range = all(low <= zero_point <= high for zero_point in zero_points)
     _require(in_range, f"{where} has a zero point outside of {kind}")
-    if len(scales) > 1:
-        dimension = table["quantized_dimension"]
-        _check_index(dimension, shape, where, "the quantized dimension")
-        what = f"{where} has {len(scales)} scales for the shape {list(shape)}"
-        _require(len(scales) == shape[dimension], what)
-    return scales, zero_points
+    return scales, zero_points, table["quantized_dimension"]
 
 
 def _limits(kind) -> tuple[int, int]:
@@ -212,22 +225,26 @@ def _check_call(model, operator, tensors, where) -> OperatorCall:
     code = model["operator_codes"][operator["opcode_index"]]
     name = operator_name(code)
     where = f"{where} ({name})"
-    what = f"{where} is a custom operator, whose options cannot be checked"
-    _require(name not in CUSTOM and code["custom_code"] is None, what)
     if name in SUBGRAPHS:
         what = f"{where} has no builtin_code, which TFLite Micro looks for in control flow"
         _require(operator_name({**code, "deprecated_builtin_code": 0}) == name, what)
-    inputs = [None if index == -1 else tensors[index] for index in operator["inputs"]]
-    outputs = [tensors[index] for index in operator["outputs"]]
-    number, options = operator["builtin_options_type"], operator["builtin_options"]
-    return OperatorCall(name, where, inputs, outputs, number, options)
+    return OperatorCall(
+        name,
+        where,
+        inputs=[None if i == -1 else tensors[i] for i in vector_of(operator, "inputs")],
+        outputs=[tensors[index] for index in vector_of(operator, "outputs")],
+        has_inputs=operator["inputs"] is not None,
+        options_type=operator["builtin_options_type"],
+        options=operator["builtin_options"],
+    )
 
 
 def _check_order(inputs, calls, outputs, tensors) -> None:
     """A tensor holds a value only after something wrote it, and nothing writes what is not free."""
     for tensor in inputs:
         _require(tensor.data is None, f"{tensor.name} is an input and a constant")
-    written = {t for t in tensors if t.data is not None or t.is_variable} | set(inputs)
+    known = {t for t in tensors if t is not None and (t.data is not None or t.is_variable)}
+    written = known | set(inputs)
     for call in calls:
         for tensor in call.inputs:
             known = tensor is None or tensor in written
