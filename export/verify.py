@@ -3,7 +3,7 @@
 TFLite Micro verifies nothing: an index, a shape or a buffer that does not fit makes it read or
 write out of bounds. What is checked here is what every model has; what each operator needs is in
 `keras_fastgrnn.export.verify_operators`. A tensor that no operator reads or writes, such as an
-LSTM's intermediates, is only listed, and may hold anything.
+LSTM's intermediates, takes room at most; its scales and values may be anything.
 """
 
 import numpy as np
@@ -61,6 +61,8 @@ def verify(data: bytes, allow_unverified: bool = False) -> dict:
     """
     model = read_model(data)
     check_indices(model)
+    for field in _OPERANDS:
+        _require(model["subgraphs"][0][field] is not None, f"subgraph 0 has no {field}")
     _require(model["version"] == VERSION, f"its version is {model['version']}, not {VERSION}")
     for entry in model["metadata"] or []:
         _require(entry["name"] not in _OBEYED_METADATA, f"its metadata has {entry['name']}")
@@ -68,7 +70,7 @@ def verify(data: bytes, allow_unverified: bool = False) -> dict:
         _check_subgraph(model, graph, f"subgraph {number}")
         for number, graph in enumerate(model["subgraphs"])
     ]
-    tensors = [t for graph in graphs for t in graph.tensors if t is not None]
+    tensors = [t for graph in graphs for t in graph.tensors]
     computed = sum(t.size * 8 for t in tensors if t.data is None)
     _require(computed <= MAX_COMPUTED_BYTES, "its tensors take more than 64 MiB")
     check_control_flow(graphs)
@@ -144,22 +146,21 @@ def _entries(graph) -> int:
 
 
 def _check_subgraph(model, graph, where) -> CheckedSubgraph:
-    for field in _OPERANDS:
-        _require(graph[field] is not None, f"{where} has no {field}")
     used = _used(graph)
     tensors = [
-        _check_tensor(model, tensor, f"tensor {number} of {where}") if number in used else None
+        _check_tensor(model, tensor, f"tensor {number} of {where}", number in used)
         for number, tensor in enumerate(graph["tensors"])
     ]
     calls = [
         _check_call(model, operator, tensors, f"{where}, operator {number}")
         for number, operator in enumerate(graph["operators"] or [])
     ]
-    inputs, outputs = ([tensors[index] for index in graph[field]] for field in _OPERANDS)
+    inputs, outputs = ([tensors[index] for index in vector_of(graph, f)] for f in _OPERANDS)
     _check_order(inputs, calls, outputs, tensors)
     for call in calls:
         check_operator(call)
-    return CheckedSubgraph(tensors, inputs, outputs, calls)
+    left_out = [field for field in _OPERANDS if graph[field] is None]
+    return CheckedSubgraph(where, tensors, inputs, outputs, calls, left_out)
 
 
 def _used(graph) -> set[int]:
@@ -171,17 +172,20 @@ def _used(graph) -> set[int]:
     return used | {i for i, tensor in enumerate(graph["tensors"]) if tensor["is_variable"]}
 
 
-def _check_tensor(model, tensor, where) -> CheckedTensor:
+def _check_tensor(model, tensor, where, is_used) -> CheckedTensor:
     kind = TYPE_NAMES.get(tensor["type"])
     _require(kind in TYPE_BITS, f"{where} has the type {kind or tensor['type']}")
     shape = shape_of(tensor)
     _require(len(shape) <= MAX_RANK, f"{where} has {len(shape)} dimensions")
-    _require(all(size >= 1 for size in shape), f"{where} has the shape {list(shape)}")
+    smallest = 1 if is_used else 0
+    _require(all(size >= smallest for size in shape), f"{where} has the shape {list(shape)}")
+    values = constant_of(model, tensor)
+    if not is_used:
+        return CheckedTensor(where, shape, kind, [], [], 0, values, False)
     _require(tensor["sparsity"] is None, f"{where} is sparse")
     scales, zero_points, dimension = _check_quantization(tensor["quantization"], kind, where)
     buffer = model["buffers"][tensor["buffer"]]
     _require(not buffer["offset"] and not buffer["size"], f"{where} lies outside of the tables")
-    values = constant_of(model, tensor)
     if values is not None:
         values = _check_constant(tensor, values, kind, where)
     is_variable = tensor["is_variable"]
@@ -233,7 +237,6 @@ def _check_call(model, operator, tensors, where) -> OperatorCall:
         where,
         inputs=[None if i == -1 else tensors[i] for i in vector_of(operator, "inputs")],
         outputs=[tensors[index] for index in vector_of(operator, "outputs")],
-        has_inputs=operator["inputs"] is not None,
         options_type=operator["builtin_options_type"],
         options=operator["builtin_options"],
     )
@@ -243,8 +246,7 @@ def _check_order(inputs, calls, outputs, tensors) -> None:
     """A tensor holds a value only after something wrote it, and nothing writes what is not free."""
     for tensor in inputs:
         _require(tensor.data is None, f"{tensor.name} is an input and a constant")
-    known = {t for t in tensors if t is not None and (t.data is not None or t.is_variable)}
-    written = known | set(inputs)
+    written = {t for t in tensors if t.data is not None or t.is_variable} | set(inputs)
     for call in calls:
         for tensor in call.inputs:
             known = tensor is None or tensor in written

@@ -50,7 +50,6 @@ class OperatorCall:
         where: String, where it is in the file.
         inputs: List of tensors; `None` for one that is left out.
         outputs: List of tensors.
-        has_inputs: Boolean, whether the file has a vector of inputs, be it an empty one.
         options_type: Integer, the number of its table of options, 0 for none.
         options: Dictionary, that table, or `None`.
     """
@@ -59,7 +58,6 @@ class OperatorCall:
     where: str
     inputs: list[CheckedTensor | None]
     outputs: list[CheckedTensor]
-    has_inputs: bool
     options_type: int
     options: dict | None
 

@@ -22,15 +22,20 @@ class CheckedSubgraph:
     """A subgraph of a file whose tensors and operators are checked.
 
     Attributes:
+        name: String, where it is in the file.
         tensors: List of all its tensors.
         inputs, outputs: Lists of tensors.
         calls: List of operators, in their order.
+        left_out: List of strings, those of "inputs" and "outputs" whose empty vector is left out,
+            which control flow reads.
     """
 
+    name: str
     tensors: list[CheckedTensor]
     inputs: list[CheckedTensor]
     outputs: list[CheckedTensor]
     calls: list[OperatorCall]
+    left_out: list[str]
 
 
 def check_control_flow(graphs: list[CheckedSubgraph]) -> None:
@@ -54,6 +59,8 @@ def check_control_flow(graphs: list[CheckedSubgraph]) -> None:
             if call.name in SUBGRAPHS:
                 targets = [graphs[index] for index in _targets(call, len(graphs))]
                 _CHECKS[call.name](graph, call, *targets)
+    for number, graph in enumerate(graphs):
+        _check_computed_positions(number, graph, graphs)
 
 
 def _targets(call, count) -> list[int]:
@@ -78,9 +85,15 @@ def _check_alike(call, what, given, taken) -> None:
         call.require(same, f"{one.name} and {other.name} differ in type or shape")
 
 
+def _check_ends(call, target) -> None:
+    what = f"{target.name} has no {target.left_out and target.left_out[0]}"
+    call.require(not target.left_out, what)
+
+
 def _check_if(graph, call, *branches) -> None:
     call.require(call.inputs[0].size == 1, "its condition has more than one element")
     for branch in branches:
+        _check_ends(call, branch)
         _check_alike(call, "inputs", call.inputs[1:], branch.inputs)
         _check_alike(call, "outputs", call.outputs, branch.outputs)
 
@@ -93,6 +106,7 @@ def _check_call_once(graph, call, init) -> None:
 def _check_while(graph, call, condition, body) -> None:
     _check_alike(call, "outputs", call.inputs, call.outputs)
     for target in (condition, body):
+        _check_ends(call, target)
         _check_alike(call, "inputs", call.inputs, target.inputs)
     _check_alike(call, "outputs", call.outputs, body.outputs)
     fits = len(condition.outputs) == 1 and condition.outputs[0].type == "bool"
@@ -146,19 +160,46 @@ def _rounds(condition, counters) -> int | None:
 def _check_positions(body, counter, smallest, largest) -> None:
     """What a counter picks lies inside of what it picks from, in every round."""
     for call in body.calls:
-        if len(call.inputs) < 2 or call.inputs[1] is not counter:
+        if not _picks_at_computed_positions(call) or call.inputs[1] is not counter:
             continue
         shape = np.array(call.inputs[0].shape)
         if call.name == "SLICE":
             room = shape - np.maximum(call.inputs[2].data, 1)
-        elif call.name == "GATHER":
-            room = shape[call.option("axis")] - 1
         else:
-            continue
+            room = shape[call.option("axis")] - 1
         fits = (smallest >= 0).all() and (largest <= room).all()
         call.require(
             fits, f"it takes from {largest.tolist()} of {shape.tolist()} in the last round"
         )
+
+
+def _picks_at_computed_positions(call) -> bool:
+    return call.name in ("SLICE", "GATHER") and call.inputs[1].data is None
+
+
+def _check_computed_positions(number, graph, graphs) -> None:
+    """Only a loop's counter, whose range is known, may say where to pick from."""
+    callers = [call for other in graphs for call in other.calls if _runs(call, number, graphs)]
+    are_loops = bool(callers) and all(
+        call.name == "WHILE" and call.option("body_subgraph_index") == number for call in callers
+    )
+    for call in graph.calls:
+        if not _picks_at_computed_positions(call):
+            continue
+        position = call.inputs[1]
+        fits = are_loops and position in graph.inputs
+        for caller in callers if fits else ():
+            counters = _counters(_graph_of(caller, graphs), caller, graph)
+            fits = fits and graph.inputs.index(position) in counters
+        call.require(fits, f"it picks at {position.name}, which may lie out of range")
+
+
+def _runs(call, number, graphs) -> bool:
+    return number in _targets(call, len(graphs))
+
+
+def _graph_of(call, graphs) -> CheckedSubgraph:
+    return next(graph for graph in graphs if any(one is call for one in graph.calls))
 
 
 _CHECKS: dict[str, Callable] = {

@@ -27,13 +27,17 @@ def _fully_connected(call) -> None:
     require_scales(call, x, y)
     require_scales_of_channels(call, weights, dimension=0)
     call.require(not call.option("weights_format"), "its weights are shuffled")
-    if bias is not None:
-        _bias(call, bias, units)
+    _bias(call, bias, units)
 
 
 def _bias(call, bias, units) -> None:
-    call.require(bias is not None, "its bias is left out, which the kernel reads")
-    call.require(bias.size == units, f"its bias is {bias.type} {list(bias.shape)}")
+    fits = bias is None or bias.size == units
+    call.require(fits, f"its bias is {bias and bias.type} {list(bias.shape) if bias else ''}")
+
+
+def _all_are_given(call) -> None:
+    """The kernel reads a bias that is listed as left out; it may not be listed at all."""
+    call.require(None not in call.inputs, "its bias is listed and left out")
 
 
 def _windows(call, size, filters, dilations) -> tuple[int, int]:
@@ -75,6 +79,7 @@ def _conv_2d(call) -> None:
 
 
 def _depthwise_conv_2d(call) -> None:
+    _all_are_given(call)
     x, weights, bias = [*call.inputs, None][:3]
     (y,) = call.outputs
     _images(call, x, weights, y)
@@ -100,6 +105,7 @@ def _pool_2d(call) -> None:
 
 
 def _svdf(call) -> None:
+    _all_are_given(call)
     x, features, times, bias, state = call.inputs
     (y,) = call.outputs
     matrices = (x, features, times, state, y)
