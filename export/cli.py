@@ -49,9 +49,10 @@ Calibration data has the shape (sequences, steps, channels), as the model takes 
   fastgrnn-export run build/gesture.tflite test.npz --array x_test --labels y_test
   fastgrnn-export run build/gesture.tflite recording.npy --output outputs.npz
 
-A file that takes one step an Invoke starts every sequence with Reset(); states that go in and out
-are fed back; a file that takes whole sequences is given whole ones. Real values are quantized with
-the file's own scale; integers of the input's own type are taken as they are.""",
+Every sequence starts anew. States that go in and out are fed back, as the names in the file, their
+types and shapes, or --state tell; a file that takes whole sequences is given whole ones. Real
+values are quantized with the file's own scale; integers of the input's own type are taken as they
+are.""",
     "inspect": """examples:
   fastgrnn-export inspect build/gesture.tflite
   fastgrnn-export inspect anything.tflite --json | jq .arena_bytes""",
@@ -137,15 +138,28 @@ def _parser() -> argparse.ArgumentParser:
     option("--labels", metavar="NAME", help="array of classes in the .npz, to print the accuracy")
     option("--output", metavar="OUT", help=".npz to write the outputs and classes to")
     option("--overwrite", action="store_true", help="replace OUT if it is there")
+    option("--state", action="append", type=_state, default=[], metavar="IN=OUT", help=_STATES)
+    option("--allow-unverified", action="store_true", help=_UNVERIFIED)
 
     option = add("inspect", _inspect, "Says what is in a .tflite file, whoever made it.")
     option("file", metavar="FILE", help="the .tflite file")
     option("--json", action="store_true", help="print it as JSON")
+    option("--allow-unverified", action="store_true", help=_UNVERIFIED)
     return parser
 
 
 _TARGETS = "what is to run the model: TFLite Micro, or plain C99 by itself; default: tflm"
 _POWERS = "let int16x8 weights have scales that are powers of two, for devices that shift only"
+
+_STATES = "a state's input and the output of its next value, by name or place; once for each state"
+_UNVERIFIED = "give TFLite Micro operators, too, that there is no rule to verify by"
+
+
+def _state(text) -> tuple[str, str]:
+    name, separator, output = text.partition("=")
+    if not (name and separator and output):
+        raise argparse.ArgumentTypeError(f"expected IN=OUT, got {text!r}")
+    return name, output
 
 
 def _positive(text) -> int:
@@ -198,7 +212,8 @@ def _run(given) -> None:
     if given.output is not None:
         _refuse_existing(Path(given.output), given.overwrite)
     with TFLMProcess() as process:
-        runner = SequenceRunner(_read(given.file), process)
+        states, allowed = dict(given.state), given.allow_unverified
+        runner = SequenceRunner(_read(given.file), process, states, allowed)
         with Progress(console=_console(), disable=not _console().is_terminal) as progress:
             task = progress.add_task("sequences", total=len(x))
             with _remembered_interrupt() as check:
@@ -216,6 +231,8 @@ def _run(given) -> None:
         print(f"accuracy: {100 * _accuracy(classes, labels, outputs.shape[2]):.2f} %")
     if given.output is not None:
         _save(Path(given.output), given.overwrite, outputs=outputs, classes=classes)
+    if np.isnan(outputs).any():
+        raise RuntimeError("The model answers NaN, which is no number; see the note above.")
 
 
 @contextlib.contextmanager
@@ -268,7 +285,7 @@ def _save(path, overwrite, **arrays) -> None:
 
 
 def _inspect(given) -> None:
-    found = inspect(_read(given.file))
+    found = inspect(_read(given.file), allow_unverified=given.allow_unverified)
     print(json.dumps(found.to_dict(), indent=2) if given.json else found)
 
 

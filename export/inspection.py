@@ -14,10 +14,11 @@ from keras_fastgrnn.export.schema import (
     operator_name,
     shape_of,
     tensor_bytes,
+    vector_of,
 )
-from keras_fastgrnn.export.tflm_operators import BIASES, WEIGHTS, takes
+from keras_fastgrnn.export.tflm_operators import BIASES, WEIGHTS, describe_types, takes
 from keras_fastgrnn.export.tflm_process import TFLMProcess
-from keras_fastgrnn.export.verify import check_indices, verify
+from keras_fastgrnn.export.verify import check_indices, unverified_operators, verify
 
 # What the bytes of a file are; where two lie in one place, the later counts.
 KINDS = ("structure", "quantization", "other constants", "biases", "weights")
@@ -79,6 +80,8 @@ class Inspection:
         subgraphs: List of `SubgraphSummary`.
         not_in_tflm: List of strings, the operators that stock TFLite Micro does not have in the
             types of their tensors; empty where it has all.
+        unverified: List of strings, the operators for which there is no rule to verify them by;
+            TFLite Micro is given a file that has one only where that is allowed.
         refusal: String, why TFLite Micro is not given the file, or what it says where it refuses
             it; `None` where it takes it, or is not installed.
         arena_bytes: Integer, the smallest arena in which TFLite Micro runs it on this machine, or
@@ -90,6 +93,7 @@ class Inspection:
     bytes_by_kind: dict[str, int]
     subgraphs: list[SubgraphSummary]
     not_in_tflm: list[str]
+    unverified: list[str]
     refusal: str | None
     arena_bytes: int | None
 
@@ -103,6 +107,8 @@ class Inspection:
         if self.description:
             lines.append(f"description {self.description}")
         lines.append(f"TFLM        {self._verdict()}")
+        if self.unverified:
+            lines.append(f"unverified  {', '.join(self.unverified)}")
         lines.append(f"arena       {self._arena()}")
         for number, graph in enumerate(self.subgraphs):
             lines += ["", *_lines_of(graph, number)]
@@ -119,13 +125,17 @@ class Inspection:
         return f"refused: {self.refusal}" if self.refusal else "not measured: no TFLite Micro"
 
 
-def inspect(data: bytes, process: TFLMProcess | None = None) -> Inspection:
+def inspect(
+    data: bytes, process: TFLMProcess | None = None, allow_unverified: bool = False
+) -> Inspection:
     """Says what is in a TFLite file.
 
     Args:
         data: Bytes of the file; nothing in it is trusted.
         process: `TFLMProcess` to find the arena with. Defaults to one that is started for it,
             where TFLite Micro is installed.
+        allow_unverified: Boolean, whether TFLite Micro is given a file with operators for which
+            there is no rule, to find its arena. Defaults to `False`.
 
     Returns:
         `Inspection`.
@@ -146,13 +156,14 @@ def inspect(data: bytes, process: TFLMProcess | None = None) -> Inspection:
     model = read_model(data)
     check_indices(model)
     names = [operator_name(code) for code in model["operator_codes"]]
-    arena_bytes, refusal = _arena_of(data, process)
+    arena_bytes, refusal = _arena_of(data, process, allow_unverified)
     return Inspection(
         file_bytes=len(data),
         description=model["description"] or "",
         bytes_by_kind=_bytes_by_kind(data, model, names),
         subgraphs=[_summary(model, graph, names) for graph in model["subgraphs"]],
         not_in_tflm=_not_in_tflm(model, names),
+        unverified=unverified_operators(model),
         refusal=refusal,
         arena_bytes=arena_bytes,
     )
@@ -164,8 +175,8 @@ def _summary(model, graph, names) -> SubgraphSummary:
         name=graph["name"] or "",
         operators=dict(Counter(names[operator["opcode_index"]] for operator in operators)),
         tensors=[_tensor(model, tensor, i) for i, tensor in enumerate(graph["tensors"])],
-        inputs=graph["inputs"].tolist(),
-        outputs=graph["outputs"].tolist(),
+        inputs=[int(index) for index in vector_of(graph, "inputs")],
+        outputs=[int(index) for index in vector_of(graph, "outputs")],
     )
 
 
@@ -202,8 +213,8 @@ def _calls(model, names):
     for graph in model["subgraphs"]:
         tensors = graph["tensors"]
         for operator in graph["operators"] or []:
-            inputs = [None if index == -1 else tensors[index] for index in operator["inputs"]]
-            outputs = [tensors[index] for index in operator["outputs"]]
+            inputs = [None if i == -1 else tensors[i] for i in vector_of(operator, "inputs")]
+            outputs = [tensors[index] for index in vector_of(operator, "outputs")]
             yield names[operator["opcode_index"]], inputs, outputs
 
 
@@ -212,8 +223,7 @@ def _not_in_tflm(model, names) -> list[str]:
     for name, inputs, outputs in _calls(model, names):
         types = [t and _type(t) for t in inputs], [_type(t) for t in outputs]
         if not takes(name, *types):
-            inputs, outputs = (", ".join(map(str, dict.fromkeys(t))) for t in types)
-            found.append(f"{name} of {inputs or 'nothing'} to {outputs or 'nothing'}")
+            found.append(f"{name} of {describe_types(*types)}")
     return list(dict.fromkeys(found))
 
 
@@ -246,9 +256,9 @@ def _bytes_by_kind(data, model, names) -> dict[str, int]:
     return dict(zip(KINDS, counts.tolist(), strict=True))
 
 
-def _arena_of(data, process) -> tuple[int | None, str | None]:
+def _arena_of(data, process, allow_unverified) -> tuple[int | None, str | None]:
     try:
-        verify(data)
+        verify(data, allow_unverified)
         if process is not None:
             return process.find_arena_size(data), None
         if not tflm.is_available():

@@ -60,7 +60,7 @@ def real_ends(tensor: Tensor) -> tuple[float, float]:
     """Returns the smallest and the largest real value that an integer tensor holds.
 
     Args:
-        tensor: Tensor of type "int8" or "int16".
+        tensor: Tensor of type "int8", "int16" or "uint8".
     """
     integers = np.iinfo(tensor.dtype)
     low, high = (int(end) - tensor.zero_point for end in (integers.min, integers.max))

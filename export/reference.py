@@ -98,7 +98,7 @@ def quantize_input(x: np.ndarray, tensor: Tensor) -> np.ndarray:
 
     Args:
         x: Array of real values.
-        tensor: The model's input tensor, of type "int8" or "int16".
+        tensor: The model's input tensor, of type "int8", "int16" or "uint8".
 
     Returns:
         Array of the tensor's type.

@@ -74,6 +74,8 @@ def write_subgraphs(subgraphs: list[Subgraph], portable: bool = False) -> bytes:
         "subgraphs": [_subgraph_table(s, kinds, buffers, portable) for s in subgraphs],
         "buffers": buffers,
     }
+    if portable:
+        _name_ends(model["subgraphs"][0])
     data = TableWriter().finish(model)
     _check_written(data, model)
     return data
@@ -110,6 +112,14 @@ def _subgraph_table(subgraph: Subgraph, kinds, buffers, portable) -> dict:
         "outputs": [index[tensor] for tensor in subgraph.outputs],
         "operators": [_operator_table(op, kinds, index, portable) for op in subgraph.ops],
     }
+
+
+def _name_ends(subgraph: dict) -> None:
+    """Says which output is a state's next value, where the caller keeps it."""
+    for ends, first, suffix in (("inputs", "x", ""), ("outputs", "y", "_next")):
+        for number, index in enumerate(subgraph[ends]):
+            name = f"state{number}{suffix}" if number else first
+            subgraph["tensors"][index]["name"] = name
 
 
 def _check_stored_last(subgraph: Subgraph) -> None:

@@ -236,6 +236,12 @@ def takes(name: str, inputs: list[str | None], outputs: list[str]) -> bool:
     )
 
 
+def describe_types(inputs: list[str | None], outputs: list[str]) -> str:
+    """Returns the types of an operator for a message, each once."""
+    sides = (", ".join(dict.fromkeys(kind for kind in side if kind)) for side in (inputs, outputs))
+    return " to ".join(side or "nothing" for side in sides)
+
+
 def _fits(alternative, values, inputs, outputs) -> bool:
     meant = set()
     for types, found in zip(alternative.split(">"), (inputs, outputs), strict=True):

@@ -15,7 +15,7 @@ from keras_fastgrnn.export import (
     verify_variables,
 )
 from keras_fastgrnn.export.schema import ACTIVATIONS, OPTIONS
-from keras_fastgrnn.export.tflm_operators import CUSTOM, SIGNATURES, takes
+from keras_fastgrnn.export.tflm_operators import CUSTOM, SIGNATURES, describe_types, takes
 from keras_fastgrnn.export.verify_call import OperatorCall
 
 FAMILIES = (
@@ -69,8 +69,8 @@ def _check_signature(call) -> None:
     for index, tensor in enumerate(call.inputs):
         call.require(tensor or index >= signature.optional, f"input {index} is left out")
     types = [t and t.type for t in call.inputs], [t.type for t in call.outputs]
-    named = ", ".join(map(str, types[0])) + " -> " + ", ".join(types[1])
-    call.require(takes(call.name, *types), f"TFLite Micro does not compute {named}")
+    what = f"TFLite Micro does not compute {describe_types(*types)}"
+    call.require(takes(call.name, *types), what)
     _check_options(call, signature)
 
 

@@ -24,7 +24,9 @@ def test_damaged_files_end_with_0_or_one_error_and_the_process_lives(tmp_path, m
     process = tflm_process.TFLMProcess(timeout=10)
     shared = type("Shared", (), {"__enter__": lambda _: process, "__exit__": lambda *_: None})
     monkeypatch.setattr(cli, "TFLMProcess", shared)
-    monkeypatch.setattr(cli, "inspect", lambda data: inspection.inspect(data, process))
+    monkeypatch.setattr(
+        cli, "inspect", lambda data, **more: inspection.inspect(data, process, **more)
+    )
     np.save(tmp_path / "one.npy", sequences(1))
     path, rng, counts = tmp_path / "bad.tflite", np.random.default_rng(0), Counter()
     start = time.monotonic()

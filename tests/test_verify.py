@@ -232,7 +232,7 @@ BROKEN = {
     ),
     "types differ": (
         result_of("TANH", type=TENSOR_TYPES["int8"]),
-        "does not compute int16 -> int8",
+        "does not compute int16 to int8",
     ),
     "activation shape": (result_of("TANH", shape=[1, 4]), r"its shapes are \[1, 5\], \[1, 4\]"),
     "weights shape": (
@@ -240,7 +240,7 @@ BROKEN = {
         r"its shapes are \[1, 8\], \[8, 5\], \[1, 5\]",
     ),
     "bias shape": (bias_of(np.zeros(4, "<i8")), r"its bias is int64 \[4\]"),
-    "bias type": (bias_of(np.zeros(5, "<i4")), "does not compute int16, int8, int32 -> int16"),
+    "bias type": (bias_of(np.zeros(5, "<i4")), "does not compute int16, int8, int32 to int16"),
     "concatenation": (options_of("CONCATENATION", 10, axis=0), "along axis 0"),
     "axis": (options_of("CONCATENATION", 10, axis=2), "its axis is 2"),
     "output scale": (
