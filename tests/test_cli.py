@@ -224,7 +224,7 @@ MISTAKES = {
     "objects": ([*CONVERT, "objects.npy"], "it holds Python objects"),
     "no such array": ([*CONVERT, "data.npz", "--array", "z"], "has no array 'z'; it has x"),
     "rank": ([*CONVERT, "flat.npy"], "has no array of 3 dimensions"),
-    "channels": ([*CONVERT, "channels.npy"], "(batch, 12, 3), got an array of shape (16, 12, 4)"),
+    "channels": ([*CONVERT, "channels.npy"], "shape (16, 12, 4), expected (batch, steps, 3)"),
     "not finite": ([*CONVERT, "infinite.npy"], "1 of 576 are NaN or infinite"),
     "name": ([*CONVERT, "x.npy", "--name", "my model"], "expected a C identifier"),
     "folder": ([*CONVERT[:2], "--calibration", "x.npy", "--out", "x.npy"], "x.npy"),
