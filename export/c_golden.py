@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_fastgrnn.export.c_text import C_TYPES, header_file, literal, rows
+from keras_fastgrnn.export.c_text import C_TYPES, export_check, header_file, literal, rows
 from keras_fastgrnn.export.graph import Tensor
 
 MOST_INVOKES = 16
@@ -42,6 +42,7 @@ def header(
         name,
         "golden",
         f'#include <stdint.h>\n\n#include "{name}_model.h"',
+        export_check(name, f"{name}_golden.h"),
         f"""/* The start of the calibration data's first sequence: what each Invoke() is given, and
    what it must answer. */
 #define {upper}_GOLDEN_INVOKES {count}

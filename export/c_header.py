@@ -5,7 +5,7 @@ import textwrap
 from keras_fastgrnn.export.c_schedule import bias_of, sources
 from keras_fastgrnn.export.c_source import Source, short
 from keras_fastgrnn.export.c_tensors import constants, conversions
-from keras_fastgrnn.export.c_text import banner, comment_text
+from keras_fastgrnn.export.c_text import banner, comment_text, export_id
 from keras_fastgrnn.export.graph import Op, Tensor
 
 
@@ -24,6 +24,8 @@ def header(source: Source) -> str:
 #define {upper}_H_
 
 #include <stdint.h>
+
+{export_id(name, f"{name}.h")}
 
 {_description(source)}
 

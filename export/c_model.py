@@ -1,7 +1,7 @@
 """Flatbuffer -> C array and header, for a firmware that links TFLite Micro."""
 
 from keras_fastgrnn.export.c_tensors import declarations
-from keras_fastgrnn.export.c_text import banner, header_file, rows
+from keras_fastgrnn.export.c_text import banner, export_check, export_id, header_file, rows
 from keras_fastgrnn.export.graph import Tensor
 
 
@@ -44,7 +44,8 @@ extern const unsigned char {name}_model[{upper}_MODEL_LENGTH];
             "written. */"
         )
     tensors = declarations(name, inputs, outputs)
-    return header_file(name, "model", "#include <stdint.h>", array, arena, tensors)
+    mark = export_id(name, f"{name}_model.h")
+    return header_file(name, "model", "#include <stdint.h>", mark, array, arena, tensors)
 
 
 def source(name: str, tflite: bytes) -> str:
@@ -59,6 +60,8 @@ def source(name: str, tflite: bytes) -> str:
     """
     return f"""{banner(name)}
 #include "{name}_model.h"
+
+{export_check(name, f"{name}_model.cc")}
 
 #ifdef __cplusplus
 alignas(16)

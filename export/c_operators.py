@@ -1,6 +1,6 @@
 """The operators of a TFLite file as C++ that registers them with TFLite Micro."""
 
-from keras_fastgrnn.export.c_text import header_file
+from keras_fastgrnn.export.c_text import export_id, header_file
 from keras_fastgrnn.export.flatbuffer_reader import read_model
 from keras_fastgrnn.export.schema import OPERATORS
 
@@ -23,6 +23,7 @@ def header(name: str, tflite: bytes) -> str:
     return header_file(
         name,
         "ops",
+        export_id(name, f"{name}_ops.h"),
         f"/* Operators that the model uses. */\n#define {upper}_OPERATOR_COUNT {len(methods)}",
         f"""#ifdef __cplusplus
 /* Registers them with a tflite::MicroMutableOpResolver<{upper}_OPERATOR_COUNT>, or a larger one.

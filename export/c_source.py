@@ -23,7 +23,7 @@ from keras_fastgrnn.export.c_schedule import (
     sources,
     step_schedule,
 )
-from keras_fastgrnn.export.c_text import banner, rows
+from keras_fastgrnn.export.c_text import banner, export_check, rows
 from keras_fastgrnn.export.graph import Graph, Op, Tensor
 from keras_fastgrnn.export.tables import SIGMOID_TABLE
 
@@ -134,6 +134,7 @@ class Source:
         classify = _CLASSIFY if self.graph.outputs[0].shape[-1] > 1 else _CLASSIFY_ONE
         parts = [
             f'{banner(name)}\n#include "{name}.h"',
+            export_check(name, f"{name}.c"),
             _FLASH,
             *self._constants,
             *self._functions_text(),

@@ -1,5 +1,6 @@
 """What the generated C files share: their names, frame and numbers."""
 
+import hashlib
 import re
 import textwrap
 
@@ -8,6 +9,7 @@ import numpy as np
 from keras_fastgrnn import __version__
 from keras_fastgrnn.keras_api import invalid_argument
 
+_UNMARKED = "0x00000000"
 C_TYPES = {"float32": "float", "int16": "int16_t", "int8": "int8_t"}
 
 
@@ -54,6 +56,53 @@ def header_file(name: str, ending: str, *parts: str) -> str:
     guard = f"{name}_{ending}_H_".upper()
     opening = f"{banner(name)}\n#ifndef {guard}\n#define {guard}"
     return "\n\n".join([opening, *parts, f"#endif /* {guard} */\n"])
+
+
+def export_id(name: str, file_name: str) -> str:
+    """Returns what a header says about the export it is of, and refuses another's.
+
+    The number is 0 until `marked` sets it. Headers may be included in any order.
+
+    Args:
+        name: String, the model's.
+        file_name: String, the header's.
+    """
+    macro = f"{name.upper()}_EXPORT_ID"
+    return f"""/* The same in all files of one export. */
+#ifndef {macro}
+#define {macro} {_UNMARKED}
+#elif {macro} != {_UNMARKED}
+{_error(file_name)}
+#endif"""
+
+
+def export_check(name: str, file_name: str) -> str:
+    """Returns what a file says that has included a header of the same export.
+
+    Args:
+        name: String, the model's.
+        file_name: String, the file's.
+    """
+    return f"#if {name.upper()}_EXPORT_ID != {_UNMARKED}\n{_error(file_name)}\n#endif"
+
+
+def _error(file_name) -> str:
+    return f'#error "{file_name} is of another export: copy all the files that one save wrote."'
+
+
+def marked(texts: dict[str, str], *others: bytes) -> dict[str, str]:
+    """Returns the files of one export, marked by a hash of them all.
+
+    Args:
+        texts: Dictionary from a file's name or ending to its text.
+        *others: Bytes of files that are of the same export, and hold no mark.
+    """
+    digest = hashlib.sha256()
+    for part in (*(text.encode() for _, text in sorted(texts.items())), *others):
+        digest.update(hashlib.sha256(part).digest())
+    mark = f"0x{digest.hexdigest()[:8]}"
+    place = re.compile(rf"(?<=_EXPORT_ID ){_UNMARKED}|(?<=_EXPORT_ID != ){_UNMARKED}")
+    return {name: place.sub(mark, text) for name, text in texts.items()}
 
 
 def literal(value, dtype: str) -> str:

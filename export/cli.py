@@ -177,13 +177,14 @@ def _convert(given) -> None:
     if given.target == "c":
         ending = "c"
         _refuse_choices_of_tflm(chosen)
-    with _stage("Reading the data"):
-        x = None
-        if given.calibration is not None:
-            x = load_array(given.calibration, given.array, 3)[: given.count]
+    _refuse_existing(Path(given.out, f"{name}.{ending}"), given.overwrite)
     with _stage("Loading the model"):
         model = load_model(given.model)
-    _refuse_existing(Path(given.out, f"{name}.{ending}"), given.overwrite)
+    x = None
+    if given.calibration is not None:
+        with _stage("Reading the data"):
+            channels = _channels(model)
+            x = load_array(given.calibration, given.array, 3, channels=channels, count=given.count)
     chosen["power_of_two_weights"] = given.power_of_two_weights
     with _stage("Converting: calibrating, choosing scales, comparing with Keras"):
         deployed = (convert_c if given.target == "c" else convert)(model, x, name=name, **chosen)
@@ -193,6 +194,12 @@ def _convert(given) -> None:
     print("\nwritten:")
     for path in paths:
         print(f"  {path}")
+
+
+def _channels(model) -> int | None:
+    """What a sequence has at each step, where the model can be exported at all."""
+    shapes = [tuple(tensor.shape) for tensor in model.inputs or ()] if model.built else []
+    return shapes[0][-1] if len(shapes) == 1 and len(shapes[0]) == 3 else None
 
 
 def _refuse_choices_of_tflm(chosen: dict) -> None:

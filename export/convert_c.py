@@ -11,7 +11,7 @@ import numpy as np
 from keras_fastgrnn.export import c_header, reference
 from keras_fastgrnn.export.c_schedule import for_c, with_logits
 from keras_fastgrnn.export.c_source import Source
-from keras_fastgrnn.export.c_text import check_name
+from keras_fastgrnn.export.c_text import check_name, marked
 from keras_fastgrnn.export.calibrate import check_sequences
 from keras_fastgrnn.export.deployed import warn_of_saturation
 from keras_fastgrnn.export.files import write_all
@@ -151,7 +151,8 @@ class PlainCModel:
         self.graph = with_logits(prepared.graph)
         _refuse_softmax(self.graph)
         source = Source(name, for_c(self.graph))
-        self.header, self.source = c_header.header(source), source.source()
+        texts = marked({"header": c_header.header(source), "source": source.source()})
+        self.header, self.source = texts["header"], texts["source"]
         self._returns_sequences = prepared.returns_sequences
         self._program = None
         self.report = _report(prepared, source, self.graph, self._answers)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_fastgrnn.export import c_golden, c_model, c_operators, reference, report_files, tflm
+from keras_fastgrnn.export.c_text import marked
 from keras_fastgrnn.export.calibrate import check_sequences
 from keras_fastgrnn.export.errors import SaturationWarning
 from keras_fastgrnn.export.files import write_all
@@ -127,13 +128,16 @@ class DeployedModel:
             "model.h": c_model.header(name, tflite, report.arena_bytes, inputs, outputs),
             "model.cc": c_model.source(name, tflite),
             "ops.h": c_operators.header(name, tflite),
-            "report.json": json.dumps(report.to_dict(), indent=2) + "\n",
-            "report.md": report_files.markdown(report, graph, f"{name}_report.png"),
         }
         if self._golden is not None:
             texts["golden.h"] = c_golden.header(
                 name, inputs[0], outputs[0], *self._golden, is_exact=report.quantization is not None
             )
+        texts = {
+            **marked(texts, tflite),
+            "report.json": json.dumps(report.to_dict(), indent=2) + "\n",
+            "report.md": report_files.markdown(report, graph, f"{name}_report.png"),
+        }
         contents = {
             f"{name}.tflite": tflite,
             **{f"{name}_{ending}": text.encode() for ending, text in texts.items()},

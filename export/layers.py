@@ -11,6 +11,7 @@ from keras_fastgrnn.export.errors import UnsupportedLayerError
 from keras_fastgrnn.keras_api import IS_TF_KERAS, keras
 from keras_fastgrnn.models import cells_of, check_built
 
+_IN_SCOPE = "load the file in TF-MOT's quantize_scope, and call convert on the model in Python"
 _HINTS = {
     "Masking": "a streaming model sees no padded steps; remove it and feed only real steps",
     "Bidirectional": "it reads the sequence from its end; use the forward layer alone",
@@ -22,6 +23,8 @@ _HINTS = {
     "Functional": "add its layers to the model directly",
     "PruneLowMagnitude": "call TF-MOT's strip_pruning on the model first",
     "QuantizeAnnotate": "call TF-MOT's quantize_apply on the model, and train it first",
+    "QuantizeLayer": _IN_SCOPE,
+    "QuantizeWrapperV2": _IN_SCOPE,
 }
 _CALL_HINTS = {
     "initial_state": "it is given an initial_state; an exported model starts from zero",
@@ -113,6 +116,24 @@ def title(layer) -> str:
     return f"{layer.name} ({type(layer).__name__})"
 
 
+def hint(class_name: str) -> str | None:
+    """Returns what to do about a layer that is often met and cannot be exported, if it is one.
+
+    Args:
+        class_name: String, the name of its class.
+    """
+    return _HINTS.get(class_name)
+
+
+def no_exporter(layer_classes) -> str:
+    """Returns why any other layer cannot be exported.
+
+    Args:
+        layer_classes: The classes of layers that can be traced.
+    """
+    return f"there is no exporter for this layer; use {_names(layer_classes)}"
+
+
 def _names(classes) -> str:
     """Those that users write; `quantize_aware` makes the others."""
     names = sorted(one.__name__ for one in classes)
@@ -122,8 +143,7 @@ def _names(classes) -> str:
 def _problems(layer, layer_classes, cell_classes):
     kind = type(layer)
     if kind not in layer_classes:
-        other = f"there is no exporter for this layer; use {_names(layer_classes)}"
-        yield _HINTS.get(kind.__name__, other)
+        yield hint(kind.__name__) or no_exporter(layer_classes)
     elif issubclass(kind, keras.layers.RNN):
         yield from _recurrent_problems(layer, cell_classes)
     elif kind is keras.layers.Dense:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import h5py
 
+from keras_fastgrnn.export.known_classes import refuse_unknown
+from keras_fastgrnn.export.model_files import read_config
 from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS, keras
 
 ENDINGS = (".keras", ".h5")
@@ -22,16 +24,14 @@ def load_model(path):
         Keras model.
 
     Raises:
+        UnsupportedLayerError: If it names a class or function that the exporter does not know.
         ValueError: If it cannot be loaded; names the Keras that it belongs to where that is why.
         OSError: If the file cannot be read.
     """
     path = Path(path)
     if path.suffix not in ENDINGS:
         raise ValueError(f"Expected a model saved as .keras or .h5, got {path}.")
-    with path.open("rb"):
-        pass
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no Keras archive, or one cut off. Save the model again.")
+    refuse_unknown(read_config(path))
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras meets in a file

@@ -237,3 +237,5 @@ _TRACERS = {
     FastRNN: _trace_recurrent,
     FastGRNN: _trace_recurrent,
 }
+
+EXPORTED_LAYERS, EXPORTED_CELLS = frozenset(_TRACERS), frozenset(_CELLS)

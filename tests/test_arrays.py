@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -129,3 +130,127 @@ def test_damaged_files_are_read_or_refused(ending, tmp_path):
         except (ValueError, OSError):
             refused += 1
     assert refused > 50
+
+
+# Only what is needed is read
+
+
+def peak_of(function, *arguments, **more):
+    """What a function returns or raises, and the most bytes that Python held in it."""
+    tracemalloc.start()
+    try:
+        result = function(*arguments, **more)
+    except ValueError as error:
+        result = error
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return result, peak
+
+
+def write_zeros(path, shape, more=None):
+    """An .npz of a great array of zeros, without making one here."""
+    header = content(np.save, np.zeros(0, np.float32)).replace(b"(0,)", f"{shape}".encode())
+    header = header[:10] + header[10:].rstrip().ljust(117) + b"\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in (more or {}).items():
+            archive.writestr(f"{name}.npy", content(np.save, array))
+        with archive.open("big.npy", "w", force_zip64=True) as file:
+            file.write(header)
+            left = 4 * int(np.prod(shape, dtype=np.int64))
+            while left:
+                left -= file.write(bytes(min(left, 1 << 20)))
+
+
+@pytest.fixture(scope="module")
+def bomb(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bomb") / "bomb.npz"
+    write_zeros(path, (1 << 10, 1 << 8, 300), {"x": X, "y": np.array([0, 1])})
+    assert path.stat().st_size < 400_000
+    return path
+
+
+def test_array_that_would_fill_the_memory_is_refused_unread(bomb):
+    error, peak = peak_of(load_array, bomb, "big", 3)
+    assert "claims 314,572,800 bytes, of a file of 3" in str(error)
+    assert peak < 2e6
+
+
+def test_other_arrays_of_the_file_are_not_read(bomb):
+    array, peak = peak_of(load_array, bomb, "x", 3)
+    np.testing.assert_array_equal(array, X)
+    assert peak < 2e6
+    error, peak = peak_of(load_array, bomb, None, 3)
+    assert "has 2 arrays of 3 dimensions; it has x (2, 4, 3), y (2,), big (1024" in str(error)
+    assert peak < 2e6
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_first_entries_are_read_alone(order, tmp_path):
+    x = np.asarray(np.random.default_rng(0).normal(size=(1000, 50, 3)), np.float32, order)
+    np.savez(tmp_path / "x.npz", x=x)
+    np.save(tmp_path / "x.npy", x)
+    for name in ("x.npz", "x.npy"):
+        array, peak = peak_of(load_array, tmp_path / name, None, 3, count=7)
+        np.testing.assert_array_equal(array, x[:7])
+        assert array.shape == (7, 50, 3)
+        assert order == "F" or peak < x.nbytes / 2
+        np.testing.assert_array_equal(load_array(tmp_path / name, None, 3, count=2000), x)
+
+
+@pytest.mark.parametrize("dtype", ["<f2", ">f8", ">i2", "<u4", "?", "|i1"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_every_type_of_numbers_is_read(dtype, order, tmp_path):
+    x = np.asarray(np.arange(24).reshape(2, 4, 3) % 3, dtype, order)
+    np.save(tmp_path / "x.npy", x)
+    array = load_array(tmp_path / "x.npy", None, 3)
+    assert array.dtype == x.dtype
+    np.testing.assert_array_equal(array, x)
+
+
+@pytest.mark.parametrize("x", [X.astype(complex), X.astype(str), X.astype("datetime64[s]")])
+def test_what_is_no_number_is_refused_by_its_header(x, tmp_path):
+    np.save(tmp_path / "x.npy", x)
+    with pytest.raises(ValueError, match=r"The array of .*x\.npy holds .*, expected real numbers"):
+        load_array(tmp_path / "x.npy", None, 3)
+
+
+def test_array_of_other_channels_is_refused_by_its_header(bomb):
+    assert load_array(bomb, "x", 3, channels=3).shape == X.shape
+    error, peak = peak_of(load_array, bomb, "big", 3, channels=3)
+    assert "has the shape (1024, 256, 300), expected (batch, steps, 3)" in str(error)
+    assert peak < 2e6
+
+
+def test_many_names_are_not_listed(tmp_path):
+    path = tmp_path / "many.npz"
+    small = content(np.save, np.zeros(1))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", content(np.save, X))
+        for number in range(10_000):
+            archive.writestr(f"a{number}.npy", small)
+    for name in (None, "nothing"):
+        with pytest.raises(ValueError, match=r"x \(2, 4, 3\), a0 \(1,\), .*9,991 more") as caught:
+            load_array(path, name, 3)
+        assert len(str(caught.value)) < 500
+    np.testing.assert_array_equal(load_array(path, "x", 3), X)
+
+
+def test_damaged_array_beside_does_not_matter(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("objects.npy", content(np.save, np.array([{}]), allow_pickle=True))
+        archive.writestr("text.npy", b"no array")
+        archive.writestr("x.npy", content(np.save, X))
+    np.testing.assert_array_equal(load_array(tmp_path / "x.npz", None, 3), X)
+    with pytest.raises(ValueError, match=r"it has objects \(unreadable\), text \(unreadable\), x"):
+        load_array(tmp_path / "x.npz", "y", None)
+
+
+@pytest.mark.parametrize("shape", [(-1, 4, 3), (1 << 62, 1 << 62, 3), (True, 4, 3), (2.0, 4, 3)])
+def test_shape_that_no_array_has_is_refused(shape, tmp_path):
+    header = content(np.save, X).partition(b"'shape': ")
+    (tmp_path / "x.npy").write_bytes(
+        header[0] + header[1] + f"{shape}, }}".encode().ljust(118 - header[0].index(b"{")) + b"\n"
+    )
+    with pytest.raises(ValueError, match="x.npy") as caught:
+        load_array(tmp_path / "x.npy", None, 3)
+    assert "\n" not in str(caught.value)

@@ -57,7 +57,8 @@ def test_header_of_every_interface_compiles_and_has_its_numbers(tmp_path, kind, 
     inputs, outputs = INTERFACES[kind]
     text = c_model.header("gesture", b"12345678", 3056, inputs, outputs)
     (tmp_path / "gesture_model.h").write_text(text)
-    expected = {"MODEL_LENGTH": 8, "ARENA_SIZE": 3056, **expected_constants(inputs, outputs)}
+    constants = expected_constants(inputs, outputs)
+    expected = {"EXPORT_ID": 0, "MODEL_LENGTH": 8, "ARENA_SIZE": 3056, **constants}
     defined = set(re.findall(r"^#define GESTURE_(\w+) ", text, re.M))
     assert defined == set(expected)
     assert printed_constants(tmp_path, mode, "gesture", expected) == expected

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -223,7 +224,7 @@ MISTAKES = {
     "objects": ([*CONVERT, "objects.npy"], "it holds Python objects"),
     "no such array": ([*CONVERT, "data.npz", "--array", "z"], "has no array 'z'; it has x"),
     "rank": ([*CONVERT, "flat.npy"], "has no array of 3 dimensions"),
-    "channels": ([*CONVERT, "channels.npy"], "(batch, 12, 3), got an array of shape (16, 12, 4)"),
+    "channels": ([*CONVERT, "channels.npy"], "shape (16, 12, 4), expected (batch, steps, 3)"),
     "not finite": ([*CONVERT, "infinite.npy"], "1 of 576 are NaN or infinite"),
     "name": ([*CONVERT, "x.npy", "--name", "my model"], "expected a C identifier"),
     "folder": ([*CONVERT[:2], "--calibration", "x.npy", "--out", "x.npy"], "x.npy"),
@@ -299,18 +300,23 @@ def test_layer_that_is_not_registered_is_named(run, tmp_path):
     arguments = ["convert", tmp_path / "model.keras", "--calibration", "x.npy"]
     code, _, error = run(*arguments, "--out", tmp_path)
     assert code == 1 and ONE_ERROR.fullmatch(error)
-    assert "cannot be loaded" in error and "Mine" in error
+    assert "mine (Mine): there is no exporter for this layer" in error
 
 
-def test_code_in_a_model_is_not_run(run, tmp_path):
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_code_in_a_model_is_not_run(ending, run, tmp_path):
     ran = Path("ran")
-    layer = keras.layers.Lambda(lambda x: (open("ran", "w").close(), x)[1])
-    sequential(layer, FastGRNN(2)).save(tmp_path / "model.keras")
+    layer = keras.layers.Lambda(lambda x: (open("ran", "w").close(), x)[1], name="evil")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")
+        sequential(layer, FastGRNN(2)).save(tmp_path / f"model.{ending}")
     assert ran.exists()  # when the model was made
     ran.unlink()
-    arguments = ["convert", tmp_path / "model.keras", "--calibration", "x.npy"]
+    arguments = ["convert", tmp_path / f"model.{ending}", "--calibration", "x.npy"]
     code, _, error = run(*arguments, "--out", tmp_path)
     assert code == 1 and ONE_ERROR.fullmatch(error)
+    assert "evil (Lambda): there is no exporter for this layer" in error
     assert not ran.exists()
 
 

@@ -2,12 +2,20 @@
 
 import json
 import os
+import random
+import signal
 import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 from small_models import sequences, sequential
 
 from keras_fastgrnn import FastRNN, export
+from keras_fastgrnn.export import files
 from keras_fastgrnn.export.files import write_all
 
 ENDINGS = ["model.h", "model.cc", "ops.h", "report.json", "report.md", "report.png"]
@@ -141,3 +149,114 @@ def test_nothing_is_left_where_a_file_cannot_be_written(tmp_path):
     with pytest.raises(OSError, match="name too long"):
         write_all(tmp_path, contents, overwrite=False)
     assert tree(tmp_path) == {}
+
+
+# Several processes, and those that are killed
+
+# `files.py` imports nothing of the project, so that a process of its own starts fast.
+WRITER = f"""
+import importlib.util, itertools, sys, time
+spec = importlib.util.spec_from_file_location("files", {str(Path(files.__file__))!r})
+files = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(files)
+for number in itertools.count():
+    content = str(number).encode() * 20000
+    files.write_all(sys.argv[1], {{f"{{i}}.txt": content for i in range(8)}}, overwrite=True)
+    print(number, flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def start_writer(folder, pause=0.0):
+    """A process that writes sets of files, each of one number."""
+    command = [sys.executable, "-c", WRITER, str(folder), str(pause)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_killed_process_leaves_whole_files_and_nothing_that_the_next_does_not_remove(tmp_path):
+    """Which set a file is of, the compiler sees: tests/test_export_id.py."""
+    rng, leftovers = random.Random(0), 0
+    for _ in range(40):
+        process = start_writer(tmp_path)
+        process.stdout.readline()
+        time.sleep(rng.uniform(0.0, 0.02))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        leftovers += any(path.is_dir() for path in tmp_path.iterdir())
+        names = [f"{i}.txt" for i in range(8)]
+        for name in names:
+            text = (tmp_path / name).read_text()
+            assert len(text) % 20000 == 0 and text == text[: len(text) // 20000] * 20000
+        start = time.monotonic()
+        write_all(tmp_path, {"next.txt": b"next"}, overwrite=True)
+        assert time.monotonic() - start < 5.0  # the lock of the dead is open
+        assert sorted(path.name for path in tmp_path.iterdir()) == [*names, "next.txt"]
+    assert leftovers > 0
+
+
+def test_two_processes_at_a_time_leave_one_set(tmp_path):
+    writers = [start_writer(tmp_path, pause=0.02) for _ in range(2)]
+    for writer in writers:
+        writer.stdout.readline()
+    for _ in range(20):
+        write_all(tmp_path, {f"{i}.txt": b"mine" for i in range(8)}, overwrite=True)
+    for writer in writers:
+        assert writer.poll() is None  # no error
+        writer.kill()
+        writer.communicate()
+    write_all(tmp_path, {f"{i}.txt": b"mine" for i in range(8)}, overwrite=True)
+    assert tree(tmp_path) == {f"{i}.txt": b"mine" for i in range(8)}
+
+
+def test_of_two_that_may_not_replace_one_fails(tmp_path):
+    results = []
+
+    def write(content):
+        try:
+            results.append(write_all(tmp_path, dict.fromkeys(CONTENTS, content), overwrite=False))
+        except FileExistsError:
+            results.append(None)
+
+    threads = [threading.Thread(target=write, args=(bytes([i]),)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results.count(None) == 7
+    assert len(set(tree(tmp_path).values())) == 1
+
+
+def test_folder_that_another_process_holds_is_told(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(files, "LONGEST_WAIT", 0.1)
+    holder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    with pytest.raises(BlockingIOError, match=f"writing to the folder {tmp_path}"):
+        write_all(tmp_path, CONTENTS, overwrite=False)
+    os.close(holder)
+    write_all(tmp_path, CONTENTS, overwrite=False)
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_leftovers_are_removed_and_nothing_of_others(tmp_path, monkeypatch, has_locks):
+    old, young = (tmp_path / f".keras_fastgrnn_save_{name}" for name in ("a1b2c3d4", "e5f6g7h8"))
+    for folder in (old, young, tmp_path / ".keras_fastgrnn_save", tmp_path / "tmp1234"):
+        folder.mkdir()
+        (folder / "a.txt").write_bytes(b"a")
+    (tmp_path / ".keras_fastgrnn_save_file").write_bytes(b"a file")
+    (tmp_path / ".keras_fastgrnn_save_link").symlink_to(tmp_path / "tmp1234")
+    os.utime(old, (0, 0))
+    if not has_locks:  # as on Windows
+        monkeypatch.setattr(files, "fcntl", None)
+    kept = tree(tmp_path).keys() - {old.name, f"{old.name}/a.txt"}
+    if has_locks:
+        kept -= {young.name, f"{young.name}/a.txt"}
+    write_all(tmp_path, CONTENTS, overwrite=False)
+    assert tree(tmp_path).keys() == kept | CONTENTS.keys()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="root may write everywhere else")
+def test_folder_that_cannot_be_written_is_named():
+    with pytest.raises(OSError) as error:
+        write_all("/proc/self", CONTENTS, overwrite=False)
+    assert error.value.filename == "/proc/self"
