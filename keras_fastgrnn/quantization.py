@@ -17,6 +17,7 @@ from keras_fastgrnn.quantize_aware_layers import (
     QuantizeAwareFastRNNCell,
     QuantizeAwareRNN,
 )
+from keras_fastgrnn.replicas import scope_for
 
 # float32 holds all integers of 16 bits, also where the model's own layers have half of it.
 _ARITHMETIC = {"dtype": "float32"}
@@ -101,10 +102,11 @@ def quantize_aware(
     if calibration_data is not None:
         _, steps, input_dim = model.inputs[0].shape
         calibration_data = check_sequences(calibration_data, input_dim, "calibration_data", steps)
-    aware = _assembled(model, chain, options)
-    if calibration_data is not None:
-        with _without_dropout(aware):
-            aware(calibration_data, training=True)
+    with scope_for(model):
+        aware = _assembled(model, chain, options)
+        if calibration_data is not None:
+            with _without_dropout(aware):
+                aware(calibration_data, training=True)
     return aware
 
 

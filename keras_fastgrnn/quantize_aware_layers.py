@@ -8,6 +8,8 @@ has a kernel in that unit.
 import dataclasses
 from dataclasses import dataclass
 
+import tensorflow as tf
+
 from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
@@ -15,6 +17,7 @@ from keras_fastgrnn.fake_quantization import FORMATS, WeightFormat, round_to_int
 from keras_fastgrnn.fixed_scales import Scale
 from keras_fastgrnn.keras_api import invalid_argument, keras, register
 from keras_fastgrnn.models import cells_of
+from keras_fastgrnn.replicas import widest_range
 from keras_fastgrnn.step_quantizer import (
     BYTE_BIASES,
     RangedGroup,
@@ -141,10 +144,16 @@ class QuantizeAwareRNN(keras.layers.RNN):
     def call(self, sequences, initial_state=None, mask=None, training=None):
         training = bool(training)
         self.begin(training)
+        rounded = sequences
         if self.input_range is not None:
-            sequences = _rounded_end(self.input_range, sequences, training)
+            rounded = self.input_range.round(sequences)
         arguments = {"initial_state": initial_state, "mask": mask, "training": training}
-        return super().call(sequences, **arguments)
+        outputs = super().call(rounded, **arguments)
+        if training:
+            _observe_end(self.input_range, sequences)
+        for cell in cells_of(self):
+            cell.quantizer.end()
+        return outputs
 
     def get_config(self):
         return {**super().get_config(), "quantizes_input": self.quantizes_input}
@@ -196,19 +205,21 @@ class QuantizeAwareDense(_Quantized, keras.layers.Dense):
     def call(self, inputs, training=None):
         training = bool(training)
         self.begin(training)
-        if self.input_range is not None:
-            inputs = _rounded_end(self.input_range, inputs, training)
+        rounded = inputs if self.input_range is None else self.input_range.round(inputs)
         kernel, bias = self.rounded_weights()
-        outputs = inputs @ kernel
-        outputs = outputs if bias is None else outputs + bias
+        product = rounded @ kernel
+        product = product if bias is None else product + bias
         is_merged = self._scale_of_activation()[1]
         if is_merged:
-            outputs = self.activation(outputs)
-        if self.output_range is not None:
-            outputs = _rounded_end(self.output_range, outputs, training)
+            product = self.activation(product)
+        outputs = product if self.output_range is None else self.output_range.round(product)
         if not is_merged:
             outputs = self.activation(outputs)
-        return self._rounded_result(outputs)
+        outputs = self._rounded_result(outputs)
+        if training:
+            _observe_end(self.input_range, inputs)
+            _observe_end(self.output_range, product)
+        return outputs
 
     def _rounded_result(self, outputs):
         scale = self.output_scale
@@ -228,11 +239,14 @@ class QuantizeAwareDense(_Quantized, keras.layers.Dense):
         return {**super().get_config(), "quantizes_input": self.quantizes_input}
 
 
-def _rounded_end(group: RangedGroup, value, training: bool):
-    """Rounds what goes into or comes out of a layer, by what was seen before this call."""
-    if training:
-        group.observe([value])
-    return group.round(value)
+def _observe_end(group: RangedGroup | None, value) -> None:
+    """Widens the range of what goes into or comes out of a layer, by what all replicas saw of it.
+
+    The layer does this last: here a replica waits for the others, which `begin` the same layer.
+    """
+    if group is not None:
+        ends = tf.stack([tf.reduce_min(value), tf.reduce_max(value)])
+        group.observe(tf.unstack(widest_range(ends)))
 
 
 def options_of(layer) -> Options:

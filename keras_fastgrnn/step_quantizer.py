@@ -21,6 +21,7 @@ from keras_fastgrnn.fake_quantization import (
     round_to_multiples,
 )
 from keras_fastgrnn.fixed_scales import INT8_LIMITS, INT16_RESULT_EXPONENT, Scale
+from keras_fastgrnn.replicas import check_strategy, widest_range
 
 # A difference of int16 values is often halfway between two integers, and TFLite Micro then rounds
 # away from zero. This is a quarter of the finest unit, that of a function's result.
@@ -51,6 +52,7 @@ class RangedGroup:
         limit: float = math.inf,
         momentum: float | None = None,
     ):
+        check_strategy()
         shape = (2,) if units is None else (2, units)
         self.seen = layer.add_weight(name=name, shape=shape, initializer="zeros", trainable=False)
         self.format = activation_format
@@ -205,6 +207,11 @@ class StepQuantizer:
             self._join()
         else:
             self._find_nudges()
+
+    def end(self) -> None:
+        """Gives all replicas the ranges of what any of them saw in the steps since `begin`."""
+        for group in self._ranged if self._training else ():
+            group.seen.assign(widest_range(tf.convert_to_tensor(group.seen)))
 
     def _join(self) -> None:
         """Decides whether one matrix does for input and state, which saves two operators.
