@@ -40,7 +40,9 @@ def wrap_int32(values: np.ndarray) -> np.ndarray:
     Returns:
         Array of int64 in [-2^31, 2^31).
     """
-    return values.astype(np.int32).astype(np.int64)
+    wrapped = values << 32
+    wrapped >>= 32
+    return wrapped
 
 
 def doubling_high_multiply(values: np.ndarray, multiplier: int | np.ndarray) -> np.ndarray:
@@ -55,7 +57,10 @@ def doubling_high_multiply(values: np.ndarray, multiplier: int | np.ndarray) -> 
     Returns:
         Array of int64.
     """
-    return (values * multiplier + (1 << 30)) >> 31
+    product = values * multiplier
+    product += 1 << 30
+    product >>= 31
+    return product
 
 
 def rounding_shift(values: np.ndarray, exponent: int | np.ndarray) -> np.ndarray:
@@ -70,9 +75,11 @@ def rounding_shift(values: np.ndarray, exponent: int | np.ndarray) -> np.ndarray
     Returns:
         Array of int64.
     """
-    mask = (1 << exponent) - 1
-    threshold = (mask >> 1) + (values < 0)
-    return (values >> exponent) + ((values & mask) > threshold)
+    half = (1 << exponent) >> 1
+    rounded = values + half
+    rounded -= (values < 0) & (half > 0)
+    rounded >>= exponent
+    return rounded
 
 
 def multiply(
@@ -90,8 +97,10 @@ def multiply(
     Returns:
         Array of int64.
     """
-    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-    return rounding_shift(doubling_high_multiply(wrap_int32(values << left), multiplier), right)
+    left = shift * (shift > 0)
+    return rounding_shift(
+        doubling_high_multiply(wrap_int32(values << left), multiplier), left - shift
+    )
 
 
 def logistic_table_int8(input_scale: float, input_zero_point: int) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from keras_fastgrnn.export.kernels import binary, concatenate
+from keras_fastgrnn.export.kernels import binary, concatenate, sums_of_products
 
 
 def _fully_connected(op):
     weights = op.inputs[1].data.T
     bias = op.inputs[2].data if len(op.inputs) == 3 else 0.0
-    return lambda x: x @ weights + bias
+    return lambda x: sums_of_products(x, weights) + bias
 
 
 def softmax(x: np.ndarray) -> np.ndarray:

@@ -1,11 +1,12 @@
 """The operators in int16 with int8 weights, as TFLite Micro's reference kernels compute them."""
 
+import functools
 import math
 
 import numpy as np
 
 from keras_fastgrnn.export.fixed_point import multiply, quantize_multiplier, wrap_int32
-from keras_fastgrnn.export.kernels import binary, concatenate
+from keras_fastgrnn.export.kernels import binary, concatenate, sums_of_products
 from keras_fastgrnn.export.tables import INT16_MAX, INT16_MIN, SIGMOID_TABLE, softmax_tables
 
 
@@ -18,23 +19,29 @@ def _fully_connected(op):
     reduced = (multiplier + 2**15) >> 16 if multiplier < 0x7FFF0000 else 0x7FFF
     total_shift = 15 - shift
     matrix = weights.data.T.astype(np.float64)
-    offset = bias[0].data if bias else 0
+    offset = (bias[0].data if bias else 0) * reduced + (1 << (total_shift - 1))
 
     def function(values):
-        sums = (values.astype(np.float64) @ matrix).astype(np.int64) + offset
-        scaled = (sums * reduced + (1 << (total_shift - 1))) >> total_shift
-        return wrap_int32(scaled)
+        sums = sums_of_products(values.astype(np.float64), matrix).astype(np.int64)
+        sums *= reduced
+        sums += offset
+        sums >>= total_shift
+        return wrap_int32(sums)
 
     return function
 
 
 def _sum(sign):
+    add_or_subtract = np.add if sign > 0 else np.subtract
+
     def compile_sum(op):
         first, second = (tensor.scale for tensor in op.inputs)
         largest = 2.0 * max(first, second)
         first_factor = quantize_multiplier(first / largest)
         second_factor = quantize_multiplier(second / largest)
         output_factor = quantize_multiplier(largest / (2**15 * op.output.scale))
+        if first == second == op.output.scale:  # nothing is rounded
+            return binary(op, lambda a, b: add_or_subtract(a, b, dtype=np.int64))
 
         def function(a, b):
             a = multiply(np.asarray(a, np.int64) << 15, *first_factor)
@@ -52,17 +59,18 @@ def _mul(op):
     return binary(op, lambda a, b: multiply(np.asarray(a, np.int64) * b, *factor))
 
 
-def _table_input(op, shifts_without_multiply):
-    """Scales int16 so that 2^17 stands for 10.7, the range of the sigmoid table."""
-    shift = round(math.log2(op.inputs[0].scale)) + 12
+def _table_input(scale, shifts_without_multiply):
+    """Scales all int16 so that 2^17 stands for 10.7, the range of the sigmoid table."""
+    values = np.roll(np.arange(INT16_MIN, INT16_MAX + 1), INT16_MIN)
+    shift = round(math.log2(scale)) + 12
     if shift in shifts_without_multiply:
-        return lambda values: values * (3 << shift)
-    multiplier, right = op.inputs[0].scale * 4096.0 * 3.0, 0
+        return values * (3 << shift)
+    multiplier, right = scale * 4096.0 * 3.0, 0
     while multiplier <= 32767.0 / 2.0 and right <= 30:
         multiplier, right = 2.0 * multiplier, right + 1
     multiplier = int(multiplier)
     half = 1 << (right - 1) if right > 0 else 0
-    return lambda values: (values * multiplier + half) >> right
+    return (values * multiplier + half) >> right
 
 
 def _interpolate(magnitude, bits):
@@ -71,29 +79,35 @@ def _interpolate(magnitude, bits):
     return (low << bits) + (magnitude & ((1 << bits) - 1)) * (high - low)
 
 
-def _logistic(op):
-    to_table = _table_input(op, (0,))
-
-    def function(values):
-        scaled = to_table(values)
-        magnitude = np.abs(scaled)
-        result = np.where(magnitude >> 9 >= 255, 0x7FFF << 10, _interpolate(magnitude, 9))
-        return np.where(scaled >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1) >> 10
-
-    return function
+def _logistic(scale):
+    scaled = _table_input(scale, (0,))
+    magnitude = np.abs(scaled)
+    result = np.where(magnitude >> 9 >= 255, 0x7FFF << 10, _interpolate(magnitude, 9))
+    return np.where(scaled >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1) >> 10
 
 
-def _tanh(op):
-    to_table = _table_input(op, (0, 1))
+def _tanh(scale):
+    scaled = _table_input(scale, (0, 1))
+    magnitude = np.abs(scaled)
+    result = np.where(magnitude >> 8 >= 255, 0xFFFF << 8, _interpolate(magnitude, 8))
+    offset = (1 << 23) - (1 << 7)
+    return np.where(scaled >= 0, result - offset, offset - result + (1 << 8) - 1) >> 8
 
-    def function(values):
-        scaled = to_table(values)
-        magnitude = np.abs(scaled)
-        result = np.where(magnitude >> 8 >= 255, 0xFFFF << 8, _interpolate(magnitude, 8))
-        offset = (1 << 23) - (1 << 7)
-        return np.where(scaled >= 0, result - offset, offset - result + (1 << 8) - 1) >> 8
 
-    return function
+@functools.lru_cache(maxsize=64)
+def _answers(function, scale):
+    """What a function of one operand answers to 0, 1, ..., 32767, -32768, ..., -1."""
+    answers = function(scale)
+    answers.flags.writeable = False
+    return answers
+
+
+def _look_up_answer(function):
+    def compile_look_up(op):
+        answers = _answers(function, op.inputs[0].scale)
+        return lambda values: answers[values]
+
+    return compile_look_up
 
 
 def _look_up(values, table):
@@ -127,7 +141,7 @@ INT16_KERNELS = {
     "ADD": _sum(1),
     "SUB": _sum(-1),
     "MUL": _mul,
-    "LOGISTIC": _logistic,
-    "TANH": _tanh,
+    "LOGISTIC": _look_up_answer(_logistic),
+    "TANH": _look_up_answer(_tanh),
     "SOFTMAX": _integer_softmax,
 }

@@ -9,7 +9,7 @@ from keras_fastgrnn.export.fixed_point import (
     softmax_int8,
     tanh_table_int8,
 )
-from keras_fastgrnn.export.kernels import binary, concatenate
+from keras_fastgrnn.export.kernels import binary, concatenate, sums_of_products
 
 # Bits by which ADD and SUB shift their operands to the left before they rescale them.
 _LEFT_SHIFT = 20
@@ -18,13 +18,18 @@ _LEFT_SHIFT = 20
 def _fully_connected(op):
     x, weights, *bias = op.inputs
     multiplier, shift = _output_factor(x.scale, weights.scale, op.output.scale)
-    matrix = weights.data.T.astype(np.float64)
-    offset = bias[0].data.astype(np.int64) if bias else 0
+    integers = weights.data.T.astype(np.int64)
+    # Every sum of a part of the products is then an integer that the float type holds.
+    largest = 128 * np.abs(integers).sum(axis=0).max()
+    matrix = integers.astype(np.float32 if largest <= 2**24 else np.float64)
+    offset = (bias[0].data if bias else 0) - x.zero_point * integers.sum(axis=0)
 
     def function(values):
-        centered = (values - x.zero_point).astype(np.float64)
-        sums = (centered @ matrix).astype(np.int64) + offset
-        return multiply(sums, multiplier, shift) + op.output.zero_point
+        sums = sums_of_products(values.astype(matrix.dtype), matrix).astype(np.int64)
+        sums += offset
+        result = multiply(sums, multiplier, shift)
+        result += op.output.zero_point
+        return result
 
     return function
 
@@ -39,12 +44,17 @@ def _output_factor(input_scale, weights_scale, output_scale):
 
 
 def _sum(sign):
+    add_or_subtract = np.add if sign > 0 else np.subtract
+
     def compile_sum(op):
         first, second = op.inputs
         largest = 2.0 * max(first.scale, second.scale)
         first_factor = quantize_multiplier(first.scale / largest)
         second_factor = quantize_multiplier(second.scale / largest)
         output_factor = quantize_multiplier(largest / (2**_LEFT_SHIFT * op.output.scale))
+        if first.scale == second.scale == op.output.scale:  # nothing is rounded
+            constant = op.output.zero_point - first.zero_point - sign * second.zero_point
+            return binary(op, lambda a, b: add_or_subtract(a, b, dtype=np.int64) + constant)
 
         def function(a, b):
             a = multiply((a - np.int64(first.zero_point)) << _LEFT_SHIFT, *first_factor)
@@ -70,8 +80,8 @@ def _mul(op):
 def _look_up(table):
     def compile_look_up(op):
         (x,) = op.inputs
-        outputs = table(x.scale, x.zero_point)
-        return lambda values: outputs[values + 128]
+        outputs = np.roll(table(x.scale, x.zero_point), -128)  # negative indices count from the end
+        return lambda values: outputs[values]
 
     return compile_look_up
 

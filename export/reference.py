@@ -48,20 +48,25 @@ def steps(
         holds the value before the step.
     """
 
+    to_round = {}
+    for tensor, rows, twin in rounding:
+        to_round.setdefault(tensor, []).append((rows, twin))
+
     def rounded(tensor, values):
-        for _, rows, twin in (entry for entry in rounding if entry[0] is tensor):
+        for rows, twin in to_round.get(tensor, ()):
             values = values.copy()
             values[rows] = dequantize_values(quantize_values(values[rows], twin), twin)
         return values
 
-    operations = [(op, _compile(op)) for op in graph.ops]
+    operations = [
+        (op.output, _compile(op), [t for t in op.inputs if not t.is_constant]) for op in graph.ops
+    ]
     (source,) = graph.inputs
     carried = {s.before: _start_values(s.before, len(x)) for s in graph.states}
     for time in range(x.shape[1]):
         values = {source: rounded(source, x[:, time].astype(_counting_type(source))), **carried}
-        for op, function in operations:
-            result = function(*(values[t] for t in op.inputs if not t.is_constant))
-            values[op.output] = rounded(op.output, result)
+        for output, function, inputs in operations:
+            values[output] = rounded(output, function(*[values[tensor] for tensor in inputs]))
         yield values
         carried = {state.before: values[state.after] for state in graph.states}
 
@@ -126,8 +131,13 @@ def _compile(op: Op) -> Callable:
     if op.kind in _CONVERSIONS:
         return _CONVERSIONS[op.kind](op)
     function = _KERNELS[op.output.dtype][op.kind](op)
-    low, high = (op.low, op.high) if op.output.dtype == "float32" else clip_limits(op)
-    return lambda *values: np.clip(function(*values), low, high)
+    if op.output.dtype == "float32":
+        low, high = op.low, op.high
+    else:
+        low, high = clip_limits(op)
+    if op.kind in _NEVER_CLIPPED or (low, high) == (-math.inf, math.inf):
+        return function
+    return lambda *values: np.minimum(np.maximum(function(*values), low), high)
 
 
 def clip_limits(op: Op) -> tuple[int, int]:
@@ -165,6 +175,9 @@ def _quantize(op: Op) -> Callable:
 def _dequantize(op: Op) -> Callable:
     return lambda values: dequantize_values(values, op.inputs[0]).astype(np.float64)
 
+
+# Their results are values of the type already, and have no fused activation.
+_NEVER_CLIPPED = ("CONCATENATION", "LOGISTIC", "TANH")
 
 _CONVERSIONS = {"QUANTIZE": _quantize, "DEQUANTIZE": _dequantize}
 _KERNELS = {"float32": FLOAT_KERNELS, "int16": INT16_KERNELS, "int8": INT8_KERNELS}
