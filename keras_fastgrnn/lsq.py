@@ -85,11 +85,13 @@ def fit_lsq(
     highest rate, and falls likewise. Low rank is a matter of the model: give its cells
     `kernel_rank` and `recurrent_rank`, or use `low_rank.factorize`.
 
-    Each stage goes on from the best epoch so far, by `metric` on the validation data, then by loss,
-    and gives the best of what it began with and of its own epochs. Where zeros are asked for, the
-    models without them do not count from the second stage on; in the fourth, what was rounded
-    without any training does. A `TrainingWarning` tells where the model that is returned is a point
-    (0.01 of the metric) or more below an earlier stage's.
+    Each stage gives its best epoch, by `metric` on the validation data, then by loss, and the next
+    one goes on from there. Where that is a point (0.01 of the metric) or more below what the stages
+    before could have given, it gives what it began with: of many epochs at high rates the best one
+    is good by chance, so less than a point does not count against a later one. Where zeros are
+    asked for, models without them are not given from the second stage on; in the fourth, what was
+    rounded without any training may be. A `TrainingWarning` tells where the model that is returned
+    is a point or more below an earlier stage's.
 
     Gradients through a hundred steps can overflow: a batch with one that is not finite changes
     nothing. After an epoch that diverged, which is one whose loss is far above that of the first
@@ -265,20 +267,22 @@ def fit_lsq(
         training.begin(trained_model)
 
     begin(model, stages[0])
-    start = None
+    start, reference = None, -math.inf
     for stage in stages[:3]:
-        training.train(model, stage, pruning[stage.name], start)
+        training.train(model, stage, pruning[stage.name], start, reference)
         set_weights(model, stage.best_weights)
         stage.model = copied(model)
         # Weights without zeros are not what a stage with zeros is to give.
-        start = stage.best_logs if stage.name == "pruned" or not any(sparsities.values()) else None
+        if stage.name != "dense" or not any(sparsities.values()):
+            start, reference = stage.best_logs, stage.highest
     stages[2].model = model
     for stage in stages[3:]:
         given = options.get("calibration_data")
         drawn = data.calibration_data(training.seed) if given is None else given
         stage.model = quantize_aware(model, quantization, **{**options, "calibration_data": drawn})
         begin(stage.model, stage)
-        training.train(stage.model, stage, pruning["frozen"], training.validated(stage.model))
+        rounded = training.validated(stage.model)
+        training.train(stage.model, stage, pruning["frozen"], rounded, reference)
         set_weights(stage.model, stage.best_weights)
     result = LSQResult(
         stages, options["weight_bits"], bias_bytes=1 if options.get("byte_biases") else 4

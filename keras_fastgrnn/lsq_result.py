@@ -4,11 +4,7 @@ from dataclasses import dataclass
 
 from keras_fastgrnn import sparsity_report
 from keras_fastgrnn.classification import ACCURACY, shown
-from keras_fastgrnn.staged_training import QUANTIZED, Stage
-
-# A model that answers so much worse than an earlier stage's is told, but for what floats round.
-_A_POINT = 0.01
-_ROUNDING = 1e-7
+from keras_fastgrnn.staged_training import A_POINT, QUANTIZED, ROUNDING, Stage
 
 
 class TrainingWarning(UserWarning):
@@ -39,13 +35,13 @@ class LSQResult:
         """What there is to say where the model is a point or more below an earlier stage's."""
         last = self.stages[-1]
         best = max(self.stages, key=lambda stage: stage.score)
-        if best.score - last.score < _A_POINT - _ROUNDING:
+        if best.score - last.score < A_POINT - ROUNDING:
             return None
         sparse = [stage for stage in self.stages if stage.name != QUANTIZED][-1]
         advice = []
-        if best.score - sparse.score >= _A_POINT / 2:
+        if best.score - sparse.score >= A_POINT / 2:
             advice.append("fewer zeros, by kernel_sparsity and recurrent_sparsity, or more epochs")
-        if sparse.score - last.score >= _A_POINT / 2:
+        if sparse.score - last.score >= A_POINT / 2:
             advice.append("more quantization_epochs, 'int16x8' or weight_bits=8")
         metric = last.metric
         return (

@@ -16,6 +16,13 @@ from keras_fastgrnn.training_state import TrainingState
 # The stage of the names of `Stage` whose model is quantization-aware.
 QUANTIZED = "quantized"
 
+# Of the metric. What a stage began with is given only where the stage lost so much: the highest of
+# many epochs at high rates is high by chance, and those of a later stage have lower rates.
+A_POINT = 0.01
+
+# A metric is as exact as float32.
+ROUNDING = 1e-7
+
 # An epoch has diverged if its loss is above this many times the largest of a stage's first epoch.
 _DIVERGED = 1.25
 
@@ -40,6 +47,7 @@ class Stage:
         start: Dictionary from the names that begin with "val_" to what the weights that the stage
             began with give; empty where they are not what the stage is to give, as weights without
             zeros are not where zeros are asked for.
+        reference: Float, the highest metric of what might have been given before the stage.
         is_ended: Boolean, whether a callback ended the stage before its last epoch.
     """
 
@@ -51,6 +59,7 @@ class Stage:
     best_weights: list[np.ndarray] = field(default_factory=list, repr=False)
     metric: str = ACCURACY
     start: dict[str, float] = field(default_factory=dict)
+    reference: float = -np.inf
     is_ended: bool = False
 
     @property
@@ -67,15 +76,23 @@ class Stage:
     def best_epoch(self) -> int:
         """The epoch, counted from 1, of the highest metric, then the lowest loss.
 
-        It is 0 where no epoch is better than what the stage began with, or all diverged.
+        It is 0 where all diverged, or where even the best is worse than what the stage began with
+        and a point or more below `reference`.
         """
-        quality = {0: self._quality(0)} if self.start else {}
-        quality |= {
+        quality = {
             epoch: self._quality(epoch)
             for epoch in range(1, self.trained_epochs + 1)
             if epoch not in self.diverged
         }
-        return max(quality, key=quality.get, default=0)
+        best = max(quality, key=quality.get, default=0)
+        if best and self.start and quality[best] <= self._quality(0):
+            return best if quality[best][0] > self.reference - A_POINT + ROUNDING else 0
+        return best
+
+    @property
+    def highest(self) -> float:
+        """The highest metric that might be given after the stage."""
+        return max([self.reference, self.score] if self.start else [self.score])
 
     @property
     def has_model(self) -> bool:
@@ -103,14 +120,17 @@ class Stage:
         names = [name for name in self.history or self.start if name.startswith("val_")]
         return {name: self._logged(name, self.best_epoch) for name in names}
 
-    def begin(self, weights: list, logs: dict):
+    def begin(self, weights: list, logs: dict, reference: float = -np.inf):
         """Records the weights that the stage begins with.
 
         Args:
             weights: List of arrays.
             logs: Dictionary as `start` has it; empty where the weights are not to be given.
+            reference: Float, the highest metric of what might have been given before the stage.
+                Defaults to that of `logs`.
         """
         self.start = logs
+        self.reference = max(reference, logs[f"val_{self.metric}"]) if logs else -np.inf
         self.best_weights = weights if logs else []
 
     def add(self, logs: dict, weights: list, has_diverged: bool = False):
@@ -180,6 +200,7 @@ class StagedTraining:
             stage.history = text.get("histories", {}).get(stage.name, {})
             stage.diverged = text.get("diverged", {}).get(stage.name, [])
             stage.start = text.get("starts", {}).get(stage.name, {})
+            stage.reference = text.get("references", {}).get(stage.name, -np.inf)
             stage.is_ended = stage.name in text.get("ended", [])
             stage.metric = self.metric.name
             stage.best_weights = self._saved(stage.name)
@@ -207,7 +228,9 @@ class StagedTraining:
         found = {f"val_{name}": float(value) for name, value in logs.items()}
         return found | self.metric.logs(model, self.validation_data)
 
-    def train(self, model, stage: Stage, callbacks=(), start: dict | None = None):
+    def train(
+        self, model, stage: Stage, callbacks=(), start: dict | None = None, reference=-np.inf
+    ):
         """Trains a stage, or what is left of it; prints a line an epoch.
 
         Args:
@@ -217,6 +240,8 @@ class StagedTraining:
             start: Dictionary from the names of the stage's history that begin with "val_" to what
                 the model gives before the stage, or `None` where that is not what the stage is to
                 give. Defaults to `None`.
+            reference: Float, the highest metric of what might have been given before the stage.
+                Defaults to that of `start`.
 
         Raises:
             DivergedError: If every epoch diverges or has a loss that is not finite.
@@ -224,7 +249,7 @@ class StagedTraining:
         weights = model.get_weights()
         if stage.trained_epochs == 0:
             _assign(model.optimizer.variables, self._new_optimizer)
-            stage.begin(weights, start or {})
+            stage.begin(weights, start or {}, reference)
         elif self._stopped_in == stage.name:
             weights = self._saved("start")
             _assign(_variables(model), self._saved("variables"))
@@ -291,6 +316,7 @@ class StagedTraining:
             "histories": {one.name: one.history for one in self.stages},
             "diverged": {one.name: one.diverged for one in self.stages},
             "starts": {one.name: one.start for one in self.stages},
+            "references": {one.name: one.reference for one in self.stages},
             "ended": [one.name for one in self.stages if one.is_ended],
         }
         groups = {one.name: one.best_weights for one in self.stages}
