@@ -4,28 +4,35 @@ import dataclasses
 import math
 import numbers
 import os
+import warnings
 from pathlib import Path
 
 from keras_fastgrnn import search_space, sparsity
-from keras_fastgrnn.classification import check_labeled
+from keras_fastgrnn.classification import ACCURACY, Metric, checked_metric
 from keras_fastgrnn.keras_api import checked_integer, invalid_argument, keras
 from keras_fastgrnn.lsq import fit_lsq
+from keras_fastgrnn.lsq_result import TrainingWarning
 from keras_fastgrnn.quantization import quantize_aware
 from keras_fastgrnn.search_result import SearchResult, Trial
 from keras_fastgrnn.search_space import Budget, Plan
+from keras_fastgrnn.stage_callbacks import check_callbacks
 from keras_fastgrnn.staged_training import DivergedError
 from keras_fastgrnn.step_cost import plain_c_instructions
+from keras_fastgrnn.training_data import checked_training_data, checked_validation_data
 
 # So many settings get the whole recipe.
 _FINALISTS = 2
 
 _FLOAT_STAGES = 3
 
+# Of the further arguments, what the training data is checked with.
+_OF_DATA = ("batch_size", "class_weight", "sample_weight", "augmentation")
+
 
 def search(
     model_fn,
     x,
-    y,
+    y=None,
     *,
     validation_data,
     budget_bytes: int,
@@ -34,6 +41,7 @@ def search(
     units=None,
     candidates: int = 12,
     epochs: int = 300,
+    metric="accuracy",
     quantization: str | None = "int16x8",
     weight_bits: int = 8,
     quantization_options: dict | None = None,
@@ -47,9 +55,9 @@ def search(
     Settings that fill the budget are known before any training, since bytes follow from shapes and
     from how many weights are zero. `candidates` of them, spread over widths, ranks and sparsities,
     are trained by `fit_lsq` for a few epochs, without its quantized stage; the better half by
-    validation accuracy is trained anew for twice as many; and so on, until two are left, which get
-    the whole recipe. 12 candidates take the time of about six and a half trainings. A quarter of
-    the candidates takes half of the bytes, to show what the other half buys.
+    `metric` on the validation data is trained anew for twice as many; and so on, until two are
+    left, which get the whole recipe. 12 candidates take the time of about six and a half trainings.
+    A quarter of the candidates takes half of the bytes, to show what the other half buys.
 
     The same call gives the same model, and so does `fit_lsq` with `result.best.settings`, after
     `keras.utils.set_random_seed(seed)`, which this function calls before each model.
@@ -58,9 +66,9 @@ def search(
         model_fn: Function from `units`, `kernel_rank` and `recurrent_rank` to a new, built Keras
             model, as `fit_lsq` takes it, with cells of that width and those ranks; a rank is
             `None` where a matrix is not to be factorized.
-        x: Array of shape `(samples, steps, input_dim)`, the training inputs.
-        y: Labels, as `fit_lsq` takes them.
-        validation_data: Tuple of inputs and labels, to choose settings and epochs by: not the test
+        x: The training inputs, or batches of them and labels, as `fit_lsq` takes them.
+        y: Labels, as `fit_lsq` takes them. Defaults to `None`, where `x` comes in batches.
+        validation_data: As `fit_lsq` takes it, to choose settings and epochs by: not the test
             data, and of other people or machines than `x` is of.
         budget_bytes: Positive integer, bytes that the model may take, as
             `sparsity.report(model, weight_bits, bias_bytes).total_bytes["best"]` counts them, with
@@ -73,6 +81,7 @@ def search(
             each time from 4 to 256.
         candidates: Positive integer, how many settings are tried at first. Defaults to 12.
         epochs: Positive integer, a multiple of 3, epochs of the longest trainings. Defaults to 300.
+        metric: What settings and epochs are chosen by, as `fit_lsq` has it. Defaults to "accuracy".
         quantization: As `fit_lsq` has it. Defaults to "int16x8".
         weight_bits: As `fit_lsq` has it. Defaults to 8.
         quantization_options: As `fit_lsq` has it. Defaults to `None`.
@@ -80,7 +89,8 @@ def search(
             call, after the process was stopped, goes on from there. Defaults to `None`.
         seed: Integer, not negative, of settings, weights and trainings. Defaults to 0.
         verbose: 0 for silence, 1 for one line a training. Defaults to 1.
-        **options: Further arguments of `fit_lsq`: `batch_size`, `learning_rate`, `augmentation`...
+        **options: Further arguments of `fit_lsq`: `batch_size`, `learning_rate`, `class_weight`,
+            `sample_weight`, `callbacks`, `augmentation`...
 
     Returns:
         `SearchResult`: its `best` trial, `model`, `trials`, `pareto` front and `plot`.
@@ -120,8 +130,11 @@ def search(
     widths = search_space.checked_widths(units)
     keras.utils.set_random_seed(seed)
     model = search_space.build(model_fn, (widths[0], None, None))
-    x, y = check_labeled("x and y", (x, y), model)
-    validation_data = check_labeled("validation_data", validation_data, model)
+    given = {name: options[name] for name in _OF_DATA if name in options}
+    data = checked_training_data(model, x, y, **given)
+    checked_validation_data(model, validation_data, data)
+    check_callbacks(options.get("callbacks"))
+    chosen_by = checked_metric(metric)
     rounding = {"weight_bits": weight_bits, **(quantization_options or {})}
     if quantization is not None:
         quantize_aware(model, quantization, **rounding)
@@ -151,6 +164,7 @@ def search(
             **(whole_recipe if is_whole else {"quantization": None}),
             validation_data=validation_data,
             epochs=some_epochs,
+            metric=metric,
             weight_bits=weight_bits,
             checkpoint=folder,
             seed=seed,
@@ -158,10 +172,18 @@ def search(
         )
 
     plans = [search_space.counted(model_fn, plan, budget) for plan in plans]
-    return SearchResult(_halved(plans, epochs, train, budget, verbose), budget.bytes, budget.cycles)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)  # of those that are given up
+        trials = _halved(plans, epochs, train, budget, chosen_by, verbose)
+    found = SearchResult(trials, budget.bytes, budget.cycles)
+    if found.training.warning:
+        warnings.warn(found.training.warning, TrainingWarning, stacklevel=2)
+    return found
 
 
-def _halved(plans: list[Plan], epochs: int, train, budget: Budget, verbose: int) -> list[Trial]:
+def _halved(
+    plans: list[Plan], epochs: int, train, budget: Budget, metric: Metric, verbose: int
+) -> list[Trial]:
     """Trains all plans a little, the better half for longer, and so on; returns the best first."""
     counts = [len(plans)]
     while counts[-1] > _FINALISTS:
@@ -180,7 +202,14 @@ def _halved(plans: list[Plan], epochs: int, train, budget: Budget, verbose: int)
                 trials[plan] = dataclasses.replace(trial, training=training) if part == 1 else trial
             except DivergedError as error:
                 errors.append(error)
-                trials[plan] = Trial(plan.settings, plan.bytes, plan.cycles, some_epochs)
+                trials[plan] = Trial(
+                    plan.settings,
+                    plan.bytes,
+                    plan.cycles,
+                    some_epochs,
+                    metric=metric.name,
+                    metric_value=None if metric.name == ACCURACY else -math.inf,
+                )
             if verbose:
                 place = f"round {round_}/{len(counts)}, {number}/{count}"
                 print(f"{place}: {trials[plan]}", flush=True)
@@ -199,7 +228,9 @@ def _trial(plan: Plan, epochs: int, training, budget: Budget) -> Trial:
         plan.cycles,
         epochs,
         last.validation_accuracy,
-        last.history["val_loss"][last.best_epoch - 1],
+        last.validation_loss,
+        metric=last.metric,
+        metric_value=None if last.metric == ACCURACY else last.score,
     )
 
 

@@ -1,8 +1,74 @@
-"""Labeled sequences: which labels a model takes, its loss and its accuracy."""
+"""Labeled sequences: which labels a model takes, its loss, and the metrics of its answers."""
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from keras_fastgrnn.keras_api import invalid_argument, keras
+
+ACCURACY, MACRO_F1 = "accuracy", "macro_f1"
+
+# What the metric of a user's function is called.
+_OF_A_FUNCTION = "metric"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What epochs and candidates are chosen by; the higher, the better.
+
+    Attributes:
+        name: String, its name in histories, after "val_".
+        function: Function from labels and outputs to a number, or `None` where `name` says all.
+    """
+
+    name: str = ACCURACY
+    function: Callable | None = None
+
+    def logs(self, model, data) -> dict[str, float]:
+        """Returns the metric by its name, or nothing where Keras itself computes it.
+
+        Args:
+            model: Built Keras model.
+            data: `Arrays` or `Batches`.
+        """
+        if self.name == ACCURACY:
+            return {}
+        y, outputs, weights = data.answers(model)
+        if self.name == MACRO_F1:
+            return {f"val_{MACRO_F1}": macro_f1(model, y, outputs, weights)}
+        value = self.function(y, outputs)
+        is_number = isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()
+        if not is_number:
+            raise invalid_argument("metric", "a function that returns a number", value)
+        return {f"val_{self.name}": float(value)}
+
+
+def checked_metric(metric) -> Metric:
+    """Returns the metric that a user named.
+
+    Args:
+        metric: "accuracy", "macro_f1" or a function.
+
+    Returns:
+        `Metric`.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if isinstance(metric, str) and metric in (ACCURACY, MACRO_F1):
+        return Metric(metric)
+    if not callable(metric):
+        expected = f"{ACCURACY!r}, {MACRO_F1!r}, or a function of labels and outputs"
+        raise invalid_argument("metric", expected, metric)
+    return Metric(_OF_A_FUNCTION, metric)
+
+
+def shown(metric: str, score: float) -> str:
+    """Returns a metric as text: an accuracy in percent, any other as a number."""
+    return f"{100 * score:.2f} %" if metric == ACCURACY else f"{score:.4f}"
 
 
 def check_labeled(argument: str, data, model) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +155,51 @@ def accuracy(model, x, y) -> float:
     metric = accuracy_metric(model, y)
     metric.update_state(y, model.predict(x, verbose=0))
     return float(metric.result())
+
+
+def macro_f1(model, y, outputs, weights=None) -> float:
+    """Returns the mean F1 of the classes that occur in labels or answers.
+
+    Args:
+        model: Built Keras model.
+        y: Labels as `check_labeled` returns them.
+        outputs: Array, what the model answers.
+        weights: Array of a number for each label, or one for each sequence. Defaults to `None`,
+            equal ones.
+
+    Returns:
+        Float in [0, 1].
+    """
+    is_single = model.output_shape[-1] == 1
+    threshold = 0.5 if _ends_in_probabilities(model) else 0.0
+    answers = outputs[..., 0] > threshold if is_single else outputs.argmax(axis=-1)
+    answers = answers.astype(int)
+    labels = classes_of(y, model.output_shape).reshape(answers.shape)
+    counted = np.ones(answers.shape)
+    if weights is not None:
+        counted *= weights.reshape(*weights.shape, *[1] * (answers.ndim - weights.ndim))
+    scores = []
+    for one in range(max(model.output_shape[-1], 2)):
+        right = counted[(labels == one) & (answers == one)].sum()
+        either = counted[labels == one].sum() + counted[answers == one].sum()
+        if either > 0.0:
+            scores.append(2.0 * right / either)
+    return float(np.mean(scores)) if scores else math.nan
+
+
+def classes_of(y: np.ndarray, output_shape) -> np.ndarray:
+    """Returns the class of each label.
+
+    Args:
+        y: Labels as `check_labeled` returns them.
+        output_shape: Tuple, the model's.
+
+    Returns:
+        Integer array, of the output's shape without its last dimension.
+    """
+    if are_vectors(y, output_shape):
+        return y.argmax(axis=-1)
+    return (y[..., 0] if y.ndim == len(output_shape) else y).astype(int)
 
 
 def _fits(shape, expected) -> bool:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 
+from keras_fastgrnn.classification import ACCURACY, shown
 from keras_fastgrnn.search_space import Settings
 
 _COSTS = {"bytes": "bytes stored", "cycles": "cycles a step"}
@@ -21,6 +22,8 @@ class Trial:
         accuracy: Float in [0, 1], on the validation data; 0 where the training diverged.
         loss: Float, on the validation data; infinite where it did.
         training: `LSQResult` of the whole recipe, or `None` where it was given up before.
+        metric: String, what the trial is judged by.
+        metric_value: Float, that metric on the validation data, or `None` where it is the accuracy.
     """
 
     settings: Settings
@@ -30,11 +33,18 @@ class Trial:
     accuracy: float = 0.0
     loss: float = math.inf
     training: object = field(default=None, repr=False, compare=False)
+    metric: str = ACCURACY
+    metric_value: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What the trial is judged by; the higher, the better."""
+        return self.accuracy if self.metric_value is None else self.metric_value
 
     @property
     def merit(self) -> tuple:
-        """What trials are ordered by: epochs, then accuracy, then loss."""
-        return self.epochs, self.accuracy, -self.loss
+        """What trials are ordered by: epochs, then the metric, then loss."""
+        return self.epochs, self.score, -self.loss
 
     def __str__(self) -> str:
         settings = self.settings
@@ -42,7 +52,7 @@ class Trial:
             f"{settings.units} units, ranks {settings.kernel_rank or 'full'} and "
             f"{settings.recurrent_rank or 'full'}, zeros {settings.kernel_sparsity:.0%} and "
             f"{settings.recurrent_sparsity:.0%}, {self.bytes:,} bytes, {self.cycles:,.0f} cycles, "
-            f"{self.epochs} epochs: validation {100 * self.accuracy:.2f} %"
+            f"{self.epochs} epochs: validation {shown(self.metric, self.score)}"
         )
 
 
@@ -51,7 +61,8 @@ class SearchResult:
     """What `recipe.search` found. `print` it for a table of the trials, best first.
 
     Attributes:
-        trials: List of `Trial`, best first: those that trained longest, by accuracy, then by loss.
+        trials: List of `Trial`, best first: those that trained longest, by the search's metric,
+            then by loss.
         budget_bytes: Integer.
         budget_cycles: Number, or `None`.
     """
@@ -77,7 +88,7 @@ class SearchResult:
 
     @property
     def pareto(self) -> list[Trial]:
-        """The trials that no other one beats in bytes, cycles and accuracy, by bytes.
+        """The trials that no other one beats in bytes, cycles and the metric, by bytes.
 
         Each counts as far as it was trained; those given up early might have become better.
         """
@@ -85,7 +96,7 @@ class SearchResult:
 
     def _front(self, *costs) -> list[Trial]:
         def merits(trial):
-            return [-getattr(trial, cost) for cost in costs] + [trial.accuracy]
+            return [-getattr(trial, cost) for cost in costs] + [trial.score]
 
         def is_beaten(trial):
             own = merits(trial)
@@ -108,7 +119,8 @@ class SearchResult:
                 "cycles": trial.cycles,
                 "epochs": trial.epochs,
                 "accuracy": trial.accuracy,
-                "loss": trial.loss if math.isfinite(trial.loss) else None,
+                **({} if trial.metric == ACCURACY else {trial.metric: _finite(trial.score)}),
+                "loss": _finite(trial.loss),
                 "is_pareto": trial in front,
             }
             for trial in self.trials
@@ -117,8 +129,8 @@ class SearchResult:
         return {**budgets, "trials": trials}
 
     def __str__(self) -> str:
-        titles = "units  rank W  rank U  zeros W  zeros U   bytes   cycles  epochs  accuracy"
-        lines = [f"{titles}  Pareto"]
+        titles = "units  rank W  rank U  zeros W  zeros U   bytes   cycles  epochs"
+        lines = [f"{titles}  {self.best.metric:>8}  Pareto"]
         front = self.pareto
         for trial in self.trials:
             settings = trial.settings
@@ -127,13 +139,13 @@ class SearchResult:
                 f"{settings.units:5}  {settings.kernel_rank or 'full':>6}  "
                 f"{settings.recurrent_rank or 'full':>6}  {settings.kernel_sparsity:7.0%}  "
                 f"{settings.recurrent_sparsity:7.0%}  {trial.bytes:6,}  {trial.cycles:7,.0f}  "
-                f"{trial.epochs:6}  {100 * trial.accuracy:6.2f} %  {mark}"
+                f"{trial.epochs:6}  {shown(trial.metric, trial.score):>8}  {mark}"
             )
             lines.append(line.rstrip())
         return "\n".join(lines)
 
     def plot(self, path):
-        """Draws the accuracy of all trials against bytes and against cycles, with both fronts.
+        """Draws the metric of all trials against bytes and against cycles, with both fronts.
 
         A dot is the larger, the longer a trial was trained; the best one is a star.
 
@@ -150,7 +162,8 @@ class SearchResult:
             for panel, (cost, title) in zip(panels, _COSTS.items(), strict=True):
                 self._draw(panel, cost, budgets[cost])
                 panel.set_xlabel(title)
-            panels[0].set_ylabel("accuracy on the validation data, %")
+            unit = ", %" if self.best.metric == ACCURACY else ""
+            panels[0].set_ylabel(f"{self.best.metric} on the validation data{unit}")
             panels[0].legend(loc="lower right", fontsize="small")
             figure.savefig(path)
 
@@ -170,4 +183,13 @@ class SearchResult:
 
 
 def _points(trials: list[Trial], cost: str):
-    return [getattr(trial, cost) for trial in trials], [100 * trial.accuracy for trial in trials]
+    return [getattr(trial, cost) for trial in trials], [_drawn(trial) for trial in trials]
+
+
+def _drawn(trial: Trial) -> float:
+    score = 100 * trial.accuracy if trial.metric == ACCURACY else trial.score
+    return score if math.isfinite(score) else math.nan
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -32,8 +32,12 @@ def pytest_collection_modifyitems(config):
     They carry the caller's module, so that the filter of pyproject.toml, which goes by the module,
     misses them. Naming their category imports TensorFlow, as the collected tests have by this time.
     """
-    for category in ("PrecisionWarning", "SaturationWarning"):
-        config.addinivalue_line("filterwarnings", f"error::keras_fastgrnn.export.{category}")
+    for category in (
+        "export.PrecisionWarning",
+        "export.SaturationWarning",
+        "lsq_result.TrainingWarning",
+    ):
+        config.addinivalue_line("filterwarnings", f"error::keras_fastgrnn.{category}")
 
 
 def _fail_if_skipped(report):
