@@ -13,7 +13,6 @@ import numpy as np
 from keras_fastgrnn.export.errors import too_different_in_size
 from keras_fastgrnn.export.fixed_point import quantize_multiplier
 from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
-from keras_fastgrnn.export.limits import FIXED_KINDS
 from keras_fastgrnn.export.reference import quantize_values
 from keras_fastgrnn.export.scales import (
     CONSTANT_SHARING_BITS,
@@ -358,7 +357,7 @@ def _int16_fits(op: Op) -> bool:
         return 3.0 * 4096.0 * scales[0] * 2**15 < 2**31
     if op.kind == "SOFTMAX":
         return quantize_multiplier(scales[0] / (10.0 / 65535.0))[1] <= 15
-    return op.kind in (*FIXED_KINDS, "CONCATENATION")
+    return op.kind == "CONCATENATION"
 
 
 def _int8_fits(op: Op) -> bool:
@@ -371,7 +370,11 @@ def _int8_fits(op: Op) -> bool:
         return 2.0 * max(scales) / (2**20 * op.output.scale) < 1.0
     if op.kind == "MUL":
         return scales[0] * scales[1] / op.output.scale < 2**14
-    return op.kind in (*FIXED_KINDS, "CONCATENATION")
+    if op.kind in ("LOGISTIC", "TANH"):
+        return scales[0] < 16.0  # from there on even 0 is beyond the kernel's fixed-point numbers
+    if op.kind == "SOFTMAX":
+        return scales[0] > 2.0**-26
+    return op.kind == "CONCATENATION"
 
 
 def _largest_sum(op: Op, largest_input: int) -> np.ndarray:
