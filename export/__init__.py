@@ -9,6 +9,7 @@ from keras_fastgrnn.export.convert import convert
 from keras_fastgrnn.export.convert_c import PlainCModel, PlainCReport, convert_c
 from keras_fastgrnn.export.deployed import DeployedModel
 from keras_fastgrnn.export.errors import (
+    InexactExportError,
     MissingRuntimeError,
     PrecisionWarning,
     SaturationWarning,
@@ -19,6 +20,7 @@ from keras_fastgrnn.export.report import Report
 
 __all__ = [
     "DeployedModel",
+    "InexactExportError",
     "MissingCompilerError",
     "MissingRuntimeError",
     "PlainCModel",

@@ -74,7 +74,7 @@ static inline int32_t shift_right(int32_t value, uint8_t bits) {
 static inline int32_t round_shift(int32_t value, uint8_t bits) {
   return shift_right(value + ((int32_t)1 << (bits - 1)) - (value < 0), bits);
 }""",
-    "round_shift_large": """/* The same as round_shift, of values of any size. */
+    "round_shift_large": """/* The same as round_shift, where the sum has 32 bits. */
 static inline int32_t round_shift_large(int32_t value, uint8_t bits) {
   return (value + ((int32_t)1 << (bits - 1)) - (value < 0)) >> bits;
 }""",
@@ -191,6 +191,8 @@ class Expressions:
         """
         multiplier, shift = reduced_multiplier(op)
         limits = [_rescaled(end, multiplier, shift) for end in bounds_of_sum(op)]
+        if not is_wide:
+            _in_32_bits(limits)
         if multiplier == 1 and shift > 0:
             is_small = max(map(abs, bounds_of_sum(op))) + rounding(op) < _LARGEST_SHIFTED
             self.functions |= {"shift_right"} if is_small else set()
@@ -266,6 +268,7 @@ class Expressions:
             total, ends = f"{a} - {b}", [a_ends[0] - b_ends[1], a_ends[1] - b_ends[0]]
         else:
             total, ends = f"{a} + {b}", [a_ends[0] + b_ends[0], a_ends[1] + b_ends[1]]
+        _in_32_bits([end + 1 for end in ends])
         bits = _exponent(op.output) - unit
         if not is_exact:
             total, ends = f"({total} + 1) >> 1", [(end + 1) >> 1 for end in ends]
@@ -275,14 +278,30 @@ class Expressions:
         return self._clipped(op, total, ends)
 
     def _in_units(self, value: str, ends, exponent: int) -> tuple[str, list[int]]:
-        """A value in units smaller by a power of two, or larger by it where that is negative."""
+        """A value in units smaller by a power of two, or larger by it where that is negative.
+
+        Every constant, intermediate and result is a number of 32 bits.
+        """
         if exponent < 0:
-            is_small = max(map(abs, ends)) + (1 << (-exponent - 1)) < _LARGEST_SHIFTED
-            name = "round_shift" if is_small else "round_shift_large"
-            self.functions |= {name, "shift_right"} if is_small else {name}
-            return f"{name}({value}, {-exponent})", [_round_shift(end, -exponent) for end in ends]
+            return self._shifted(value, ends, -exponent)
         factor = 2**exponent
-        return (f"{value} * {factor}" if exponent else value), [end * factor for end in ends]
+        ends = _in_32_bits([end * factor for end in ends])
+        return (f"{value} * {factor}" if exponent else value), ends
+
+    def _shifted(self, value: str, ends, bits: int) -> tuple[str, list[int]]:
+        """A rounding shift to the right by any number of bits.
+
+        C knows shifts by fewer bits than the type has alone. A shift by one bit more than the
+        largest magnitude has gives 0, and so does every longer one, in TFLite Micro too.
+        """
+        largest = max(map(abs, ends))
+        bits = min(bits, largest.bit_length() + 1)
+        half = 1 << (bits - 1)
+        _in_32_bits([largest + half])
+        is_small = largest + half < _LARGEST_SHIFTED
+        name = "round_shift" if is_small else "round_shift_large"
+        self.functions |= {name, "shift_right"} if is_small else {name}
+        return f"{name}({value}, {bits})", [_round_shift(end, bits) for end in ends]
 
     def _ends_of(self, tensor: Tensor) -> tuple[int, int]:
         if tensor.is_constant:
@@ -316,6 +335,16 @@ def bounds_of_sum(op: Op) -> tuple[int, int]:
     return int((offset - largest).min()), int((offset + largest).max())
 
 
+def needs_64_bits(op: Op) -> bool:
+    """Returns whether a FULLY_CONNECTED's sum, with `rounding`, may leave 32 bits.
+
+    Args:
+        op: FULLY_CONNECTED operator with int16 inputs.
+    """
+    low, high = bounds_of_sum(op)
+    return max(-low, high) + rounding(op) >= 2**31
+
+
 def rounding(op: Op) -> int:
     """Returns what a FULLY_CONNECTED's sum begins with, besides the bias, to be shifted."""
     multiplier, shift = reduced_multiplier(op)
@@ -337,6 +366,13 @@ def reduced_multiplier(op: Op) -> tuple[int, int]:
     multiplier, shift = quantize_multiplier(product / op.output.scale)
     reduced = (multiplier + 2**15) >> 16 if multiplier < 0x7FFF0000 else 0x7FFF
     return (1, 1 - shift) if reduced == _HALF else (reduced, 15 - shift)
+
+
+def _in_32_bits(numbers: list[int]) -> list[int]:
+    """The numbers, which the scales that `quantize` lets pass keep so small."""
+    if not all(-(2**31) <= number < 2**31 for number in numbers):
+        raise OverflowError(f"A number of the generated C leaves 32 bits: {numbers}.")
+    return numbers
 
 
 def _rescaled(total: int, multiplier: int, shift: int) -> int:

@@ -5,7 +5,7 @@ import textwrap
 
 import numpy as np
 
-from keras_fastgrnn.export.c_arithmetic import FUNCTIONS, Expressions, bounds_of_sum, rounding
+from keras_fastgrnn.export.c_arithmetic import FUNCTIONS, Expressions, needs_64_bits, rounding
 from keras_fastgrnn.export.c_matrices import (
     CURSOR,
     NEXT_OF_4_BITS,
@@ -325,13 +325,13 @@ class _Function:
             return str(half)
         name, units = f"{short(op.output)}_bias", op.output.shape[-1]
         if half and _vector_bytes(bias.data + half, units) > _vector_bytes(bias.data, units):
-            return f"{self._source.add_vector(name, bias.data, units)} + {half}"
+            text = self._source.add_vector(name, bias.data, units)
+            return f"(int64_t){text} + {half}" if needs_64_bits(op) else f"{text} + {half}"
         return self._source.add_vector(name, bias.data + half, units)
 
     def _row(self, op: Op, before: list, inside: list) -> str:
         """The sum of one unit, a row of the matrix for each vector, and the bias."""
-        low, high = bounds_of_sum(op)
-        is_wide = max(-low, high) >= 2**30  # and what rounding adds
+        is_wide = needs_64_bits(op)
         total = self._source.unique(f"{short(op.output)}_sum")
         start = self._start(op)
         inside.append(f"{'int64_t' if is_wide else 'int32_t'} {total} = {start};")

@@ -49,6 +49,10 @@ def convert(
     should be of similar size. A `PrecisionWarning` tells where the integers differ much from the
     Keras model.
 
+    The file has passed `keras_fastgrnn.export.verify`, and, where TFLite Micro is installed, some
+    of the data (or, without data, drawn numbers) has run through it with the integers of the
+    reference; the report says so.
+
     Args:
         model: Trained Keras model, Sequential or Functional: a chain of Input, Normalization,
             Rescaling, Dropout, RNN with `FastRNNCell`, `FastGRNNCell`, `SimpleRNNCell`, `GRUCell`
@@ -79,8 +83,10 @@ def convert(
 
     Raises:
         UnsupportedLayerError: If a layer cannot be exported; names all of them.
-        ValueError: If an argument is invalid or the model computes NaN.
+        ValueError: If an argument is invalid, the model computes NaN, or its values differ too
+            much in size for the integers.
         TypeError: If `model` is not a model of this process's Keras.
+        InexactExportError: If TFLite Micro computes other integers than the reference.
 
     Example:
 

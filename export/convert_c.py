@@ -14,10 +14,11 @@ from keras_fastgrnn.export.c_source import Source
 from keras_fastgrnn.export.c_text import check_name, marked
 from keras_fastgrnn.export.calibrate import check_sequences
 from keras_fastgrnn.export.deployed import warn_of_saturation
+from keras_fastgrnn.export.exactness import Exactness, compared, drawn_inputs
 from keras_fastgrnn.export.files import write_all
 from keras_fastgrnn.export.float_kernels import softmax
 from keras_fastgrnn.export.graph import Graph
-from keras_fastgrnn.export.host_compiler import HostProgram, section_bytes
+from keras_fastgrnn.export.host_compiler import HostProgram, MissingCompilerError, section_bytes
 from keras_fastgrnn.export.imprecision import warn_of_imprecision
 from keras_fastgrnn.export.precision import rounding_costs
 from keras_fastgrnn.export.prepare import Prepared, prepare
@@ -40,6 +41,10 @@ def convert_c(
     bit, in two files that need nothing else: no library, no heap, no variables of their own. Zeros
     that pruning left take no bytes. A softmax at the end is left out: the answers are logits.
 
+    Where this machine has a C compiler, the files are compiled and run on the calibration data, or
+    without it on drawn numbers, and compared with the reference before this returns; the report
+    says so, or that there was no compiler.
+
     Args:
         model: Trained Keras model; this and `calibration_data` as for `convert`.
         calibration_data: Array of shape `(batch, steps, input_dim)`. Defaults to `None`, which
@@ -55,6 +60,7 @@ def convert_c(
         UnsupportedLayerError: If a layer cannot be exported; names all of them.
         ValueError: If an argument is invalid or the model computes NaN.
         TypeError: If `model` is not a model of this process's Keras.
+        InexactExportError: If the compiled files compute other integers than the reference.
 
     Example:
 
@@ -95,6 +101,7 @@ class PlainCReport:
         tensors: List of `TensorReport` over the calibration data.
         agreement: `Agreement` with the Keras model on it, or `None`.
         rounding_costs: Dictionary, as in the report of `convert`.
+        exactness: `Exactness`, which compiler's program was compared with the reference.
     """
 
     name: str
@@ -107,6 +114,7 @@ class PlainCReport:
     tensors: list[TensorReport]
     agreement: Agreement | None
     rounding_costs: dict[str, float]
+    exactness: Exactness
 
     def to_dict(self) -> dict:
         """Returns the report as a dictionary that JSON can hold."""
@@ -132,6 +140,7 @@ class PlainCReport:
             lines.append(f"agreement with Keras: {self.agreement}")
         if self.drops_softmax:
             lines.append("The softmax at the end is left out: the answers are logits.")
+        lines.append(f"compiled files {self.exactness}")
         return "\n".join(lines)
 
 
@@ -155,7 +164,7 @@ class PlainCModel:
         self.header, self.source = texts["header"], texts["source"]
         self._returns_sequences = prepared.returns_sequences
         self._program = None
-        self.report = _report(prepared, source, self.graph, self._answers)
+        self.report = _report(prepared, source, self.graph, self._answers, self._exactness)
 
     def predict(self, x, *, on: str = "host") -> np.ndarray:
         """Runs whole sequences, each from a zero state, and returns what the device would.
@@ -178,13 +187,36 @@ class PlainCModel:
         (source,), (output,) = self.graph.inputs, self.graph.outputs
         x = check_sequences(x, source.shape[-1], "x")
         integers = reference.quantize_input(x, source)
-        if on == "host" and self._program is None:
-            self._program = HostProgram(self.name, self.header, self.source)
+        program = self._compiled() if on == "host" else None
         outputs, tensors = observe(self.graph, integers)
         warn_of_saturation(tensors)
-        if on == "host":
-            outputs = self._program.run(integers, output.shape[-1])
+        if program is not None:
+            outputs = program.run(integers, output.shape[-1])
         return self._answers(outputs)
+
+    def _compiled(self) -> HostProgram:
+        if self._program is None:
+            self._program = HostProgram(self.name, self.header, self.source)
+        return self._program
+
+    def __getstate__(self):
+        """A copy in another process compiles a program of its own."""
+        return {**self.__dict__, "_program": None}
+
+    def _exactness(self, integers, outputs, products: int) -> Exactness:
+        width = self.graph.outputs[0].shape[-1]
+        try:
+            program = self._compiled()
+            return compared(
+                f"`{program.command}`",
+                "C",
+                lambda x: program.run(x, width),
+                integers,
+                outputs,
+                products,
+            )
+        except MissingCompilerError as problem:
+            return Exactness(None, problem=str(problem))
 
     def _answers(self, outputs) -> np.ndarray:
         values = reference.dequantize_values(outputs, self.graph.outputs[0])
@@ -244,14 +276,18 @@ def _refuse_softmax(graph: Graph) -> None:
         )
 
 
-def _report(prepared: Prepared, source: Source, graph: Graph, answers) -> PlainCReport:
+def _report(prepared: Prepared, source: Source, graph: Graph, answers, check) -> PlainCReport:
     (output,) = prepared.graph.outputs
     drops_softmax = output is not graph.outputs[0]
     tensors, agreement, costs = [], None, {}
-    if prepared.x is not None:
+    if prepared.x is None:
+        integers = drawn_inputs(graph, None)
+        exactness = check(integers, reference.run(graph, integers), source.multiply_accumulates)
+    else:
         integers = reference.quantize_input(prepared.x, graph.inputs[0])
         outputs, tensors = observe(graph, integers)
-        values = answers(outputs)
+        exactness = check(integers, outputs, source.multiply_accumulates)
+        values = answers(outputs)  # those of the compiled program, too
         agreement = compare(softmax(values) if drops_softmax else values, prepared.expected)
         costs = rounding_costs(
             prepared.real, prepared.twins, prepared.x, prepared.returns_sequences
@@ -278,4 +314,5 @@ def _report(prepared: Prepared, source: Source, graph: Graph, answers) -> PlainC
         tensors,
         agreement,
         costs,
+        exactness,
     )

@@ -11,11 +11,13 @@ from keras_fastgrnn.export import c_golden, c_model, c_operators, reference, rep
 from keras_fastgrnn.export.c_text import marked
 from keras_fastgrnn.export.calibrate import check_sequences
 from keras_fastgrnn.export.errors import SaturationWarning
+from keras_fastgrnn.export.exactness import Exactness, compared, drawn_inputs
 from keras_fastgrnn.export.files import write_all
 from keras_fastgrnn.export.graph import Graph
 from keras_fastgrnn.export.report import Report, TensorReport, compare, describe, observe
 from keras_fastgrnn.export.subgraphs import Subgraph, sequence, streaming
 from keras_fastgrnn.export.tflite import write_subgraphs
+from keras_fastgrnn.export.verify import verify
 from keras_fastgrnn.keras_api import invalid_argument, keras
 
 
@@ -40,17 +42,24 @@ class DeployedModel:
         subgraphs = self._subgraphs(is_explicit)
         self.inputs, self.outputs = subgraphs[0].inputs, subgraphs[0].outputs
         self.tflite = write_subgraphs(subgraphs, portable=is_explicit)
+        verify(self.tflite)
         self._interpreter = None
         self._golden = None
-        tensors, agreement = [], None
+        self._arena = tflm.find_arena_size(self.tflite) if tflm.is_available() else None
+        tensors, agreement, exactness = [], None, None
+        is_integer = options["quantization"] is not None
         if calibration_data is not None:
             integers = self._to_input(calibration_data)
             outputs, tensors = observe(graph, integers)
             self._golden = self._by_invoke(integers[0], outputs[0])
             agreement = compare(self._from_output(outputs), expected)
-        arena = tflm.find_arena_size(self.tflite) if tflm.is_available() else None
+        elif is_integer:
+            integers = drawn_inputs(graph, self._steps)
+            outputs = reference.run(graph, integers)
+        if is_integer:
+            exactness = self._exactness(integers, outputs)
         self.report: Report = describe(
-            subgraphs, name, options, self.tflite, arena, tensors, agreement, costs
+            subgraphs, name, options, self.tflite, self._arena, tensors, agreement, costs, exactness
         )
 
     def _subgraphs(self, is_explicit: bool) -> list[Subgraph]:
@@ -155,10 +164,27 @@ class DeployedModel:
             outputs = reference.dequantize_values(outputs, tensor)
         return np.asarray(outputs if self._returns_sequences else outputs[:, -1], np.float32)
 
+    def _exactness(self, integers, outputs) -> Exactness:
+        if self._arena is None:
+            return Exactness(None, problem="TFLite Micro is not installed.")
+        interpreter = self._new_interpreter()
+        matrices = [op.inputs[1] for op in self.graph.ops if op.kind == "FULLY_CONNECTED"]
+        return compared(
+            "TFLite Micro",
+            "TFLite Micro",
+            lambda x: self._run_on_tflm(interpreter, x, verbose=False),
+            integers,
+            outputs,
+            sum(matrix.data.size for matrix in matrices),
+        )
+
+    def _new_interpreter(self) -> tflm.Interpreter:
+        arena = max(tflm.LARGE_ARENA, self._arena or 0)
+        return tflm.Interpreter(self.tflite, arena, len(self.outputs))
+
     def _tflm(self) -> tflm.Interpreter:
         if self._interpreter is None:
-            arena = max(tflm.LARGE_ARENA, self.report.arena_bytes or 0)
-            self._interpreter = tflm.Interpreter(self.tflite, arena, len(self.outputs))
+            self._interpreter = self._new_interpreter()
         return self._interpreter
 
     def _run_on_tflm(self, interpreter, integers, verbose) -> np.ndarray:

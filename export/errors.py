@@ -1,4 +1,4 @@
-"""The exceptions of the exporter that are not plain ValueError or TypeError."""
+"""The exceptions of the exporter, and the one refusal of values that integers cannot hold."""
 
 
 class UnsupportedLayerError(ValueError):
@@ -19,3 +19,21 @@ class PrecisionWarning(UserWarning):
 
 class MalformedModelError(ValueError):
     """The bytes are not a TFLite model that can be read, or run, safely."""
+
+
+class InexactExportError(RuntimeError):
+    """What was written computes other integers than the reference: a mistake in this package."""
+
+
+def too_different_in_size(name: str, bits: int) -> ValueError:
+    """Returns the error for values whose integers TFLite Micro could not rescale in their widths.
+
+    Args:
+        name: String, the tensor they are around.
+        bits: Integer, 8 or 16, of the activations.
+    """
+    return ValueError(
+        f"The values around {name!r} differ too much in size for {bits}-bit integers. Scale the "
+        "inputs or the weights of the model to the order of 1, and leave out input channels that "
+        "never change: a Normalization multiplies them by 1e7."
+    )

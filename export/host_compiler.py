@@ -5,12 +5,15 @@ import re
 import shutil
 import subprocess
 import tempfile
+import weakref
 from pathlib import Path
 
 import numpy as np
 
+from keras_fastgrnn.export.errors import InexactExportError
+
 COMPILERS = ("cc", "gcc", "clang")
-FLAGS = ("-std=c99", "-O2")
+FLAGS = ("-std=c99", "-O1")
 
 # How the names of the sections begin that a device has in flash or RAM.
 _IN_MEMORY = (".text", ".rodata", ".progmem", ".data", ".bss")
@@ -104,6 +107,9 @@ def _run(command: list[str], folder) -> str:
 class HostProgram:
     """A program of this machine that runs the generated C on sequences.
 
+    Attributes:
+        command: String, the compiler's command and options.
+
     Args:
         name: String, the model's.
         header: String, the text of `NAME.h`.
@@ -116,13 +122,15 @@ class HostProgram:
     """
 
     def __init__(self, name, header, source, flags=FLAGS, compiler=None):
-        self._folder = tempfile.TemporaryDirectory(prefix="keras_fastgrnn_")
-        folder = self._folder.name
+        folder = tempfile.mkdtemp(prefix="keras_fastgrnn_")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         main = _MAIN.replace("NAME", name).replace("UPPER", name.upper())
         _write(folder, {f"{name}.h": header, f"{name}.c": source, "run_sequences.c": main})
         self._program = Path(folder, "run_sequences")
-        command = [*(compiler or find_compiler()), *flags, f"{name}.c", "run_sequences.c"]
-        _run([*command, "-o", str(self._program)], folder)
+        command = [*(compiler or find_compiler()), *flags]
+        self.command = " ".join(command)
+        files = [f"{name}.c", "run_sequences.c", "-o", str(self._program)]
+        _run([*command, *files], folder)
 
     def run(self, integers: np.ndarray, outputs: int, states: int = 0) -> np.ndarray:
         """Runs sequences, each from a reset state.
@@ -134,9 +142,25 @@ class HostProgram:
 
         Returns:
             int16 array of shape `(batch, steps, outputs + states)`.
+
+        Raises:
+            MissingCompilerError: If the compiler's programs are not for this machine.
+            InexactExportError: If the program fails.
         """
         batch, steps, _ = integers.shape
         command = [str(self._program), str(steps), *(["states"] if states else [])]
         data = np.ascontiguousarray(integers, np.int16).tobytes()
-        done = subprocess.run(command, input=data, capture_output=True, check=True)
+        try:
+            done = subprocess.run(command, input=data, capture_output=True, check=False)
+        except OSError as error:
+            raise MissingCompilerError(
+                f"The programs of {self.command} do not run on this machine: {error.strerror}. "
+                "Name another compiler in the environment variable CC."
+            ) from error
+        if done.returncode:
+            problem = next(iter(done.stderr.decode(errors="replace").splitlines()), "no message")
+            raise InexactExportError(
+                f"The program that {self.command} made ended with {done.returncode}: {problem}. "
+                "This is a mistake in keras_fastgrnn.export: please report it with the model."
+            )
         return np.frombuffer(done.stdout, np.int16).reshape(batch, steps, outputs + states)

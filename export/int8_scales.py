@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_fastgrnn.export.calibrate import Range
+from keras_fastgrnn.export.errors import too_different_in_size
 from keras_fastgrnn.export.fixed_point import quantize_multiplier
 from keras_fastgrnn.export.graph import Graph, Op, Tensor
 from keras_fastgrnn.export.groups import groups_of
@@ -11,7 +12,9 @@ from keras_fastgrnn.fixed_scales import (
     CLIPPED_INT8_SCALES,
     HIGHEST_CALIBRATED_INT8,
     INT8_FUNCTION_SCALES,
+    LARGEST_SCALE,
     LOWEST_CALIBRATED_INT8,
+    SMALLEST_SCALE,
     Scale,
 )
 
@@ -31,8 +34,9 @@ _FINEST_BEFORE_NONLINEARITY = 2.0**-12
 
 _STEPS = HIGHEST_CALIBRATED_INT8 - LOWEST_CALIBRATED_INT8
 
-# One in 128 scales will do.
+# One in 128 scales will do, and what one SUB changes another sees in the next round.
 _ATTEMPTS = 4096
+_ROUNDS = 100
 
 
 def assign_int8_scales(
@@ -58,7 +62,8 @@ def assign_int8_scales(
         Dictionary from tensor to `Scale`.
 
     Raises:
-        ValueError: If operators dictate different scales for one tensor.
+        ValueError: If operators dictate different scales for one tensor, or values are so large
+            that no scale will do.
     """
     dictated = {op.output: scale for op in graph.ops if (scale := dictated_int8_scale(op))}
     groups = groups_of(graph, _ties(graph, dictated, sums_share))
@@ -71,7 +76,7 @@ def assign_int8_scales(
     for group, tensors in members.items():
         wanted = {dictated[tensor] for tensor in tensors if tensor in dictated}
         if len(wanted) > 1:
-            raise ValueError(f"{tensors[0].name!r} is to have two scales at once.")
+            raise too_different_in_size(tensors[0].name, 8)
         calibrated = _calibrated_scale(graph, tensors, ranges, min(widenings[t] for t in tensors))
         chosen[group] = wanted.pop() if wanted else calibrated
     return _settled(graph, groups, chosen, set(dictated))
@@ -88,6 +93,9 @@ def settle_subtractions(graph: Graph, scales: dict[Tensor, Scale]) -> dict[Tenso
 
     Returns:
         Dictionary from tensor to `Scale`.
+
+    Raises:
+        ValueError: If there are no such scales.
     """
     dictated = {op.output for op in graph.ops if dictated_int8_scale(op)}
     first: dict[tuple, Tensor] = {}
@@ -97,13 +105,17 @@ def settle_subtractions(graph: Graph, scales: dict[Tensor, Scale]) -> dict[Tenso
 
 
 def _settled(graph, groups, chosen, dictated) -> dict[Tensor, Scale]:
+    for group, scale in chosen.items():
+        if not SMALLEST_SCALE <= scale.scale <= LARGEST_SCALE:
+            raise too_different_in_size(group.name, 8)
     fixed = {group for tensor, group in groups.items() if tensor in dictated}
     subtractions = [op for op in graph.ops if op.kind == "SUB"]
-    while any(
-        _settle_subtraction(op, groups, chosen, chosen.keys() - fixed) for op in subtractions
-    ):
-        pass
-    return {tensor: chosen[group] for tensor, group in groups.items()}
+    for _ in range(_ROUNDS):
+        if not any(
+            _settle_subtraction(op, groups, chosen, chosen.keys() - fixed) for op in subtractions
+        ):
+            return {tensor: chosen[group] for tensor, group in groups.items()}
+    raise too_different_in_size(subtractions[0].output.name, 8)
 
 
 def dictated_int8_scale(op: Op) -> Scale | None:
@@ -128,8 +140,8 @@ def int8_scale_for(low: float, high: float, tolerated_widening: float = 1.0) -> 
     width = (high - low) or 1.0
     largest = max(-low, high)
     if 0.0 < 2.0 * largest <= tolerated_widening * width:
-        return Scale(float(np.float32(largest / HIGHEST_CALIBRATED_INT8)), 0)
-    scale = float(np.float32(width / _STEPS))
+        return Scale(float(np.float32(max(largest / HIGHEST_CALIBRATED_INT8, SMALLEST_SCALE))), 0)
+    scale = float(np.float32(max(width / _STEPS, SMALLEST_SCALE)))
     return Scale(scale, int(np.clip(round(LOWEST_CALIBRATED_INT8 - low / scale), -128, 127)))
 
 
@@ -208,7 +220,7 @@ def _settle_subtraction(op: Op, groups, chosen, free) -> bool:
         for _ in range(_ATTEMPTS if group in free else 0):
             if agrees(part):
                 break
-            larger = float(np.nextafter(np.float32(chosen[group].scale), np.float32(1e30)))
+            larger = float(np.nextafter(np.float32(chosen[group].scale), np.float32(np.inf)))
             chosen[group] = Scale(larger, chosen[group].zero_point)
     return chosen != before
 

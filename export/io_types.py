@@ -4,6 +4,7 @@ from keras_fastgrnn.export.calibrate import Range
 from keras_fastgrnn.export.graph import Graph, Op, Tensor
 from keras_fastgrnn.export.int8_scales import dictated_int8_scale, int8_scale_for
 from keras_fastgrnn.export.limits import has_fixed_range
+from keras_fastgrnn.export.quantize import check_rescaling
 from keras_fastgrnn.export.scales import HEADROOM, exponent_for, scale_of
 from keras_fastgrnn.fixed_scales import INT16_RESULT_EXPONENT
 
@@ -28,6 +29,9 @@ def with_io_types(
 
     Returns:
         A new graph.
+
+    Raises:
+        ValueError: If the scale of an end is too far from that inside.
     """
     graph = graph.copy()
     (x,), (y,) = graph.inputs, graph.outputs
@@ -36,11 +40,13 @@ def with_io_types(
         x.name = f"{x.name}/{x.dtype}"
         graph.inputs = [given]
         graph.ops.insert(0, Op(_conversion(x), [given], x))
+        check_rescaling(graph.ops[0])
     if output_type not in (None, y.dtype):
         returned = _typed(y, output_type, output_range, graph.producer(y))
         y.name = f"{y.name}/{y.dtype}"
         graph.outputs = [returned]
         graph.ops.append(Op(_conversion(returned), [y], returned))
+        check_rescaling(graph.ops[-1])
     return graph
 
 

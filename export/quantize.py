@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_fastgrnn.export.errors import too_different_in_size
 from keras_fastgrnn.export.fixed_point import quantize_multiplier
 from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
-from keras_fastgrnn.export.limits import FIXED_KINDS
 from keras_fastgrnn.export.reference import quantize_values
 from keras_fastgrnn.export.scales import (
     CONSTANT_SHARING_BITS,
@@ -21,7 +21,7 @@ from keras_fastgrnn.export.scales import (
     shared_exponent,
 )
 from keras_fastgrnn.fake_quantization import WeightFormat
-from keras_fastgrnn.fixed_scales import Scale
+from keras_fastgrnn.fixed_scales import LARGEST_SCALE, SMALLEST_SCALE, Scale
 
 INT8_MAX = 127
 INT8_WEIGHTS = WeightFormat()
@@ -36,6 +36,12 @@ SMALLEST_MULTIPLIERS = {"int16": 2.0**-24, "int8": 2.0**-22}
 _HAIR = 2.0**-5
 
 BIAS_TYPES = {"int16": "int64", "int8": "int32"}
+
+# Below these, by the type of its result, FULLY_CONNECTED counts the sum of products and bias.
+SUM_LIMITS = {"int16": 2.0**47, "int8": 2.0**31}
+
+# About one scale in 128 has the factor that is looked for.
+_ATTEMPTS = 1 << 12
 
 
 def quantize_int16(
@@ -59,7 +65,7 @@ def quantize_int16(
     def constant(tensor: Tensor, op: Op, weight_scales: set[float]) -> Tensor:
         needed = exponent_for(max(-tensor.data.min(), tensor.data.max() * (1.0 + 2.0**-16)))
         exponent = shared_exponent(needed, used, CONSTANT_SHARING_BITS)
-        return _constant(tensor, "int16", 2.0**exponent)
+        return _constant(tensor, "int16", max(2.0**exponent, SMALLEST_SCALE))
 
     integers = {
         tensor: Tensor(tensor.name, tensor.shape, "int16", scale=scale_of(exponent))
@@ -107,7 +113,7 @@ def quantize_int8(
             scale = _int8_constant_scale(tensor.data, unit, used | weight_scales)
         else:
             rounded_to = constant_format if op.kind == "ADD" else INT8_WEIGHTS
-            scale = float(np.float32(weight_scale(tensor.data, rounded_to)))
+            scale = float(np.float32(max(weight_scale(tensor.data, rounded_to), SMALLEST_SCALE)))
         return _constant(tensor, "int8", scale)
 
     integers = {
@@ -132,11 +138,12 @@ def _int8_constant_scale(values: np.ndarray, unit: float, used: set[float]) -> f
         error = np.abs(rounded * scale - values).max()
         if np.abs(rounded).max() <= INT8_MAX and error <= tolerance:
             return scale
-    return float(np.float32(largest / INT8_MAX))
+    return float(np.float32(max(largest / INT8_MAX, SMALLEST_SCALE)))
 
 
 def _constant(tensor: Tensor, dtype: str, scale: float) -> Tensor:
     constant = Tensor(tensor.name, tensor.shape, dtype, scale=scale)
+    _check_scale(scale, tensor.name, dtype)
     constant.data = quantize_values(tensor.data, constant)
     return constant
 
@@ -147,6 +154,8 @@ def _integer_graph(
     constant: Callable[[Tensor, Op, set[float]], Tensor],
     rules: "_MatrixRules",
 ) -> Graph:
+    for tensor in integers.values():
+        _check_scale(tensor.scale, tensor.name, tensor.dtype)
     matrices = {
         op: _matrix(op, integers[op.inputs[0]], integers[op.output], rules)
         for op in graph.ops
@@ -160,7 +169,7 @@ def _integer_graph(
             integers[t] if t in integers else constant(t, op, scales) for t in op.inputs
         ]
         ops.append(Op(op.kind, inputs, integers[op.output], op.low, op.high))
-        _check_rescaling(ops[-1])
+        check_rescaling(ops[-1])
     return Graph(
         inputs=[integers[tensor] for tensor in graph.inputs],
         outputs=[integers[tensor] for tensor in graph.outputs],
@@ -205,19 +214,25 @@ def _matrix(op: Op, x: Tensor, output: Tensor, rules: _MatrixRules) -> list[Tens
     smallest = SMALLEST_MULTIPLIERS[output.dtype] * output.scale / x.scale
     per_channel, step = op.output in rules.per_channel, rules.step
     scale = weight_scale(matrix, rules.weight_format, 1 if per_channel else None)
-    scale = np.float32(np.maximum(scale, smallest))
+    scale = np.maximum(scale, smallest)
+    _check_scale(scale, op.output.name, output.dtype)
+    scale = np.float32(scale)
     if not per_channel:
         settle = _short_scale if output.dtype == "int16" else _settled_scale
         settle = _scale_of_a_power if step == 2 else settle
-        scale = settle(float(scale), x.scale, output.scale)
+        scale = settle(float(scale), x.scale, output)
+    _check_scale(scale, op.output.name, output.dtype)
     weights = Tensor(f"{op.output.name}/weights", matrix.shape, "int8", scale=scale)
     weights.data = np.clip(_multiples(matrix, weights, step), -INT8_MAX, INT8_MAX)
     tensors = [x, weights]
     if len(op.inputs) == 3:
         bias_scale = np.float32(x.scale) * np.float32(scale)
+        _check_scale(bias_scale, op.output.name, output.dtype)
         bias_scale = bias_scale.ravel() if per_channel else float(bias_scale)
         bias = Tensor(f"{op.output.name}/bias", op.inputs[2].shape, BIAS_TYPES[output.dtype])
         bias.scale = bias_scale
+        if np.any(np.abs(op.inputs[2].data / bias_scale) >= SUM_LIMITS[output.dtype]):
+            raise _refusal(output)
         bias.data = _multiples(op.inputs[2].data, bias, step)
         tensors.append(bias)
     return tensors
@@ -230,73 +245,119 @@ def _multiples(values: np.ndarray, tensor: Tensor, step: int) -> np.ndarray:
     return step * quantize_values(values, coarse).astype(np.int64)
 
 
-def _short_scale(scale: float, input_scale: float, output_scale: float) -> float:
+def _short_scale(scale: float, input_scale: float, output: Tensor) -> float:
     """Enlarges a scale by up to 1 in 2^14 until the factor of the product has 15 bits.
 
     TFLite Micro's int16 kernel uses 15 bits of it and full TFLite's all: so they do the same.
     """
-    mantissa, exponent = math.frexp(input_scale * scale / output_scale)
+    mantissa, exponent = math.frexp(input_scale * scale / output.scale)
     factor = math.ldexp(math.ceil(math.ldexp(mantissa, 15) - _HAIR), exponent - 15)
-    return float(np.float32(factor * output_scale / input_scale))
+    return float(np.float32(factor * output.scale / input_scale))
 
 
-def _scale_of_a_power(scale: float, input_scale: float, output_scale: float) -> float:
+def _scale_of_a_power(scale: float, input_scale: float, output: Tensor) -> float:
     """Enlarges a scale until the factor of the product is a hair above a power of two.
 
     Then an even sum is halved exactly in the first of TFLite Micro's two roundings, and what is
     halfway in the second goes away from zero in full TFLite's only one, too.
     """
-    _, exponent = math.frexp(input_scale * scale * INT8_MAX / (INT8_MAX - 1) / output_scale)
-    scale = float(np.float32(math.ldexp(output_scale / input_scale, exponent)))
+    _, exponent = math.frexp(input_scale * scale * INT8_MAX / (INT8_MAX - 1) / output.scale)
 
     def is_above(product):
-        multiplier, shift = quantize_multiplier(product / output_scale)
+        multiplier, shift = quantize_multiplier(product / output.scale)
         return shift == exponent + 1 and 2**30 < multiplier < 2**30 + 2**13
 
-    while not (
-        is_above(input_scale * scale)
-        and is_above(float(np.float32(input_scale) * np.float32(scale)))
-    ):
-        scale = float(np.nextafter(np.float32(scale), np.float32(np.inf)))
-    return scale
+    return _enlarged(
+        float(np.float32(math.ldexp(output.scale / input_scale, exponent))),
+        lambda scale: all(map(is_above, _products(input_scale, scale))),
+        output,
+    )
 
 
-def _settled_scale(scale: float, input_scale: float, output_scale: float) -> float:
+def _settled_scale(scale: float, input_scale: float, output: Tensor) -> float:
     """Enlarges a scale by some parts in a million until the product's factor is unmistakable.
 
     TFLite Micro multiplies the scales of input and weights in double precision; until October
     2026 it did in single. About one scale in 128 gives the same multiplier in both.
     """
-    while quantize_multiplier(input_scale * scale / output_scale) != quantize_multiplier(
-        float(np.float32(input_scale) * np.float32(scale)) / output_scale
-    ):
-        scale = float(np.nextafter(np.float32(scale), np.float32(np.inf)))
-    return scale
 
-
-def _check_rescaling(op: Op) -> None:
-    """Refuses scales whose products would leave the 32 bits of TFLite Micro's kernels."""
-    fits = _int8_fits if op.output.dtype == "int8" else _int16_fits
-    if not fits(op):
-        raise ValueError(
-            f"The values around {op.output.name!r} differ too much in size for "
-            f"{8 * np.dtype(op.output.dtype).itemsize}-bit integers. Scale the inputs or the "
-            "weights of the model to the order of 1, and leave out input channels that never "
-            "change: a Normalization multiplies them by 1e7."
+    def agrees(scale):
+        double, single = _products(input_scale, scale)
+        return quantize_multiplier(double / output.scale) == quantize_multiplier(
+            single / output.scale
         )
+
+    return _enlarged(scale, agrees, output)
+
+
+def _products(input_scale: float, scale: float) -> tuple[float, float]:
+    """The product in double and in single precision."""
+    return input_scale * scale, float(np.float32(input_scale) * np.float32(scale))
+
+
+def _enlarged(scale: float, is_right: Callable[[float], bool], output: Tensor) -> float:
+    """The first float32 number from a scale on that is right."""
+    for _ in range(_ATTEMPTS):
+        if is_right(scale):
+            return scale
+        scale = float(np.nextafter(np.float32(scale), np.float32(np.inf)))
+    raise _refusal(output)
+
+
+def _refusal(tensor: Tensor) -> ValueError:
+    return too_different_in_size(tensor.name, 8 * np.dtype(tensor.dtype).itemsize)
+
+
+def _check_scale(scale: float | np.ndarray, name: str, dtype: str) -> None:
+    """Refuses scales whose products and ratios a kernel, or float32, could not hold."""
+    if not np.all((scale >= SMALLEST_SCALE) & (scale <= LARGEST_SCALE)):
+        raise too_different_in_size(name, 8 * np.dtype(dtype).itemsize)
+
+
+def check_rescaling(op: Op) -> None:
+    """Refuses scales whose products would leave the widths of TFLite Micro's kernels.
+
+    Args:
+        op: Operator of an integer graph.
+
+    Raises:
+        ValueError: If they would.
+    """
+    if op.kind in ("QUANTIZE", "DEQUANTIZE"):
+        fits = _conversion_fits
+    else:
+        fits = _int8_fits if op.output.dtype == "int8" else _int16_fits
+    if not fits(op):
+        raise _refusal(op.output if op.output.scale is not None else op.inputs[0])
+
+
+def _conversion_fits(op: Op) -> bool:
+    counted = [tensor for tensor in (*op.inputs, op.output) if tensor.scale is not None]
+    for tensor in counted:
+        _check_scale(tensor.scale, tensor.name, tensor.dtype)
+    if len(counted) == 1:
+        return True
+    x, output = counted
+    largest = np.iinfo(x.dtype).max - np.iinfo(x.dtype).min
+    return largest * 2.0 ** quantize_multiplier(x.scale / output.scale)[1] < 2**31
 
 
 def _int16_fits(op: Op) -> bool:
     scales = [tensor.scale for tensor in op.inputs]
     if op.kind == "FULLY_CONNECTED":
-        return bool(_largest_sum(op, 2**15).max() * scales[0] * scales[1] / op.output.scale < 2**31)
+        factor, largest = scales[0] * scales[1] / op.output.scale, _largest_sum(op, 2**15).max()
+        # The kernel shifts its result to the right, by a bit at least.
+        is_fraction = quantize_multiplier(factor)[1] < 15
+        return bool(is_fraction and largest < SUM_LIMITS["int16"] and largest * factor < 2**31)
     if op.kind in ("ADD", "SUB"):
         return 2.0 * max(scales) / (2**15 * op.output.scale) < 1.0
     if op.kind == "MUL":
         return scales[0] * scales[1] / op.output.scale <= 1.0
     if op.kind in ("LOGISTIC", "TANH"):
         return 3.0 * 4096.0 * scales[0] * 2**15 < 2**31
-    return op.kind in (*FIXED_KINDS, "CONCATENATION")
+    if op.kind == "SOFTMAX":
+        return quantize_multiplier(scales[0] / (10.0 / 65535.0))[1] <= 15
+    return op.kind == "CONCATENATION"
 
 
 def _int8_fits(op: Op) -> bool:
@@ -309,7 +370,11 @@ def _int8_fits(op: Op) -> bool:
         return 2.0 * max(scales) / (2**20 * op.output.scale) < 1.0
     if op.kind == "MUL":
         return scales[0] * scales[1] / op.output.scale < 2**14
-    return op.kind in (*FIXED_KINDS, "CONCATENATION")
+    if op.kind in ("LOGISTIC", "TANH"):
+        return scales[0] < 16.0  # from there on even 0 is beyond the kernel's fixed-point numbers
+    if op.kind == "SOFTMAX":
+        return scales[0] > 2.0**-26
+    return op.kind == "CONCATENATION"
 
 
 def _largest_sum(op: Op, largest_input: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_fastgrnn.export import reference
+from keras_fastgrnn.export.exactness import Exactness
 from keras_fastgrnn.export.graph import Graph, Tensor
 from keras_fastgrnn.export.limits import ends_by_design, real_ends
 from keras_fastgrnn.export.precision import relative_error
@@ -106,6 +107,7 @@ class Report:
         rounding_costs: Dictionary from tensor to the root mean square difference that its
             rounding alone makes in the outputs, over their standard deviation; the largest
             first; empty for a float model.
+        exactness: `Exactness` of the file on TFLite Micro; `None` for a float model.
     """
 
     name: str
@@ -120,6 +122,7 @@ class Report:
     tensors: list[TensorReport]
     agreement: Agreement | None
     rounding_costs: dict[str, float]
+    exactness: Exactness | None
 
     @property
     def overhead_bytes(self) -> int:
@@ -151,6 +154,8 @@ class Report:
             first = list(self.rounding_costs.items())[:3]
             costs = ", ".join(f"{name} {100 * cost:.2g} %" for name, cost in first)
             lines.append(f"  rounding    alone costs most at {costs}")
+        if self.exactness is not None:
+            lines.append(f"  exactness   {self.exactness}")
         return "\n".join([*lines, *_tensor_table(self.tensors)])
 
 
@@ -178,6 +183,7 @@ def describe(
     tensors,
     agreement,
     rounding_costs,
+    exactness,
 ) -> Report:
     """Builds the report of an exported graph.
 
@@ -190,6 +196,7 @@ def describe(
         tensors: List of `TensorReport`.
         agreement: `Agreement` or `None`.
         rounding_costs: Dictionary from tensor to cost.
+        exactness: `Exactness` or `None`.
 
     Returns:
         `Report`.
@@ -210,6 +217,7 @@ def describe(
         tensors=tensors,
         agreement=agreement,
         rounding_costs=rounding_costs,
+        exactness=exactness,
     )
 
 

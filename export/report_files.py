@@ -66,6 +66,8 @@ def markdown(report: Report, graph: Graph, picture_name: str) -> str:
         facts.append(("largest difference of an output", f"{agreement.largest_difference:.3g}"))
     for name, cost in list(report.rounding_costs.items())[:3]:
         facts.append((f"error by rounding {_code(name)} alone", f"{100 * cost:.2g} %"))
+    if report.exactness is not None:
+        facts.append(("compared with the reference", str(report.exactness)))
     parts = [(_code(name), f"{size:,}") for name, size in file_parts(report, graph).items()]
     operators = [(f"`{kind}`", f"{count:,}") for kind, count in report.operators.items()]
     sections = [

@@ -28,13 +28,12 @@ from keras_fastgrnn.export.verify_control_flow import (
 )
 from keras_fastgrnn.export.verify_operators import RULES, check_operator
 from keras_fastgrnn.export.verify_variables import check_variables
+from keras_fastgrnn.fixed_scales import LARGEST_SCALE, SMALLEST_SCALE
 
 # TFLite Micro's shapes have room for so many dimensions.
 MAX_RANK = 6
 # Far more than a microcontroller has; the desktop shall not be asked for more.
 MAX_COMPUTED_BYTES = 1 << 26
-# Kernels that quantize compute with these scales' ratios and products.
-SMALLEST_SCALE, LARGEST_SCALE = 2.0**-60, 2.0**60
 # More than any model has; what a file shares is checked as often as it is used.
 MAX_ENTRIES = 1 << 17
 _OPERANDS = ("inputs", "outputs")
@@ -211,7 +210,7 @@ def _check_quantization(table, kind, where) -> tuple[list[float], list[int], int
     what = f"{where} has {len(scales)} scales and {len(zero_points)} zero points"
     _require(len(scales) == len(zero_points), what)
     in_range = all(SMALLEST_SCALE <= scale <= LARGEST_SCALE for scale in scales)
-    _require(in_range, f"{where} has a scale that is not finite and positive")
+    _require(in_range, f"{where} has a scale that is not between 2^-60 and 2^60")
     low, high = _limits(kind)
     in_range = all(low <= zero_point <= high for zero_point in zero_points)
     _require(in_range, f"{where} has a zero point outside of {kind}")

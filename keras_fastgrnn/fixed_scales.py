@@ -14,6 +14,9 @@ class Scale:
     zero_point: int = 0
 
 
+# Kernels compute with these scales' ratios and products, which are then normal float32 numbers.
+SMALLEST_SCALE, LARGEST_SCALE = 2.0**-60, 2.0**60
+
 # The exponents of the scales: int16 LOGISTIC, TANH and SOFTMAX answer in units of 2^-15, and so
 # does what is clipped to [0, 1] or [-1, 1]. LOGISTIC and TANH read units of 2^-12 without a
 # multiplication, which is values up to 8.

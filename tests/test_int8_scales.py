@@ -238,7 +238,7 @@ def test_contradicting_dictated_scales_are_refused(kinds):
     joined.shape = (1, 4)
     ops = [Op(kind, [x], y) for kind, y in zip(kinds, (first, second), strict=True)]
     ops.append(Op("CONCATENATION", [first, second], joined))
-    with pytest.raises(ValueError, match="'first' is to have two scales at once"):
+    with pytest.raises(ValueError, match="The values around 'first' differ too much in size"):
         scales_of(Graph([x], [joined], ops))
 
 

@@ -164,6 +164,8 @@ REFUSED = {
     "a multiplication that shifts to the left": ([("MUL", [[1e3]], {})], [-5, -12]),
     "a tanh of values beyond its table": ([("TANH", [], {})], [3, -15]),
     "a sigmoid of values beyond its table": ([("LOGISTIC", [], {})], [3, -15]),
+    "a softmax of logits beyond 31 bits": ([("SOFTMAX", [], {})], [3, -15]),
+    "a bias beyond 47 bits": ([(FULL, [np.full((2, 2), 1e-3), [2.0**9, 0.0]], {})], [-30, -15]),
 }
 
 
@@ -176,6 +178,65 @@ def test_scales_that_the_kernels_cannot_rescale_are_refused(case):
     )
     with pytest.raises(ValueError, match=message):
         quantized(steps, exponents)
+
+
+BEYOND_ALL_SCALES = {
+    "an input": ([(FULL, [np.eye(2)], {})], [61, 61]),
+    "a result": ([(FULL, [np.eye(2) * 2.0**-30], {})], [-30, -61]),
+    "a matrix": ([(FULL, [np.eye(2) * 2.0**80], {})], [-30, 50]),
+    "a matrix of huge results": ([(FULL, [np.eye(2)], {})], [-30, 60]),
+    "a bias": ([(FULL, [np.eye(2) * 2.0**-30, [0.0, 1.0]], {})], [-40, -60]),
+    "a constant": ([("MUL", [[2.0**90]], {})], [-60, 30]),
+}
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int8"])
+@pytest.mark.parametrize("case", BEYOND_ALL_SCALES)
+def test_scales_beyond_those_that_kernels_compute_with_are_refused(case, dtype):
+    steps, exponents = BEYOND_ALL_SCALES[case]
+    graph = chain(2, *steps)
+    tensors = [graph.inputs[0], *(op.output for op in graph.ops)]
+    with pytest.raises(ValueError, match=f"differ too much in size for {dtype[3:]}-bit integers"):
+        if dtype == "int16":
+            quantize_int16(graph, dict(zip(tensors, exponents, strict=True)))
+        else:
+            scales = {t: Scale(2.0**e) for t, e in zip(tensors, exponents, strict=True)}
+            quantize_int8(graph, scales, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale"), [("LOGISTIC", 16.0), ("TANH", 1e10), ("SOFTMAX", 2.0**-26), ("MUL", 2.0**25)]
+)
+def test_int8_scales_that_a_kernel_cannot_rescale_are_refused(kind, scale):
+    graph = chain(2, (kind, [[1.0]] if kind == "MUL" else [], {}))
+    scales = {graph.inputs[0]: Scale(scale), graph.outputs[0]: Scale(2.0**-8, -128)}
+    with pytest.raises(ValueError, match="differ too much in size for 8-bit integers"):
+        quantize_int8(graph, scales, frozenset())
+
+
+@pytest.mark.parametrize("portable", [False, True])
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1.0, 1e12, 1e30])
+def test_scale_of_an_int8_matrix_is_found_in_bounded_time_or_refused(size, portable):
+    graph = chain(2, (FULL, [np.array([[0.3, -1.7], [0.0, 0.4]]) * size], {}))
+    scales = {graph.inputs[0]: Scale(0.03), graph.outputs[0]: Scale(float(np.float32(0.05 * size)))}
+    if 1e-15 < size < 1e15:
+        weights = quantize_int8(graph, scales, frozenset(), portable).ops[0].inputs[1]
+        assert np.abs(weights.data).max() >= 63
+        return
+    with pytest.raises(ValueError, match="differ too much in size"):
+        quantize_int8(graph, scales, frozenset(), portable)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int8"])
+def test_constant_too_small_for_any_scale_becomes_0(dtype):
+    graph = chain(2, ("ADD", [[1e-30]], {}))
+    tensors = [t for t in graph.tensors() if not t.is_constant]
+    if dtype == "int16":
+        integers = quantize_int16(graph, dict.fromkeys(tensors, -12))
+    else:
+        integers = quantize_int8(graph, dict.fromkeys(tensors, Scale(0.1, 3)), frozenset())
+    assert integers.ops[0].inputs[1].data.tolist() == [0]
+    assert integers.ops[0].inputs[1].scale >= 2.0**-60
 
 
 def test_values_at_the_border_are_not_refused():
