@@ -271,6 +271,6 @@ def test_first_of_several_answers_is_told(process):
 
 
 @pytest.mark.parametrize("name", ["explicit", "int8 sequence"])
-def test_explicit_file_names_its_states(name):
-    tensors = {t.name for t in SequenceRunner(deployed(name).tflite, TFLMProcess()).inputs}
+def test_explicit_file_names_its_states(name, process):
+    tensors = {t.name for t in SequenceRunner(deployed(name).tflite, process).inputs}
     assert tensors == {"x", "state1"}
