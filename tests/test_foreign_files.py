@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 from damage import damage_tables
 from small_models import needs_tflm
+from test_verify_operators import SOUND, svdf
 from tflite_files import changed
 
 from keras_fastgrnn.export.errors import MalformedModelError
@@ -408,6 +409,8 @@ def test_damaged_files_do_not_end_tflite_micro(files):
     """`KERAS_FASTGRNN_DAMAGED_FILES=2000 pytest -s -k damaged` measures with more."""
     rng, counts = np.random.default_rng(0), Counter()
     sound = [data for name, data in files.items() if name != HYBRID]
+    sound += [svdf(kind)[0] for kind in ("float32", "int8")]
+    sound += [data for data, _ in SOUND.values()]
     start = time.monotonic()
     with TFLMProcess(timeout=30) as process:
         for number in range(DAMAGED_FILES):
