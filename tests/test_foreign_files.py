@@ -140,6 +140,7 @@ def test_stream_of_three_frames_a_call_keeps_its_variables_and_starts_anew(kind,
     runner = SequenceRunner(data, process)
     answers = runner.run(x)
     assert (runner.steps, runner.keeps_state, answers.shape) == (3, True, (2, 3, 2))
+    assert "the file takes 3 steps an Invoke, and its state goes on over 3 of them" in runner.notes
     module = foreign_files.Variables()
     for sequence, answer in zip(x, answers, strict=True):
         module.kept.assign(tf.fill((1, 2, 4), 0.5))

@@ -223,6 +223,21 @@ def test_division_of_integers_that_could_end_the_process_is_refused(divisor):
         verify(file_of(tensors, [Op("DIV", [0, 1], [2], "Div", options)], inputs, [2]))
 
 
+def test_two_elements_in_a_byte_are_weights_alone():
+    """Other kernels copy a byte for each element."""
+    tensors = [T([1]), T([1, 4], "int4"), T([4], "int4")]
+    data = file_of(tensors, [Op("RESHAPE", [1], [2])], [0, 1], [2])
+    with pytest.raises(MalformedModelError, match="of type int4 is no weights"):
+        verify(data)
+
+
+def test_stride_that_overflows_32_bits_is_refused():
+    tensors = [T([8]), vector(1), vector(8), vector(2**31 - 1), T([1])]
+    operator = Op("STRIDED_SLICE", [0, 1, 2, 3], [4])
+    with pytest.raises(MalformedModelError, match="a stride of 2147483647"):
+        verify(file_of(tensors, [operator], [0], [4]))
+
+
 @pytest.mark.parametrize(
     ("shape", "dropped", "result", "message"),
     [
