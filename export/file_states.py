@@ -13,10 +13,10 @@ from keras_fastgrnn.export.schema import TYPE_NAMES, shape_of, vector_of
 from keras_fastgrnn.keras_api import invalid_argument
 
 # Words of a name that say when or where, not which.
-_SIDES = """
-    in input inputs out output outputs new next old prev previous before after initial updated
-    serving default statefulpartitionedcall
-""".split()
+_SIDES = {
+    "in", "input", "inputs", "out", "output", "outputs", "new", "next", "old", "prev", "previous",
+    "before", "after", "initial", "updated", "serving", "default", "statefulpartitionedcall",
+}  # fmt: skip
 
 
 @dataclass(eq=False)

@@ -91,6 +91,11 @@ class SequenceRunner:
         """
         values = self._checked(x)
         self.notes = list(self._notes_on_file)
+        if self.steps is not None and values.shape[1] > self.steps:
+            self.notes.append(
+                f"the file takes {self.steps} steps an Invoke, and its state goes on over "
+                f"{values.shape[1] // self.steps} of them"
+            )
         if self._source.dtype != "float32":
             values = self._integers(np.asarray(x), values)
         results = []

@@ -16,10 +16,15 @@ MAX_BROADCAST_RANK = 4
 MAX_NORMALIZED_RANK = 4
 
 
-def _same_shape(call) -> None:
+def _number_by_number(call) -> None:
+    """Integers are taken as they are, whatever they stand for."""
     (x,), (y,) = call.inputs, call.outputs
     call.require(x.shape == y.shape, f"its shapes are {shapes_of(x, y)}")
-    require_scales(call, x, y)
+
+
+def _same_shape(call) -> None:
+    _number_by_number(call)
+    require_scales(call, *call.inputs, *call.outputs)
 
 
 def _softmax(call) -> None:
@@ -109,7 +114,7 @@ RULES = {
     "ADD": _sum,
     "ARG_MAX": _largest,
     "ARG_MIN": _largest,
-    "CAST": _same_shape,
+    "CAST": _number_by_number,
     "CEIL": _same_shape,
     "COS": _same_shape,
     "DEQUANTIZE": _same_shape,
@@ -150,5 +155,5 @@ RULES = {
     "SQUARED_DIFFERENCE": _broadcast,
     "SUB": _sum,
     "TANH": _same_shape,
-    "ZEROS_LIKE": _same_shape,
+    "ZEROS_LIKE": _number_by_number,
 }

@@ -14,7 +14,7 @@ from keras_fastgrnn.export import (
     verify_shapes,
     verify_variables,
 )
-from keras_fastgrnn.export.schema import ACTIVATIONS, OPTIONS
+from keras_fastgrnn.export.schema import ACTIVATIONS, OPTIONS, TYPE_BITS
 from keras_fastgrnn.export.tflm_operators import CUSTOM, SIGNATURES, describe_types, takes
 from keras_fastgrnn.export.verify_call import OperatorCall
 
@@ -38,6 +38,8 @@ _DEFAULTS_ARE_SAFE = {
     "PAD", "PADV2", "DYNAMIC_UPDATE_SLICE", "ADD_N", "REVERSE_V2", "CAST", "HARD_SWISH",
     "GATHER_ND", "LOG_SOFTMAX", "SQUARED_DIFFERENCE", "STRIDED_SLICE", "RESIZE_NEAREST_NEIGHBOR",
 }  # fmt: skip
+# Their kernels unpack weights of int4.
+_UNPACKED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
 # Their rule says which activation they take.
 _ACTIVATED_THEMSELVES = {"UNIDIRECTIONAL_SEQUENCE_LSTM"}
 
@@ -53,8 +55,20 @@ def check_operator(call: OperatorCall) -> None:
     """
     if call.name not in CUSTOM:
         _check_signature(call)
+    _check_small_types(call)
     if call.name in RULES:
         RULES[call.name](call)
+
+
+def _check_small_types(call) -> None:
+    """Two elements share a byte in weights alone, which their kernels unpack."""
+    weights = call.inputs[1:2] if call.name in _UNPACKED else []
+    for tensor in (*call.inputs, *call.outputs):
+        is_small = tensor is not None and TYPE_BITS[tensor.type] < 8
+        fits = not is_small or (tensor in weights and tensor.data is not None)
+        call.require(
+            fits, f"{tensor and tensor.name} of type {tensor and tensor.type} is no weights"
+        )
 
 
 def _check_signature(call) -> None:

@@ -20,6 +20,8 @@ MAX_SUMMED_RANK = 4
 MAX_SUMMED_AXES = 2
 MAX_RESHAPED_RANK = 6
 MAX_SQUEEZED_RANK = 8
+# A position and a stride are added in 32 bits.
+MAX_STRIDE = 1 << 24
 
 
 def _concatenation(call) -> None:
@@ -106,7 +108,7 @@ def _strided_slice(call) -> None:
     masks = [call.option(f"{name}_mask") for name in ("begin", "end", "shrink_axis")]
     shape = []
     for axis, (size, begin, end, stride) in enumerate(zip(x.shape, *vectors, strict=True)):
-        call.require(stride != 0, "it has a stride of 0")
+        call.require(0 < abs(stride) < MAX_STRIDE, f"it has a stride of {stride}")
         free_begin, free_end, shrinks = (bool(mask & 1 << axis) for mask in masks)
         if shrinks:
             begin = 0 if free_begin else begin + size * (begin < 0)

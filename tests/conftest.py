@@ -16,9 +16,11 @@ NO_SKIPS = bool(os.environ.get("KERAS_FASTGRNN_NO_SKIPS"))
 IS_TF_KERAS = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")
 
 # TF-MOT takes models of tf_keras only. What a device computes depends on the integers alone, which
-# other tests hold equal in both. Benchmarks are run in Keras 3.
+# other tests hold equal in both. Benchmarks, and what TensorFlow converts, are run in Keras 3.
 collect_ignore = (
-    ["test_firmware.py"] if IS_TF_KERAS else ["test_tfmot_pruning.py", "test_tfmot_quantization.py"]
+    ["test_firmware.py", "test_foreign_files.py"]
+    if IS_TF_KERAS
+    else ["test_tfmot_pruning.py", "test_tfmot_quantization.py"]
 )
 collect_ignore_glob = ["test_benchmark_*.py"] if IS_TF_KERAS else []
 

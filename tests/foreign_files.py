@@ -14,7 +14,6 @@ from keras_fastgrnn import keras
 from keras_fastgrnn.keras_api import IS_TF_KERAS
 
 LAYERS = keras.layers
-EVERY = ("float32", "int8", "int16x8", "dynamic")
 
 
 def image_model():
@@ -60,6 +59,11 @@ def lstm_model():
             LAYERS.Dense(3),
         ]
     )
+
+
+def wide_lstm_model():
+    """With matrices of 1,024 weights, which "dynamic" makes int8 and leaves the rest in floats."""
+    return keras.Sequential([LAYERS.Input((4, 32), batch_size=1), LAYERS.LSTM(32), LAYERS.Dense(3)])
 
 
 class Shapes(tf.Module):
@@ -113,7 +117,7 @@ class Variables(tf.Module):
     def __init__(self):
         super().__init__()
         rng = np.random.default_rng(0)
-        self.kept = tf.Variable(tf.zeros((1, 2, 4)))
+        self.kept = tf.Variable(tf.fill((1, 2, 4), 0.5))
         self.weights = tf.constant(rng.normal(size=(20, 2)), tf.float32)
 
     def __call__(self, x):
@@ -122,9 +126,21 @@ class Variables(tf.Module):
         return tf.nn.sigmoid(tf.reshape(window, (1, 20)) @ self.weights)
 
 
-MODELS = {"image": image_model, "1d": dilated_model, "lstm": lstm_model}
+MODELS = {
+    "image": image_model,
+    "1d": dilated_model,
+    "lstm": lstm_model,
+    "wide lstm": wide_lstm_model,
+}
 FUNCTIONS = {"shapes": Shapes, "elements": Elements, "variables": Variables}
-KINDS = {"elements": ("float32",), "variables": ("float32", "int8")}
+FILES = {
+    "image": ("float32", "int8", "int16x8"),
+    "1d": ("float32", "int8"),
+    "shapes": ("float32", "int8"),
+    "elements": ("float32",),
+    "variables": ("float32", "int8", "uint8"),
+}
+FILES_OF_TF_KERAS = {"lstm": ("float32", "int8"), "wide lstm": ("dynamic",)}
 
 
 def convert(name: str, quantization: str) -> bytes:
@@ -132,7 +148,7 @@ def convert(name: str, quantization: str) -> bytes:
 
     Args:
         name: String, a key of `MODELS` or `FUNCTIONS`.
-        quantization: String, one of `EVERY`.
+        quantization: String, as in `FILES`.
     """
     keras.utils.set_random_seed(0)
     if name in MODELS:
@@ -149,31 +165,27 @@ def convert(name: str, quantization: str) -> bytes:
     converter.experimental_enable_resource_variables = True
     if quantization != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantization in ("int8", "int16x8"):
+    if quantization in ("int8", "int16x8", "uint8"):
         rng = np.random.default_rng(0)
         samples = rng.normal(size=(20, *shape)).astype("float32")
         converter.representative_dataset = lambda: ([sample] for sample in samples)
-        operators = {"int8": "TFLITE_BUILTINS_INT8"}
-        name = operators.get(
-            quantization, "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8"
-        )
-        converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, name)]
-        converter.inference_input_type = converter.inference_output_type = (
-            tf.int8 if quantization == "int8" else tf.int16
-        )
+        operators = {
+            "int8": "TFLITE_BUILTINS_INT8",
+            "uint8": "TFLITE_BUILTINS_INT8",
+            "int16x8": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
+        }
+        converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, operators[quantization])]
+        kind = {"int8": tf.int8, "uint8": tf.uint8, "int16x8": tf.int16}[quantization]
+        converter.inference_input_type = converter.inference_output_type = kind
     return converter.convert()
 
 
 def main(folder: str) -> None:
-    names = ["lstm"] if IS_TF_KERAS else [name for name in (*MODELS, *FUNCTIONS) if name != "lstm"]
-    for name in names:
-        for quantization in KINDS.get(name, EVERY):
-            try:
-                data = convert(name, quantization)
-            except Exception as error:
-                print("FAILED", name, quantization, str(error)[:200])
-                continue
-            Path(folder, f"{name} {quantization}.tflite").write_bytes(data)
+    files = FILES_OF_TF_KERAS if IS_TF_KERAS else FILES
+    for name, quantizations in files.items():
+        for quantization in quantizations:
+            path = Path(folder, f"{name} {quantization}.tflite")
+            path.write_bytes(convert(name, quantization))
 
 
 if __name__ == "__main__":

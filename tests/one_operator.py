@@ -14,7 +14,7 @@ TYPES = {
     "float32": np.float32, "int8": np.int8, "int16": np.int16, "int32": np.int32,
     "int64": np.int64, "uint8": np.uint8, "bool": np.bool_,
 }  # fmt: skip
-CODES = {name: getattr(schema.TensorType, name.upper()) for name in [*TYPES, "int4"]}
+CODES = {name: getattr(schema.TensorType, name.upper()) for name in [*TYPES, "int4", "uint32"]}
 INTEGERS = ("int8", "int16", "uint8", "int4")
 
 # The scale and zero point that a kernel insists on for its output.

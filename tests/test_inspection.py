@@ -194,6 +194,16 @@ def test_files_of_tensorflows_converter_are_told(kind, process):
     assert {"int8": "int8", "dynamic": "int8", "float16": "float16"}[kind] in str(found)
 
 
+def test_custom_operators_that_tflite_micro_has_are_unverified(process):
+    found = inspect(of_one_operator("CUSTOM", custom_code="SignalRfft"), process)
+    assert (found.not_in_tflm, found.unverified) == ([], ["SignalRfft"])
+    assert "no rule to verify SignalRfft by" in found.refusal
+    allowed = inspect(
+        of_one_operator("CUSTOM", custom_code="SignalRfft"), process, allow_unverified=True
+    )
+    assert allowed.refusal.startswith("TFLite Micro ")
+
+
 @pytest.mark.parametrize("scales", [[np.nan], [np.inf, np.nan]])
 def test_scale_that_is_no_number_is_left_out_of_the_json(scales, process):
     def change(model):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from small_models import CHANNELS, STEPS, needs_tflm, sequences
+from table_files import Op, T, file_of
 from tflite_files import FORMATS, changed, deployed, of_converter
 
 from keras_fastgrnn.export.errors import MalformedModelError
@@ -104,7 +105,7 @@ def no_outputs(model):
     model["subgraphs"][0]["outputs"] = np.zeros(0, int)
 
 
-def three_dimensions(model):
+def four_dimensions(model):
     for tensor in model["subgraphs"][0]["tensors"]:
         if np.size(tensor["shape"]) == 2:
             tensor["shape"] = [1, 1, *tensor["shape"]]
@@ -118,7 +119,7 @@ def three_dimensions(model):
         (state_of_another_scale, "expected the same type, shape, scale and zero point"),
         (no_output_for_the_state, "has 2 inputs and 1 outputs"),
         (no_outputs, "has no input or no output"),
-        (three_dimensions, r"got \[1, 1, 1, 3\]"),
+        (four_dimensions, r"got \[1, 1, 1, 3\]"),
     ],
 )
 def test_file_that_does_not_take_sequences_is_refused(change, message, process):
@@ -149,3 +150,127 @@ def test_values_beyond_the_inputs_range_are_told_and_integers_too():
         assert note.startswith(f"2 of {x.size:,} values") and "were clipped" in note
         runner.run(np.ones(x.shape, np.int16))
         assert runner.notes == ["the data is int16 as the input is, and taken as its integers"]
+
+
+NONE = {"fused_activation_function": 0}
+
+
+def sums(
+    shape, x="x", h="h", y="y", h_next="h_next", swapped=False, h_first=False, signatures=None
+):
+    """h_next = x + h, y = x - h_next: two outputs that only their names tell apart."""
+    tensors = [T(shape, name=x), T(shape, name=h), T(shape, name=h_next), T(shape, name=y)]
+    operators = [Op("ADD", [0, 1], [2], "Add", NONE), Op("SUB", [0, 2], [3], "Sub", NONE)]
+    inputs, outputs = [1, 0] if h_first else [0, 1], [2, 3] if swapped else [3, 2]
+    return file_of(tensors, operators, inputs, outputs, signatures)
+
+
+def check_sums(runner):
+    x = sequences(3)
+    np.testing.assert_allclose(runner.run(x), x - np.cumsum(x, axis=1), atol=1e-5)
+
+
+SIGNATURES = ({"features": 0, "memory_in": 1}, {"logits": 3, "memory_out": 2})
+NAMED = {
+    "by place": {},
+    "state first": {"swapped": True},
+    "state goes in first": {"h_first": True},
+    "rank 3": {"shape": [1, 1, CHANNELS], "swapped": True},
+    "prefixes": {"h": "prev_state", "h_next": "new_state", "swapped": True},
+    "converter": {"h": "serving_default_h:0", "h_next": "h_out", "y": "Partitioned:0"},
+    "signatures": {"h": "a", "h_next": "b", "signatures": SIGNATURES, "swapped": True},
+}
+
+
+@pytest.mark.parametrize("what", NAMED)
+def test_names_tell_which_output_is_the_state(what, process):
+    check_sums(SequenceRunner(sums(**{"shape": [1, CHANNELS], **NAMED[what]}), process))
+
+
+UNNAMED = {"h": None, "h_next": None, "y": None, "x": None}
+
+
+@pytest.mark.parametrize("names", [UNNAMED, {"h_next": "output_1", "y": "output_0"}])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_state_that_could_be_either_output_is_asked_for(names, swapped, process):
+    data = sums([1, CHANNELS], **names, swapped=swapped)
+    with pytest.raises(ValueError, match="in more than one way") as caught:
+        SequenceRunner(data, process)
+    assert "--state h=h_next" in str(caught.value) and "\n" not in str(caught.value)
+    check_sums(SequenceRunner(data, process, {"1": "0" if swapped else "1"}))
+
+
+def test_state_may_be_named_by_the_caller(process):
+    data = sums([1, CHANNELS], h="a", h_next="b", swapped=True)
+    check_sums(SequenceRunner(data, process, {"a": "b"}))
+
+
+@pytest.mark.parametrize(
+    ("states", "message"),
+    [
+        ({"q": "h_next"}, "the name or place of one input"),
+        ({"h": "7"}, "the name or place of one output"),
+        ({"h": "h_next", "x": "y"}, "1 states, one for each input but the data"),
+    ],
+)
+def test_wrong_state_is_refused(states, message, process):
+    with pytest.raises(ValueError, match=message):
+        SequenceRunner(sums([1, CHANNELS]), process, states)
+
+
+def test_state_of_another_type_is_refused(process):
+    data = deployed("explicit").tflite
+    with pytest.raises(ValueError, match="an input and an output of the same type, shape"):
+        SequenceRunner(data, process, {"1": "0"})
+
+
+def test_the_only_output_of_a_states_shape_is_its_next_value(process):
+    """The state comes out first, and the data goes in last."""
+    width = CHANNELS + 1
+    tensors = [T([1, CHANNELS]), T([1, width]), T([1, width]), T([1, CHANNELS])]
+    add = Op("ADD", [1, 4], [2], "Add", NONE)
+    tensors.append(T(data=np.ones((1, 1), np.float32)))
+    mean = Op("MUL", [0, 5], [3], "Mul", NONE)
+    tensors.append(T(data=np.full((1, 1), 2.0, np.float32)))
+    runner = SequenceRunner(file_of(tensors, [add, mean], [0, 1], [2, 3]), process)
+    x = sequences(2)
+    np.testing.assert_array_equal(runner.run(x), 2.0 * x)
+
+
+def test_ends_of_uint8_are_quantized_and_back(process):
+    tensors = [T([1, CHANNELS], "uint8", scale=0.05, zero_point=100)]
+    tensors.append(T([1, CHANNELS], "int8", scale=0.05, zero_point=-28))
+    tensors.append(T([1, CHANNELS], "uint8", scale=0.05, zero_point=100))
+    operators = [Op("QUANTIZE", [0], [1]), Op("QUANTIZE", [1], [2])]
+    runner = SequenceRunner(file_of(tensors, operators, [0], [2]), process)
+    x = np.clip(sequences(2), -4.0, 4.0)
+    np.testing.assert_allclose(runner.run(x), x, atol=0.0251)
+    integers = np.random.default_rng(0).integers(0, 256, x.shape).astype(np.uint8)
+    real = (integers - 100.0) * 0.05
+    np.testing.assert_allclose(runner.run(integers), real, atol=1e-5)
+
+
+def test_answer_that_is_no_number_is_told(process):
+    data = file_of([T([1, CHANNELS]), T([1, CHANNELS])], [Op("LOG", [0], [1])], [0], [1])
+    runner = SequenceRunner(data, process)
+    answers = runner.run(sequences(2))
+    count = np.count_nonzero(np.isnan(answers))
+    assert count > 0
+    assert runner.notes == [f"{count} of {answers.size} outputs are not a number (NaN)"]
+
+
+def test_first_of_several_answers_is_told(process):
+    tensors = [T([1, CHANNELS], name=name) for name in ("x", "small", "large")]
+    operators = [Op("TANH", [0], [1]), Op("EXP", [0], [2], "Exp", {})]
+    runner = SequenceRunner(file_of(tensors, operators, [0], [1, 2]), process)
+    x = sequences(2)
+    np.testing.assert_allclose(runner.run(x), np.tanh(x), atol=1e-6)
+    assert runner.notes == [
+        "of 2 outputs that are no states the first answers, small (float32 [1, 3])"
+    ]
+
+
+@pytest.mark.parametrize("name", ["explicit", "int8 sequence"])
+def test_explicit_file_names_its_states(name, process):
+    tensors = {t.name for t in SequenceRunner(deployed(name).tflite, process).inputs}
+    assert tensors == {"x", "state1"}

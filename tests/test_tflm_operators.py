@@ -7,6 +7,7 @@ from small_models import needs_tflm
 from keras_fastgrnn.export.schema import OPERATORS
 from keras_fastgrnn.export.tflm_operators import CUSTOM, SIGNATURES, takes
 from keras_fastgrnn.export.tflm_process import TFLMProcess
+from keras_fastgrnn.export.verify import verify
 
 pytestmark = needs_tflm
 
@@ -173,6 +174,44 @@ def test_table_says_what_tflite_micro_converts(name, process):
             if "int32" in (source, target) and name == "QUANTIZE":
                 continue  # int32 has a scale in QUANTIZE alone
             assert takes(name, [source], [target]) == (not answer), (source, target, answer)
+
+
+@pytest.mark.parametrize("other", ["float32", "int8", "int16", "int32", "bool", "uint32"])
+def test_cast_takes_uint32_both_ways(other, process):
+    """TFLite Micro's Python takes no array of uint32: it comes from a constant, or goes unseen."""
+    from table_files import Op, T, file_of
+
+    assert takes("CAST", ["uint32"], [other]) and takes("CAST", [other], ["uint32"])
+    values = np.array([[0, 1, 1, 0]])
+    given = T(data=values.astype(other))
+    tensors = [T([1]), given, T([1, 4], "uint32"), T([1, 4], "float32"), T([1, 4], other)]
+    operators = [Op("CAST", [1], [2]), Op("CAST", [2], [3]), Op("CAST", [2], [4])]
+    data = file_of(tensors, operators, [0], [3])
+    verify(data)
+    process.load(data)
+    np.testing.assert_array_equal(process.run([np.zeros((1, 1), np.float32)])[0][0], values)
+
+
+# A type that the kernel does not look at, or not in this operator's rows of one element.
+UNREAD = {("RESHAPE", 1), ("SPLIT_V", 1)}
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLES if len(SAMPLES[name][0]) > 1])
+def test_type_of_every_input_is_part_of_the_table(name):
+    """An input of a type that no alternative has makes the operator another."""
+    inputs, outputs, *_ = SAMPLES[name]
+    kinds = [k for k in ("float32", "bool", "int32", "int64") if passes(name, inputs, outputs, k)]
+    assert kinds
+    types, results = ([kinds[0] if t == T else t for t, _ in side] for side in (inputs, outputs))
+    for index in range(len(types)):
+        if (name, index) not in UNREAD:
+            changed = [*types[:index], "float64", *types[index + 1 :]]
+            assert not takes(name, changed, results), index
+    assert not takes(name, types, ["float64"] * len(results))
+
+
+def passes(name, inputs, outputs, kind) -> bool:
+    return takes(name, *([kind if t == T else t for t, _ in side] for side in (inputs, outputs)))
 
 
 WEIGHTED = {
