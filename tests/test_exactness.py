@@ -120,6 +120,15 @@ def test_head_far_too_small_for_int8_is_refused_at_once(size, state):
         export.convert(model, sequences(), quantization="int8", state=state)
 
 
+@pytest.mark.parametrize("size", [1e-36, 1e30])
+@pytest.mark.parametrize(("quantization", "bits"), [("int16x8", 16), ("int8", 8)])
+def test_trained_ranges_that_no_scale_holds_are_refused(quantization, bits, size):
+    x = (sequences() * size).astype("float32")
+    aware = quantize_aware(sequential(FastGRNN(4)), quantization, calibration_data=x)
+    with pytest.raises(ValueError, match=f"around 'input' {scaled_models.REFUSAL.format(bits)}"):
+        export.convert(aware)
+
+
 # What the report says
 
 
