@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from keras_fastgrnn.export.c_schedule import bias_of, matrix_of, sources
+from keras_fastgrnn.export.errors import InexactExportError
 from keras_fastgrnn.export.fixed_point import quantize_multiplier
 from keras_fastgrnn.export.graph import Op, Tensor
 from keras_fastgrnn.export.reference import clip_limits
@@ -371,7 +372,10 @@ def reduced_multiplier(op: Op) -> tuple[int, int]:
 def _in_32_bits(numbers: list[int]) -> list[int]:
     """The numbers, which the scales that `quantize` lets pass keep so small."""
     if not all(-(2**31) <= number < 2**31 for number in numbers):
-        raise OverflowError(f"A number of the generated C leaves 32 bits: {numbers}.")
+        raise InexactExportError(
+            f"A number of the generated C leaves 32 bits: {numbers}. This is a mistake in "
+            "keras_fastgrnn.export: please report it with the model."
+        )
     return numbers
 
 

@@ -17,7 +17,12 @@ from keras_fastgrnn.export.graph import Graph, Tensor
 from keras_fastgrnn.export.int8_scales import assign_int8_scales
 from keras_fastgrnn.export.quantize import INT8_WEIGHTS, quantize_int8, quantize_int16
 from keras_fastgrnn.export.rewrite import fold_input_affine, fuse_products, fusible_products
-from keras_fastgrnn.export.scales import assign_exponents, may_have_any_scale, scale_of
+from keras_fastgrnn.export.scales import (
+    assign_exponents,
+    is_scale_exponent,
+    may_have_any_scale,
+    scale_of,
+)
 from keras_fastgrnn.fake_quantization import WeightFormat
 
 # What fewer operators may cost, as a factor of the root mean square error of the outputs. Who asks
@@ -150,6 +155,8 @@ class Int16Chooser(_Chooser):
         has_powers = self.weight_format.power_of_two
         free = [not has_powers and may_have_any_scale(graph, value) for value in values]
         chosen = _balanced_exponents([exponents[v] for v in values], matrices, movable, free)
+        if not all(map(is_scale_exponent, chosen)):
+            return
         units = [scale_of(exponent) / scale_of(chosen[-1]) for exponent in chosen]
         scaled = [matrix * unit for matrix, unit in zip(matrices, units, strict=True)]
         joined = graph.copy()

@@ -7,12 +7,11 @@ from keras_fastgrnn.export.errors import too_different_in_size
 from keras_fastgrnn.export.fixed_point import quantize_multiplier
 from keras_fastgrnn.export.graph import Graph, Op, Tensor
 from keras_fastgrnn.export.groups import groups_of
-from keras_fastgrnn.export.limits import useful_limit
+from keras_fastgrnn.export.limits import check_scale, useful_limit
 from keras_fastgrnn.fixed_scales import (
     CLIPPED_INT8_SCALES,
     HIGHEST_CALIBRATED_INT8,
     INT8_FUNCTION_SCALES,
-    LARGEST_SCALE,
     LOWEST_CALIBRATED_INT8,
     SMALLEST_SCALE,
     Scale,
@@ -106,8 +105,7 @@ def settle_subtractions(graph: Graph, scales: dict[Tensor, Scale]) -> dict[Tenso
 
 def _settled(graph, groups, chosen, dictated) -> dict[Tensor, Scale]:
     for group, scale in chosen.items():
-        if not SMALLEST_SCALE <= scale.scale <= LARGEST_SCALE:
-            raise too_different_in_size(group.name, 8)
+        check_scale(scale.scale, group.name, "int8")
     fixed = {group for tensor, group in groups.items() if tensor in dictated}
     subtractions = [op for op in graph.ops if op.kind == "SUB"]
     for _ in range(_ROUNDS):

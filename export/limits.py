@@ -1,11 +1,12 @@
-"""Where the integers of a tensor may end without a loss."""
+"""Where the integers of a tensor may end without a loss, and which scales they may have."""
 
 import math
 
 import numpy as np
 
+from keras_fastgrnn.export.errors import too_different_in_size
 from keras_fastgrnn.export.graph import Graph, Op, Tensor
-from keras_fastgrnn.fixed_scales import INT8_LIMITS, INT16_LIMIT
+from keras_fastgrnn.fixed_scales import INT8_LIMITS, INT16_LIMIT, LARGEST_SCALE, SMALLEST_SCALE
 
 _LIMITS = {
     "int16": {"LOGISTIC": INT16_LIMIT, "TANH": INT16_LIMIT},
@@ -14,6 +15,21 @@ _LIMITS = {
 
 # The range of their results is dictated.
 FIXED_KINDS = ("LOGISTIC", "TANH", "SOFTMAX")
+
+
+def check_scale(scale: float | np.ndarray, name: str, dtype: str) -> None:
+    """Refuses scales whose products and ratios a kernel, or float32, could not hold.
+
+    Args:
+        scale: Float, or array of one for each unit.
+        name: String, the tensor it is of, or belongs to.
+        dtype: String, "int16" or "int8", the type of the activations.
+
+    Raises:
+        ValueError: If it is not in [`SMALLEST_SCALE`, `LARGEST_SCALE`].
+    """
+    if not np.all((scale >= SMALLEST_SCALE) & (scale <= LARGEST_SCALE)):
+        raise too_different_in_size(name, 8 * np.dtype(dtype).itemsize)
 
 
 def has_fixed_range(op: Op) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from keras_fastgrnn.export.errors import too_different_in_size
 from keras_fastgrnn.export.fixed_point import quantize_multiplier
 from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
+from keras_fastgrnn.export.limits import check_scale
 from keras_fastgrnn.export.reference import quantize_values
 from keras_fastgrnn.export.scales import (
     CONSTANT_SHARING_BITS,
@@ -21,7 +22,7 @@ from keras_fastgrnn.export.scales import (
     shared_exponent,
 )
 from keras_fastgrnn.fake_quantization import WeightFormat
-from keras_fastgrnn.fixed_scales import LARGEST_SCALE, SMALLEST_SCALE, Scale
+from keras_fastgrnn.fixed_scales import SMALLEST_SCALE, Scale
 
 INT8_MAX = 127
 INT8_WEIGHTS = WeightFormat()
@@ -143,7 +144,7 @@ def _int8_constant_scale(values: np.ndarray, unit: float, used: set[float]) -> f
 
 def _constant(tensor: Tensor, dtype: str, scale: float) -> Tensor:
     constant = Tensor(tensor.name, tensor.shape, dtype, scale=scale)
-    _check_scale(scale, tensor.name, dtype)
+    check_scale(scale, tensor.name, dtype)
     constant.data = quantize_values(tensor.data, constant)
     return constant
 
@@ -155,7 +156,7 @@ def _integer_graph(
     rules: "_MatrixRules",
 ) -> Graph:
     for tensor in integers.values():
-        _check_scale(tensor.scale, tensor.name, tensor.dtype)
+        check_scale(tensor.scale, tensor.name, tensor.dtype)
     matrices = {
         op: _matrix(op, integers[op.inputs[0]], integers[op.output], rules)
         for op in graph.ops
@@ -215,19 +216,19 @@ def _matrix(op: Op, x: Tensor, output: Tensor, rules: _MatrixRules) -> list[Tens
     per_channel, step = op.output in rules.per_channel, rules.step
     scale = weight_scale(matrix, rules.weight_format, 1 if per_channel else None)
     scale = np.maximum(scale, smallest)
-    _check_scale(scale, op.output.name, output.dtype)
+    check_scale(scale, op.output.name, output.dtype)
     scale = np.float32(scale)
     if not per_channel:
         settle = _short_scale if output.dtype == "int16" else _settled_scale
         settle = _scale_of_a_power if step == 2 else settle
         scale = settle(float(scale), x.scale, output)
-    _check_scale(scale, op.output.name, output.dtype)
+    check_scale(scale, op.output.name, output.dtype)
     weights = Tensor(f"{op.output.name}/weights", matrix.shape, "int8", scale=scale)
     weights.data = np.clip(_multiples(matrix, weights, step), -INT8_MAX, INT8_MAX)
     tensors = [x, weights]
     if len(op.inputs) == 3:
         bias_scale = np.float32(x.scale) * np.float32(scale)
-        _check_scale(bias_scale, op.output.name, output.dtype)
+        check_scale(bias_scale, op.output.name, output.dtype)
         bias_scale = bias_scale.ravel() if per_channel else float(bias_scale)
         bias = Tensor(f"{op.output.name}/bias", op.inputs[2].shape, BIAS_TYPES[output.dtype])
         bias.scale = bias_scale
@@ -308,12 +309,6 @@ def _refusal(tensor: Tensor) -> ValueError:
     return too_different_in_size(tensor.name, 8 * np.dtype(tensor.dtype).itemsize)
 
 
-def _check_scale(scale: float | np.ndarray, name: str, dtype: str) -> None:
-    """Refuses scales whose products and ratios a kernel, or float32, could not hold."""
-    if not np.all((scale >= SMALLEST_SCALE) & (scale <= LARGEST_SCALE)):
-        raise too_different_in_size(name, 8 * np.dtype(dtype).itemsize)
-
-
 def check_rescaling(op: Op) -> None:
     """Refuses scales whose products would leave the widths of TFLite Micro's kernels.
 
@@ -334,7 +329,7 @@ def check_rescaling(op: Op) -> None:
 def _conversion_fits(op: Op) -> bool:
     counted = [tensor for tensor in (*op.inputs, op.output) if tensor.scale is not None]
     for tensor in counted:
-        _check_scale(tensor.scale, tensor.name, tensor.dtype)
+        check_scale(tensor.scale, tensor.name, tensor.dtype)
     if len(counted) == 1:
         return True
     x, output = counted

@@ -8,7 +8,12 @@ from keras_fastgrnn.export.calibrate import Range
 from keras_fastgrnn.export.graph import Graph, Tensor
 from keras_fastgrnn.export.groups import groups_of
 from keras_fastgrnn.export.limits import has_fixed_range, useful_limit
-from keras_fastgrnn.fixed_scales import INT16_RESULT_EXPONENT, INT16_TABLE_EXPONENT
+from keras_fastgrnn.fixed_scales import (
+    INT16_RESULT_EXPONENT,
+    INT16_TABLE_EXPONENT,
+    LARGEST_SCALE,
+    SMALLEST_SCALE,
+)
 
 # Room above the largest value seen in calibration.
 HEADROOM = 1.25
@@ -63,6 +68,15 @@ def scale_of(exponent: float) -> float:
         Float that float32 holds exactly.
     """
     return float(np.float32(2.0**exponent))
+
+
+def is_scale_exponent(exponent: float) -> bool:
+    """Returns whether kernels compute with the scale of an exponent.
+
+    Args:
+        exponent: Float, base-2 logarithm of the scale.
+    """
+    return math.log2(SMALLEST_SCALE) <= exponent <= math.log2(LARGEST_SCALE)
 
 
 def may_have_any_scale(graph: Graph, tensor: Tensor) -> bool:

@@ -5,7 +5,7 @@ import math
 from keras_fastgrnn.export.calibrate import Range
 from keras_fastgrnn.export.graph import Graph, Tensor
 from keras_fastgrnn.export.int8_scales import settle_subtractions
-from keras_fastgrnn.export.limits import real_ends
+from keras_fastgrnn.export.limits import check_scale, real_ends
 from keras_fastgrnn.export.quantize import quantize_int8, quantize_int16
 from keras_fastgrnn.export.rewrite import fuse_products, fusible_products
 from keras_fastgrnn.export.scales import scale_of
@@ -89,6 +89,9 @@ def quantize_trained(
     Returns:
         The float graph with its matrices in the units of the integers they multiply, and the
         integer graph of the same operators.
+
+    Raises:
+        ValueError: If values are too large or too small for the arithmetic.
     """
     if options.quantization == "int8":
         scales = settle_subtractions(graph, scales)
@@ -97,6 +100,8 @@ def quantize_trained(
             "constant_format": options.constant_format,
         }
         return graph, quantize_int8(graph, scales, frozenset(), **settings)
+    for tensor, scale in scales.items():
+        check_scale(scale.scale, tensor.name, "int16")
     exponents = {tensor: math.log2(scale.scale) for tensor, scale in scales.items()}
     for add in fusible_products(graph):
         if add.inputs[0].name in joined:

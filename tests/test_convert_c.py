@@ -343,9 +343,9 @@ def test_model_trained_for_int8_is_refused():
 
 
 def test_without_a_compiler_one_line_says_what_to_install(monkeypatch):
-    deployed = export.convert_c(sequential(FastGRNN(4)), sequences())
     monkeypatch.setattr(host_compiler, "COMPILERS", ("no-such-compiler",))
     monkeypatch.delenv("CC", raising=False)
+    deployed = export.convert_c(sequential(FastGRNN(4)), sequences())
     with pytest.raises(export.MissingCompilerError, match="Install one, such as Debian's") as error:
         deployed.predict(sequences())
     assert "\n" not in str(error.value)
