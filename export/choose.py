@@ -65,8 +65,8 @@ class Candidate:
         graph: Float graph.
         scaling: What the chooser decided about scales.
         integers: Integer graph, or the `ValueError` that tells why there is none.
-        errors: List of arrays, one for each part of the trial data that was computed: the mean
-            square difference of its outputs from the float graph's, by sequence.
+        errors: List of arrays, one for each part of the trial data that was computed: the sum of
+            the squared differences of its outputs from the float graph's, by sequence.
     """
 
     graph: Graph
@@ -100,10 +100,10 @@ class _Chooser:
         self.weight_format = weight_format
         x = spread(x, TRIAL_SEQUENCES[-1])
         # In any order, so that the first sequences are of all parts of the data.
-        x = x[np.random.default_rng(0).permutation(len(x))]
-        self.parts = [part for part in np.split(x, TRIAL_SEQUENCES[:-1]) if len(part)]
+        rows = np.split(np.random.default_rng(0).permutation(len(x)), TRIAL_SEQUENCES[:-1])
+        self.parts = [x[np.sort(part)] for part in rows if len(part)]
         self.floats = graph
-        self.expected: list[np.ndarray] = []
+        self.expected: list[list[np.ndarray]] = []
         self.best = self._candidate(graph, self.first_scaling)
 
     def choose(self) -> Candidate:
@@ -154,13 +154,16 @@ class _Chooser:
 
     def _errors(self, candidate: Candidate, part: int) -> np.ndarray:
         if part == len(candidate.errors):
+            x = self.parts[part]
             if part == len(self.expected):
-                self.expected.append(reference.run(self.floats, self.parts[part]))
+                self.expected.append(_outputs(self.floats, x))
             (source,), (output,) = candidate.integers.inputs, candidate.integers.outputs
-            x = reference.quantize_input(self.parts[part], source)
-            outputs = reference.dequantize_values(reference.run(candidate.integers, x), output)
-            difference = outputs - self.expected[part]
-            candidate.errors.append(np.square(difference).mean(axis=(1, 2)))
+            errors = np.zeros(len(x))
+            results = _outputs(candidate.integers, reference.quantize_input(x, source))
+            for result, expected in zip(results, self.expected[part], strict=True):
+                difference = reference.dequantize_values(result, output) - expected
+                errors += np.square(difference).sum(axis=1)
+            candidate.errors.append(errors)
         return candidate.errors[part]
 
     def _try_folding(self, product: Tensor) -> bool:
@@ -255,6 +258,11 @@ class Int8Chooser(_Chooser):
         present = self.best.scaling
         for of_states in sorted(range(len(SCALES_OF_INT8_STATES)), key=present.of_states.__ne__):
             yield self._candidate(graph, replace(present, of_states=of_states))
+
+
+def _outputs(graph: Graph, x: np.ndarray) -> list[np.ndarray]:
+    """The outputs of each step, of shape `(batch, outputs)`."""
+    return [values[graph.outputs[0]] for values in reference.steps(graph, x)]
 
 
 def _balanced_exponents(exponents, matrices, movable, free) -> tuple[float, float]:
