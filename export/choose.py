@@ -2,12 +2,13 @@
 
 Folding a normalization into a matrix, or joining two products into one, saves operators and is
 exact in real numbers, but one scale must then do for values of different size. Each way is tried
-on the calibration data, and the one with fewer operators is taken where it costs little.
+on the calibration data, on no more of it than tells which is better, and the one with fewer
+operators is taken where it costs little.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -42,8 +43,23 @@ SCALES_OF_INT8_STATES = tuple(
 )
 WORTHWHILE_GAIN_OF_INT8_SCALES = 1.5
 
-# Sequences of the calibration data on which the ways are tried.
-TRIAL_SEQUENCES = 256
+# Sequences of the calibration data on which the ways are tried: the first number of them, then up
+# to each of the others, unless the mean of what decides is so many of its standard errors from 0.
+TRIAL_SEQUENCES = (16, 64, 256)
+SURE = 4.0
+
+
+@dataclass(frozen=True)
+class Int8Scaling:
+    """What is decided about the scales of an int8 graph.
+
+    Attributes:
+        of_states: Integer, which of `SCALES_OF_INT8_STATES`.
+        per_channel: Set of the products whose weights have a scale for each unit.
+    """
+
+    of_states: int = 0
+    per_channel: frozenset[Tensor] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -54,14 +70,14 @@ class Candidate:
         graph: Float graph.
         scaling: What the chooser decided about scales.
         integers: Integer graph, or the `ValueError` that tells why there is none.
-        error: Float, root mean square difference of its outputs from the float graph's; infinite
-            where there is no integer graph.
+        errors: List of arrays, one for each part of the trial data that was computed: the sum of
+            the squared differences of its outputs from the float graph's, by sequence.
     """
 
     graph: Graph
-    scaling: dict[Tensor, float] | frozenset[Tensor]
+    scaling: dict[Tensor, float] | Int8Scaling
     integers: Graph | ValueError
-    error: float
+    errors: list[np.ndarray] = field(default_factory=list)
 
 
 class _Chooser:
@@ -87,8 +103,12 @@ class _Chooser:
         self.ranges = ranges
         self.portable = portable
         self.weight_format = weight_format
-        self.x = spread(x, TRIAL_SEQUENCES)
-        self.expected = reference.run(graph, self.x)
+        x = spread(x, TRIAL_SEQUENCES[-1])
+        # In any order, so that the first sequences are of all parts of the data.
+        rows = np.split(np.random.default_rng(0).permutation(len(x)), TRIAL_SEQUENCES[:-1])
+        self.parts = [x[np.sort(part)] for part in rows if len(part)]
+        self.floats = graph
+        self.expected: list[list[np.ndarray]] = []
         self.best = self._candidate(graph, self.first_scaling)
 
     def choose(self) -> Candidate:
@@ -107,28 +127,61 @@ class _Chooser:
         return self.best
 
     def _candidate(self, graph, scaling) -> Candidate:
-        return self._judged(graph, scaling, lambda: self._quantize(graph, scaling))
-
-    def _judged(self, graph, scaling, quantize: Callable[[], Graph]) -> Candidate:
         try:
-            integers = quantize()
+            integers = self._quantize(graph, scaling)
         except ValueError as problem:
-            return Candidate(graph, scaling, problem, math.inf)
-        x = reference.quantize_input(self.x, integers.inputs[0])
-        outputs = reference.dequantize_values(reference.run(integers, x), integers.outputs[0])
-        error = math.sqrt(np.mean(np.square(outputs - self.expected)))
-        return Candidate(graph, scaling, integers, error)
+            integers = problem
+        return Candidate(graph, scaling, integers)
 
     def _take(self, candidate: Candidate, tolerated_loss: float = TOLERATED_LOSS) -> bool:
-        costs_little = candidate.error <= tolerated_loss * self.best.error
+        costs_little = self._is_at_most(candidate, tolerated_loss, self.best)
         if costs_little:
             self.best = candidate
         return costs_little
 
+    def _is_at_most(self, candidate: Candidate, factor: float, other: Candidate) -> bool:
+        """Whether the root mean square error is at most `factor` times another's.
+
+        Where there is no integer graph it is infinite.
+        """
+        if isinstance(other.integers, ValueError):
+            return True
+        if isinstance(candidate.integers, ValueError):
+            return False
+        excess = np.empty(0)
+        for part in range(len(self.parts)):
+            errors, others = (self._errors(one, part) for one in (candidate, other))
+            excess = np.append(excess, errors - factor**2 * others)
+            standard_error = excess.std() / math.sqrt(len(excess))
+            if abs(excess.mean()) > SURE * standard_error:
+                break
+        return bool(excess.mean() <= 0.0)
+
+    def _errors(self, candidate: Candidate, part: int) -> np.ndarray:
+        if part == len(candidate.errors):
+            x = self.parts[part]
+            if part == len(self.expected):
+                self.expected.append(_outputs(self.floats, x))
+            (source,), (output,) = candidate.integers.inputs, candidate.integers.outputs
+            errors = np.zeros(len(x))
+            results = _outputs(candidate.integers, reference.quantize_input(x, source))
+            for result, expected in zip(results, self.expected[part], strict=True):
+                difference = reference.dequantize_values(result, output) - expected
+                errors += np.square(difference).sum(axis=1)
+            candidate.errors.append(errors)
+        return candidate.errors[part]
+
     def _try_folding(self, product: Tensor) -> bool:
         graph = self.best.graph.copy()
         folded = fold_input_affine(graph, graph.producer(product))
-        return folded and self._take(self._candidate(graph, self.best.scaling))
+        return folded and self._try(graph)
+
+    def _try(self, graph, tolerated_loss: float = TOLERATED_LOSS) -> bool:
+        return any(self._take(way, tolerated_loss) for way in self._ways(graph))
+
+    def _ways(self, graph) -> Iterator[Candidate]:
+        """The ways to give a graph scales, the present one first."""
+        yield self._candidate(graph, self.best.scaling)
 
 
 class Int16Chooser(_Chooser):
@@ -168,37 +221,37 @@ class Int16Chooser(_Chooser):
 
 
 class Int8Chooser(_Chooser):
-    """Chooses for int8 activations; a scaling is the products with a weight scale for each unit."""
+    """Chooses for int8 activations; a scaling is an `Int8Scaling`."""
 
-    first_scaling: frozenset[Tensor] = frozenset()
+    first_scaling = Int8Scaling()
 
     def choose(self) -> Candidate:
-        """As `Int16Chooser.choose`; then gives matrices a scale for each unit where that pays."""
-        super().choose()
+        """As `Int16Chooser.choose`; also chooses the scales of states, before and after it.
+
+        Then gives matrices a scale for each unit where that pays.
+        """
+        self._choose_scales_of_states()
+        before = self.best
+        if super().choose() is not before:
+            self._choose_scales_of_states()
         for op in self.best.graph.ops if not self.portable else ():
             if op.kind == "FULLY_CONNECTED" and op.output.shape[-1] > 1:
-                scaling = self.best.scaling | {op.output}
+                per_channel = self.best.scaling.per_channel | {op.output}
+                scaling = replace(self.best.scaling, per_channel=per_channel)
                 self._take(self._candidate(self.best.graph, scaling), 1.0 / WORTHWHILE_GAIN)
         return self.best
 
-    def _candidate(self, graph, scaling) -> Candidate:
-        best = None
-        for options in SCALES_OF_INT8_STATES:
-            candidate = self._judged(
-                graph,
-                scaling,
-                lambda options=options: quantize_int8(
-                    graph,
-                    assign_int8_scales(graph, self.ranges, **options),
-                    scaling,
-                    self.portable,
-                    self.weight_format,
-                ),
-            )
-            gain = 1.0 if best is None else WORTHWHILE_GAIN_OF_INT8_SCALES
-            if best is None or candidate.error * gain < best.error:
-                best = candidate
-        return best
+    def _quantize(self, graph, scaling) -> Graph:
+        options = SCALES_OF_INT8_STATES[scaling.of_states]
+        scales = assign_int8_scales(graph, self.ranges, **options)
+        return quantize_int8(graph, scales, scaling.per_channel, self.portable, self.weight_format)
+
+    def _choose_scales_of_states(self) -> None:
+        ways = sorted(self._ways(self.best.graph), key=lambda way: way.scaling.of_states)
+        self.best = ways[0]
+        for way in ways[1:]:
+            if not self._is_at_most(self.best, WORTHWHILE_GAIN_OF_INT8_SCALES, way):
+                self.best = way
 
     def _try_joining_all(self, totals: list[Tensor]) -> None:
         for total in totals:
@@ -206,8 +259,17 @@ class Int8Chooser(_Chooser):
             add = joined.producer(total)
             products = [joined.producer(value) for value in add.inputs]
             fuse_products(joined, add, [product.inputs[1].data for product in products])
-            candidate = self._candidate(joined, self.best.scaling)
-            self._take(candidate, TOLERATED_LOSS_OF_JOINING_INT8)
+            self._try(joined, TOLERATED_LOSS_OF_JOINING_INT8)
+
+    def _ways(self, graph) -> Iterator[Candidate]:
+        present = self.best.scaling
+        for of_states in sorted(range(len(SCALES_OF_INT8_STATES)), key=present.of_states.__ne__):
+            yield self._candidate(graph, replace(present, of_states=of_states))
+
+
+def _outputs(graph: Graph, x: np.ndarray) -> list[np.ndarray]:
+    """The outputs of each step, of shape `(batch, outputs)`."""
+    return [values[graph.outputs[0]] for values in reference.steps(graph, x)]
 
 
 def _balanced_exponents(exponents, matrices, movable, free) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import pytest
 NUMBERS = {
     "__main__": ("--seeds", "--workers"),
     "ablation": ("--seeds", "--workers"),
+    "convert_time": ("--sequences",),
     "export_size": ("--timeout", "--rounds"),
     "quantization": ("--epochs", "--fine-epochs", "--seeds"),
     "quantization_cost": ("--rounds", "--steps"),

@@ -6,7 +6,7 @@ from graphs import kinds
 from small_models import sequences, sequential, with_int8_weights
 
 from keras_fastgrnn import FastGRNN, FastRNN, keras
-from keras_fastgrnn.export import reference
+from keras_fastgrnn.export import choose, reference, tflite
 from keras_fastgrnn.export.calibrate import calibrate
 from keras_fastgrnn.export.choose import Int8Chooser, Int16Chooser
 from keras_fastgrnn.export.quantize import quantize_int16
@@ -125,7 +125,29 @@ def test_calibration_data_of_one_sequence_is_enough_and_of_many_is_thinned_out()
     assert kinds(Int16Chooser(graph, ranges, x[:1]).choose().integers) == kinds(
         Int16Chooser(graph, ranges, x).choose().integers
     )
-    assert len(Int16Chooser(graph, ranges, x).x) == 256
+    assert sum(map(len, Int16Chooser(graph, ranges, x).parts)) == 256
+
+
+@pytest.mark.parametrize("chooser", [Int16Chooser, Int8Chooser])
+def test_few_sequences_tell_what_all_would(chooser, monkeypatch):
+    layers = keras.layers.LSTM(6, return_sequences=True), keras.layers.LSTM(6)
+    graph = float_graph(sequential(*layers, keras.layers.Dense(3)))
+    x = sequences(256)
+    ranges, steps, sequences_run = calibrate(graph, x), reference.steps, []
+
+    def counted(graph, x):
+        sequences_run.append(len(x))
+        return steps(graph, x)
+
+    def chosen_file():
+        return tflite.write(chooser(graph, ranges, x).choose().integers)
+
+    monkeypatch.setattr(reference, "steps", counted)
+    on_few, few = chosen_file(), sum(sequences_run)
+    sequences_run.clear()
+    monkeypatch.setattr(choose, "TRIAL_SEQUENCES", (256,))
+    assert chosen_file() == on_few
+    assert sum(sequences_run) > 5 * few
 
 
 def test_joining_what_cannot_share_an_int8_scale_is_not_chosen():
