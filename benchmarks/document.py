@@ -4,7 +4,7 @@ import collections
 import re
 from pathlib import Path
 
-from benchmarks import ablation, pictures, sentences, stock, tables
+from benchmarks import ablation, defaults, pictures, sentences, stock, tables
 from benchmarks.cells import Results, read
 from benchmarks.grid import required_runs
 from benchmarks.models import EQUAL_UNITS, RECIPE, SPARSE
@@ -26,6 +26,11 @@ _LEGEND = f"""
   biases. Each has one recurrent layer and a Dense head, the same epochs, batches and augmentation
   in float, and on all tasks one learning rate of its own, chosen on the validation sequences of
   speech and HAR-2. Which ranks and zeros a model has, its row says.
+* Training: as `recipe.fit_lsq` does by itself, but for what is chosen here. Matrices begin as
+  `glorot_uniform` draws them, not as the layers do, with noise of 0.1; on UCI HAR gradients are cut
+  to a norm of 0.2, not 1; the quantization-aware epochs keep one learning rate, on UCI HAR half of
+  what `fit_lsq` begins with; other models than FastGRNN have rates of their own. When these models
+  were trained, a stage went on from the last epoch of the one before it, not from the best.
 * Sizes: as many units as fit into 1, 1.5, 3 or 6 KB of 1,024 bytes of stored parameters, all
   counted, or {EQUAL_UNITS} units. Where as many as these fit, both rows are of one training.
 * Accuracy and macro F1, in percent: **measured** on the test split, mean &plusmn; standard
@@ -61,6 +66,14 @@ _ABLATION = f"""
 learning rate, of which each has one for all tasks. Accuracy in Keras, of {RECIPE} the int16x8
 model's, on the **validation** sequences, of speakers and people that are not in the training; mean
 and standard deviation of the seeds.
+""".strip()
+
+_DEFAULTS = f"""
+`python -m benchmarks.defaults`: {RECIPE} in the structures of the results, with the layers' own
+initial weights, `fit_lsq`'s own learning rates, optimizer and batches, and each stage going on from
+the best epoch before it; epochs and augmentation are those of the results. **Measured** on the test
+split, on TFLite Micro in int16x8: mean and standard deviation of the seeds, beside those of the
+results of the same seeds.
 """.strip()
 
 _STOCK = f"""
@@ -119,6 +132,7 @@ def text(results: Results, folder: Path) -> str:
         in_short(results),
         *(part for task in TITLES for part in _section(results, task)),
         *_optional("## What each part of the training is worth", _ABLATION, ablation.table(folder)),
+        *_optional("## By the defaults of fit_lsq", _DEFAULTS, defaults.table(folder)),
         *_optional("## TensorFlow's own converter", _STOCK, stock.table(folder)),
         "## How to read it",
         _LEGEND,

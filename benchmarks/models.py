@@ -3,12 +3,12 @@
 What was chosen here was chosen on validation sequences alone.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 from benchmarks.tasks import Task
 from keras_fastgrnn import FastGRNN, FastRNN, keras, search_space, sparsity
 from keras_fastgrnn.layers import FastLayer
+from keras_fastgrnn.learning_rates import RISE, risen_and_fallen
 
 # Models that one training gives: the recipe's float stages and its last.
 SPARSE, RECIPE = "FastGRNN LS", "FastGRNN LSQ"
@@ -73,17 +73,13 @@ class Training:
     learning_rate: float = 2e-2
     fine_learning_rate: float = 2e-3
     largest_gradient: float = 1.0
-    warm_up: float = 0.2
+    warm_up: float = RISE
     initializer: str | None = "glorot_uniform"
     augments: bool = True
 
     def rate(self, epoch: int) -> float:
         """Returns the learning rate of an epoch in float, counted from 0."""
-        warm = self.warm_up * self.epochs
-        if epoch < warm:
-            return self.learning_rate * (epoch + 1) / (warm + 1)
-        part = (epoch - warm) / (self.epochs - warm)
-        return self.learning_rate * (0.505 + 0.495 * math.cos(math.pi * part))
+        return risen_and_fallen(self.learning_rate, epoch, self.epochs, self.warm_up)
 
     def optimizer(self, rate: float):
         """Returns a Keras optimizer."""

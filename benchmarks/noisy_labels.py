@@ -74,20 +74,35 @@ def measured(task: Task, seed: int, epochs: int) -> dict:
     plain = _model(task, seed)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     plain.compile("adam", loss, metrics=["accuracy"])
-    best, best_weights = -1.0, None
-    for _ in range(sum(stage.epochs for stage in result.stages)):
-        plain.fit(training.x, training.y, batch_size=BATCH_SIZE, verbose=0)
-        reached = _accuracy(plain, validation)
-        if reached > best:
-            best, best_weights = reached, plain.get_weights()
+    kept = _BestEpoch()
+    history = plain.fit(
+        training.x,
+        training.y,
+        batch_size=BATCH_SIZE,
+        epochs=sum(stage.epochs for stage in result.stages),
+        validation_data=(validation.x, validation.y),
+        callbacks=[kept],
+        verbose=0,
+    ).history
     tested = [_accuracy(result.model, task.test), _accuracy(plain, task.test)]
-    plain.set_weights(best_weights)
+    plain.set_weights(kept.weights)
     tested.append(_accuracy(plain, task.test))
     stages = [100 * stage.validation_accuracy for stage in result.stages]
-    return {
-        **dict(zip(COLUMNS, [*stages, reached, best, *tested], strict=True)),
-        "warned": warned,
-    }
+    reached = [100 * history["val_accuracy"][-1], 100 * kept.accuracy]
+    return {**dict(zip(COLUMNS, [*stages, *reached, *tested], strict=True)), "warned": warned}
+
+
+class _BestEpoch(keras.callbacks.Callback):
+    """Keeps the weights of the epoch with the highest validation accuracy."""
+
+    def __init__(self):
+        super().__init__()
+        self.accuracy = -1.0
+        self.weights = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_accuracy"] > self.accuracy:
+            self.accuracy, self.weights = logs["val_accuracy"], self.model.get_weights()
 
 
 def table(rows: list[dict]) -> str:

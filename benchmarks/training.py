@@ -11,11 +11,11 @@ from benchmarks.models import RECIPE, SPARSE, Structure, Training, build
 from benchmarks.tasks import Part, Task
 from keras_fastgrnn import keras, recipe
 from keras_fastgrnn.quantization import quantize_aware
-from keras_fastgrnn.staged_training import Stage, StagedTraining
+from keras_fastgrnn.staged_training import QUANTIZED, Stage, StagedTraining
+from keras_fastgrnn.training_data import Arrays
 from keras_fastgrnn.training_state import TrainingState
 
 CALIBRATION_SEQUENCES = 64
-_QUANTIZED = "quantized"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _by_recipe(model, task, structure, training, seed, folder, formats) -> list[
     for format_ in formats:
         rounded[format_] = quantize_aware(result.model, format_, **options, calibration_data=x)
         aware = quantize_aware(result.model, format_, **options, calibration_data=x)
-        stage = Stage(_QUANTIZED, training.fine_epochs)
+        stage = Stage(QUANTIZED, training.fine_epochs)
         _train_stage(aware, stage, task, training, seed, folder / format_)
         aware.set_weights(stage.best_weights)
         trained[format_] = aware
@@ -132,15 +132,18 @@ def _by_recipe(model, task, structure, training, seed, folder, formats) -> list[
 
 def _train_stage(model, stage: Stage, task: Task, training: Training, seed, folder) -> None:
     def rate(_, epoch):
-        return training.fine_learning_rate if stage.name == _QUANTIZED else training.rate(epoch)
+        return training.fine_learning_rate if stage.name == QUANTIZED else training.rate(epoch)
 
     staged = StagedTraining(
         stages=[stage],
-        data=(task.training.x, _labels(task)),
-        validation_data=(task.validation.x, one_hot(task, task.validation)),
-        batch_size=training.batch_size,
+        data=Arrays(
+            task.training.x,
+            _labels(task),
+            batch_size=training.batch_size,
+            augmentation=task.augment if training.augments else None,
+        ),
+        validation_data=Arrays(task.validation.x, one_hot(task, task.validation)),
         rate=rate,
-        augmentation=task.augment if training.augments else None,
         seed=seed,
         state=TrainingState(folder, {"stage": stage.name, "epochs": stage.epochs}),
         is_silent=True,

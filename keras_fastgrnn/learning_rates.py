@@ -3,27 +3,28 @@
 import math
 
 # The part of the epochs in which the rate rises.
-_RISE = 0.2
+RISE = 0.2
 
 # What is left of the highest rate in the end.
 _LEFT = 0.01
 
 
-def risen_and_fallen(highest: float, epoch: int, epochs: int) -> float:
+def risen_and_fallen(highest: float, epoch: int, epochs: int, part: float = RISE) -> float:
     """Returns the learning rate of an epoch of a training that begins with weights by chance.
 
-    It rises over the first fifth of the epochs in equal steps, and then falls by a cosine to a
+    It rises over the first part of the epochs in equal steps, and then falls by a cosine to a
     hundredth, for any number of epochs: one epoch alone has 5 / 6 of the highest rate.
 
     Args:
         highest: Positive float.
         epoch: Integer, counted from 0.
         epochs: Positive integer.
+        part: Float in [0, 1), the part of the epochs in which the rate rises. Defaults to a fifth.
 
     Returns:
         Float.
     """
-    rise = _RISE * epochs
+    rise = part * epochs
     if epoch < rise:
         return highest * (epoch + 1) / (rise + 1)
     return fallen(highest, epoch - rise, epochs - rise)

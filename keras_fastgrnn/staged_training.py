@@ -307,7 +307,8 @@ class StagedTraining:
         first_losses = [one.history["loss"][0] for one in self.stages if one.history]
         largest = max(filter(np.isfinite, first_losses), default=np.inf)
         limit = largest + (_DIVERGED - 1.0) * abs(largest)  # a loss may be negative
-        return bool(logs["loss"] > limit or not np.isfinite(logs["val_loss"]))
+        validated = logs["val_loss"], logs[f"val_{self.metric.name}"]
+        return bool(logs["loss"] > limit or not np.isfinite(validated).all())
 
     def _save(self, model, stage: Stage, start):
         text = {

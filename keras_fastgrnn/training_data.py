@@ -1,6 +1,7 @@
 """What is trained on and validated with: arrays, lists of sequences, or batches as Keras's `fit`.
 
-`checked` makes one of two classes of it, which the stages of a training use alike.
+They are checked as a whole before any work, and become `Arrays` or `Batches`, which the stages of a
+training use alike.
 """
 
 import dataclasses

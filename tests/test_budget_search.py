@@ -1,7 +1,10 @@
 """A search within a budget: what it trains, for how long, and what it answers."""
 
+import warnings
+
 import numpy as np
 import pytest
+import tensorflow as tf
 from small_models import sequential
 
 from keras_fastgrnn import FastGRNN, FastRNN, budget_search, export, keras, recipe, sparsity
@@ -194,6 +197,69 @@ def test_search_in_which_all_diverges_is_told():
         search(linear, candidates=1, epochs=3, quantization=None, **rate)
 
 
+def test_trials_are_ordered_by_the_metric(monkeypatch, capsys):
+    """The later a training, the better its macro F1 and the worse its accuracy."""
+
+    def train(model, x, y, **options):
+        calls.append(options["metric"])
+        number = len(calls)
+        if number == 1:
+            raise DivergedError("diverged")
+        history = {
+            "val_accuracy": [1.0 - number / 100],
+            "val_macro_f1": [number / 100],
+            "val_loss": [0.5],
+        }
+        stage = Stage("frozen", options["epochs"], history, model=model, metric="macro_f1")
+        return recipe.LSQResult([stage], 8, 1)
+
+    calls = []
+    monkeypatch.setattr(budget_search, "fit_lsq", train)
+    found = search(candidates=4, metric="macro_f1", verbose=1)
+    assert set(calls) == {"macro_f1"}
+    assert [trial.score for trial in found.trials] == [0.06, 0.05, 0.02, -np.inf]
+    assert found.best.accuracy == pytest.approx(0.94)
+    assert capsys.readouterr().out.splitlines()[-1].endswith("validation 0.0600")
+    title, first, *_ = str(found).splitlines()
+    assert "macro_f1" in title and "0.0600" in first
+    last = found.to_dict()["trials"][-1]
+    assert (last["macro_f1"], last["accuracy"]) == (None, 0.0)
+    assert found.trials[-1] not in found.pareto
+
+
+def test_batches_and_weights_reach_the_trainings():
+    batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(20)
+    found = search(
+        data=(batches, None),
+        batch_size=None,
+        class_weight={0: 1.0, 1: 2.0},
+        validation_data=batches,
+        candidates=1,
+        epochs=3,
+        quantization=None,
+    )
+    outputs = np.asarray(found.model(X))
+    assert np.mean(outputs.argmax(axis=1) == Y) == pytest.approx(found.best.accuracy)
+
+
+def test_loss_of_the_best_trial_alone_is_told(monkeypatch):
+    def train(model, x, y, **options):
+        warnings.warn("of a trial", recipe.TrainingWarning, stacklevel=2)
+        scores = {"dense": 0.9, "frozen": 0.8}
+        stages = [
+            Stage(name, 1, {"val_accuracy": [score], "val_loss": [0.5]}, model=model)
+            for name, score in scores.items()
+        ]
+        return recipe.LSQResult(stages, 8, 1)
+
+    monkeypatch.setattr(budget_search, "fit_lsq", train)
+    with pytest.warns(recipe.TrainingWarning) as caught:
+        search(candidates=2)
+    (told,) = caught
+    assert "the dense stage had 90.00 %" in str(told.message)
+    assert told.filename == __file__.replace(".pyc", ".py")
+
+
 NAN = np.where(np.arange(CHANNELS) == 1, np.nan, X)
 MISTAKES = {
     "function": [
@@ -240,6 +306,10 @@ MISTAKES = {
     ],
     "verbose": [(2, "verbose, expected 0 or 1, got 2")],
     "batch_size": [(0, "batch_size, expected a positive integer, got 0")],
+    "metric": [("f1", "metric, expected 'accuracy', 'macro_f1', or a function of labels and")],
+    "callbacks": [(print, "callbacks, expected a ")],
+    "class_weight": [({2: 1.0}, "class_weight, expected a dictionary from classes in [0, 1]")],
+    "sample_weight": [([1.0], "sample_weight, expected weights of shape (120,), got (1,)")],
 }
 
 

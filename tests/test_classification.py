@@ -5,7 +5,13 @@ import pytest
 from small_models import CHANNELS, STEPS, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, keras
-from keras_fastgrnn.classification import accuracy, accuracy_metric, check_labeled, loss_for
+from keras_fastgrnn.classification import (
+    accuracy,
+    accuracy_metric,
+    check_labeled,
+    loss_for,
+    macro_f1,
+)
 
 LAYERS = keras.layers
 COUNT = 16
@@ -114,3 +120,40 @@ def test_data_that_does_not_fit_is_refused(case):
 def test_label_of_a_single_output_is_0_or_1():
     with pytest.raises(ValueError, match=r"expected labels in \[0, 1\], got"):
         check_labeled("data", (X, [0, 2]), model_with(LAYERS.Dense(1)))
+
+
+@pytest.mark.parametrize("is_weighed", [False, True])
+@pytest.mark.parametrize("head", ["logits", "one logit", "sigmoid"])
+def test_macro_f1_is_the_mean_over_the_classes_that_occur(head, is_weighed):
+    layers, probabilities_of = HEADS[head]
+    model = sequential(FastGRNN(4), *(type(x).from_config(x.get_config()) for x in layers))
+    outputs = np.asarray(model(sequences(COUNT)))
+    answers = probabilities_of(np.float64(outputs)).argmax(axis=1)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, COUNT)  # the third class, if there is one, may be answered only
+    weights = rng.integers(0, 3, COUNT) if is_weighed else np.ones(COUNT)
+
+    scores = []
+    for one in range(3):
+        hits = false_alarms = misses = 0.0
+        for label, answer, weight in zip(labels, answers, weights, strict=True):
+            hits += weight * (label == one == answer)
+            false_alarms += weight * (answer == one != label)
+            misses += weight * (label == one != answer)
+        if hits + false_alarms + misses:
+            scores.append(2 * hits / (2 * hits + false_alarms + misses))
+    given = weights if is_weighed else None
+    assert macro_f1(model, labels, outputs, given) == pytest.approx(np.mean(scores))
+
+
+def test_macro_f1_takes_labels_and_weights_of_steps_and_vectors():
+    model = model_with(LAYERS.Dense(3), return_sequences=True)
+    outputs = np.eye(3)[[[0, 1, 1], [2, 2, 0]]]
+    labels = np.array([[0, 1, 2], [2, 0, 0]])
+    # Of class 0: 2 hits, 1 miss; of 1: 1 hit, 1 false alarm; of 2: 1 hit of each.
+    expected = np.mean([4 / 5, 2 / 3, 2 / 4])
+    assert macro_f1(model, labels, outputs) == pytest.approx(expected)
+    assert macro_f1(model, np.eye(3)[labels], outputs) == pytest.approx(expected)
+    # Without the second sequence no 2 is answered, and the 2 of the first is missed.
+    weights = np.array([1.0, 0.0])
+    assert macro_f1(model, labels, outputs, weights) == pytest.approx(np.mean([1, 2 / 3, 0]))
