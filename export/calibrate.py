@@ -44,6 +44,8 @@ def check_sequences(x, input_dim: int, argument: str, steps: int | None = None) 
     if x is None:
         hint = " Give some hundred sequences of the training data."
         raise ValueError(f"{prefix}None.{hint if argument == 'calibration_data' else ''}")
+    if np.ma.is_masked(x):
+        raise ValueError(f"{prefix}an array of which {np.ma.count_masked(x):,} values are masked.")
     no_numbers = f"{prefix}{type(x).__name__} that cannot become such an array."
     try:
         x = np.asarray(x)

@@ -23,7 +23,7 @@ from keras_fastgrnn.export.imprecision import warn_of_imprecision
 from keras_fastgrnn.export.precision import rounding_costs
 from keras_fastgrnn.export.prepare import Prepared, prepare
 from keras_fastgrnn.export.report import Agreement, TensorReport, compare, observe
-from keras_fastgrnn.keras_api import invalid_argument
+from keras_fastgrnn.keras_api import checked_boolean, checked_path, invalid_argument
 
 _QUANTIZATION = "int16x8"
 
@@ -236,7 +236,7 @@ class PlainCModel:
         Raises:
             MissingCompilerError: If there is no such compiler, or it fails.
         """
-        if not isinstance(compiler, str) or not compiler.split():
+        if not isinstance(compiler, str) or not compiler.split() or "\0" in compiler:
             raise invalid_argument("compiler", "a command such as 'cc -Os'", compiler)
         return section_bytes(self.name, self.header, self.source, shlex.split(compiler))
 
@@ -253,7 +253,10 @@ class PlainCModel:
         Raises:
             FileExistsError: If one of the files is there and `overwrite` is false.
             OSError: If the folder cannot be made or written.
+            ValueError: If an argument is invalid.
         """
+        folder = checked_path("folder", folder)
+        overwrite = checked_boolean("overwrite", overwrite)
         texts = {
             ".c": self.source,
             ".h": self.header,

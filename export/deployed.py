@@ -18,7 +18,13 @@ from keras_fastgrnn.export.report import Report, TensorReport, compare, describe
 from keras_fastgrnn.export.subgraphs import Subgraph, sequence, streaming
 from keras_fastgrnn.export.tflite import write_subgraphs
 from keras_fastgrnn.export.verify import verify
-from keras_fastgrnn.keras_api import invalid_argument, keras
+from keras_fastgrnn.keras_api import (
+    checked_boolean,
+    checked_path,
+    checked_verbose,
+    invalid_argument,
+    keras,
+)
 
 
 class DeployedModel:
@@ -98,6 +104,7 @@ class DeployedModel:
         """
         if on not in ("tflm", "reference"):
             raise invalid_argument("on", "'tflm' or 'reference'", on)
+        verbose = checked_verbose(sys.stdout.isatty() if verbose is None else verbose)
         x = check_sequences(x, self.graph.inputs[0].shape[-1], "x", self._steps)
         interpreter = self._tflm() if on == "tflm" else None
         integers = self._to_input(x)
@@ -130,7 +137,10 @@ class DeployedModel:
         Raises:
             FileExistsError: If one of the files is there and `overwrite` is false.
             OSError: If the folder cannot be made or written.
+            ValueError: If an argument is invalid.
         """
+        folder = checked_path("folder", folder)
+        overwrite = checked_boolean("overwrite", overwrite)
         name, tflite, report, graph = self.name, self.tflite, self.report, self.graph
         inputs, outputs = self.inputs, self.outputs
         texts = {
@@ -172,7 +182,7 @@ class DeployedModel:
         return compared(
             "TFLite Micro",
             "TFLite Micro",
-            lambda x: self._run_on_tflm(interpreter, x, verbose=False),
+            lambda x: self._run_on_tflm(interpreter, x, verbose=0),
             integers,
             outputs,
             sum(matrix.data.size for matrix in matrices),
@@ -189,8 +199,7 @@ class DeployedModel:
 
     def _run_on_tflm(self, interpreter, integers, verbose) -> np.ndarray:
         states = [np.full(t.shape, t.zero_point, t.dtype) for t in self.inputs[1:]]
-        show = sys.stdout.isatty() if verbose is None else verbose
-        progress = keras.utils.Progbar(len(integers), unit_name="sequence", verbose=int(show))
+        progress = keras.utils.Progbar(len(integers), unit_name="sequence", verbose=verbose)
         outputs = []
         for values in integers:
             if self._steps is None:

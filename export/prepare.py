@@ -18,7 +18,7 @@ from keras_fastgrnn.export.trained import (
     trained_scales,
 )
 from keras_fastgrnn.fake_quantization import WeightFormat
-from keras_fastgrnn.keras_api import invalid_argument
+from keras_fastgrnn.keras_api import checked_boolean, invalid_argument
 from keras_fastgrnn.quantize_aware_layers import Options
 
 CHOOSERS = {"int16x8": Int16Chooser, "int8": Int8Chooser}
@@ -76,6 +76,7 @@ def prepare(
     model = without_wrappers(chain_of(model))
     trained = trained_options(model)
     quantization = _settled_quantization(quantization, state, trained)
+    power_of_two_weights = checked_boolean("power_of_two_weights", power_of_two_weights)
     _check_weights(power_of_two_weights, quantization, trained)
     _, steps, input_dim = model.inputs[0].shape
     if mode == "sequence" and steps is None:
@@ -125,8 +126,6 @@ def _settled_quantization(quantization: str | None, state: str, trained: Options
 
 
 def _check_weights(power_of_two_weights: bool, quantization, trained: Options | None) -> None:
-    if not isinstance(power_of_two_weights, bool):
-        raise invalid_argument("power_of_two_weights", "True or False", power_of_two_weights)
     if not power_of_two_weights:
         return
     if quantization != "int16x8":

@@ -108,7 +108,8 @@ def quantize_input(x: np.ndarray, tensor: Tensor) -> np.ndarray:
     Returns:
         Array of the tensor's type.
     """
-    quotient = np.asarray(x, np.float32) / np.float32(tensor.scale)
+    with np.errstate(over="ignore"):  # infinite values are clipped
+        quotient = np.asarray(x, np.float32) / np.float32(tensor.scale)
     rounded = np.trunc(quotient.astype(np.float64) + np.copysign(0.5, quotient))
     limits = np.iinfo(tensor.dtype)
     return np.clip(rounded + tensor.zero_point, limits.min, limits.max).astype(tensor.dtype)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ START_SECONDS = 60.0
 
 class ProcessEndedError(RuntimeError):
     """TFLite Micro crashed, or took too long and was stopped."""
+
+
+def _end(process: subprocess.Popen) -> None:
+    process.kill()
+    process.communicate()
 
 
 class TFLMProcess:
@@ -65,8 +71,7 @@ class TFLMProcess:
     def close(self) -> None:
         """Ends the process."""
         if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+            self._end()
             self._process = None
 
     def load(self, model: bytes, arena_size: int = 1 << 20) -> None:
@@ -159,9 +164,11 @@ class TFLMProcess:
             stderr=subprocess.PIPE,
             env=self._environment,
         )
+        self._end = weakref.finalize(self, _end, self._process)  # where nobody closes it, too
         try:
             header, _ = receive(self._process.stdout)
         except EOFError as error:
+            self._end.detach()
             message = self._process.communicate()[1].decode(errors="replace").strip()
             self._process = None
             last_line = message.rpartition("\n")[2]
@@ -170,8 +177,7 @@ class TFLMProcess:
 
     def _ended(self, late) -> ProcessEndedError:
         self.crashes += 1
-        self._process.kill()
-        self._process.communicate()
+        self._end()
         code, self._process = self._process.returncode, None
         if late:
             return ProcessEndedError(f"TFLite Micro took longer than {self.timeout:g} seconds.")

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from keras_fastgrnn import search_space, sparsity
 from keras_fastgrnn.classification import ACCURACY, Metric, checked_metric
-from keras_fastgrnn.keras_api import checked_integer, invalid_argument, keras
+from keras_fastgrnn.keras_api import (
+    checked_integer,
+    checked_path,
+    checked_verbose,
+    invalid_argument,
+    keras,
+)
 from keras_fastgrnn.lsq import fit_lsq
 from keras_fastgrnn.lsq_result import TrainingWarning
 from keras_fastgrnn.quantization import quantize_aware
@@ -153,7 +159,7 @@ def search(
 
     def train(plan: Plan, some_epochs: int, is_whole: bool):
         name = _folder_name(plan, some_epochs, is_whole)
-        folder = None if checkpoint is None else Path(checkpoint) / name
+        folder = None if checkpoint is None else Path(os.fsdecode(checkpoint)) / name
         keras.utils.set_random_seed(seed)
         return fit_lsq(
             search_space.build(model_fn, plan.settings.structure),
@@ -251,10 +257,9 @@ def _check_choices(
     if not (quantization_options is None or isinstance(quantization_options, dict)):
         expected = "a dictionary or None"
         raise invalid_argument("quantization_options", expected, quantization_options)
-    if not (checkpoint is None or isinstance(checkpoint, (str, os.PathLike))):
-        raise invalid_argument("checkpoint", "the path of a folder, or None", checkpoint)
-    if not (_is_number(verbose, numbers.Integral) and verbose in (0, 1)):
-        raise invalid_argument("verbose", "0 or 1", verbose)
+    if checkpoint is not None:
+        checked_path("checkpoint", checkpoint, "the path of a folder, or None")
+    checked_verbose(verbose)
 
 
 def _is_number(value, kind=numbers.Real) -> bool:

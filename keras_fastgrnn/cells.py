@@ -69,6 +69,8 @@ class FastCell(keras.layers.SimpleRNNCell):
         **kwargs,
     ):
         units = checked_integer("units", units)
+        if isinstance(seed, numbers.Integral):
+            seed = int(seed)  # Keras 3 takes no other
         if not IS_TF_KERAS:
             kwargs["seed"] = seed
         super().__init__(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_fastgrnn import activations
-from keras_fastgrnn.keras_api import invalid_argument, keras
+from keras_fastgrnn.keras_api import checked_boolean, checked_path, invalid_argument, keras
 from keras_fastgrnn.layers import FastGRNN, FastRNN
 
 _AUTHORS_NAMES = {
@@ -95,9 +95,12 @@ def load(
     Reference:
         https://github.com/microsoft/EdgeML
     """
-    folder = Path(folder)
+    folder = checked_path("folder", folder, "the path of a folder")
     if not folder.is_dir():
         raise invalid_argument("folder", "the path of a folder", str(folder))
+    normalization = checked_boolean("normalization", normalization)
+    if transposed is not None:
+        transposed = checked_boolean("transposed", transposed)
     if steps is not None and not (isinstance(steps, numbers.Integral) and steps >= 1):
         raise invalid_argument("steps", "a positive integer or None", steps)
     layer_class = _layer_class(folder)

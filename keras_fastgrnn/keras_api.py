@@ -6,7 +6,11 @@ TensorFlow chooses between the two when `tf.keras` is first touched. Every other
 
 import math
 import numbers
+import os
 import sys
+from pathlib import Path
+
+import numpy as np
 
 from keras_fastgrnn import own_command  # noqa: F401
 
@@ -95,6 +99,52 @@ def checked_integer(argument: str, value, high=math.inf) -> int:
         expected = "a positive integer" if high == math.inf else f"an integer in [1, {high}]"
         raise invalid_argument(argument, expected, value)
     return int(value)
+
+
+def checked_boolean(argument: str, value) -> bool:
+    """Returns a boolean that a user passed, NumPy's too, or raises the error for any other value.
+
+    Args:
+        argument: String, its name.
+        value: What was passed.
+
+    Returns:
+        Boolean of Python.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise invalid_argument(argument, "True or False", value)
+    return bool(value)
+
+
+def checked_verbose(value) -> int:
+    """Returns whether to show progress, 0 or 1, or raises the error for any other value.
+
+    Args:
+        value: What was passed for the argument `verbose`.
+
+    Returns:
+        Integer.
+    """
+    if not isinstance(value, numbers.Integral | np.bool_) or value not in (0, 1):
+        raise invalid_argument("verbose", "0 or 1", value)
+    return int(value)
+
+
+def checked_path(argument: str, value, expected: str = "a path") -> Path:
+    """Returns a path that a user passed, or raises the error for any other value.
+
+    Args:
+        argument: String, its name.
+        value: What was passed: a string, bytes or a `pathlib.Path`.
+        expected: String, what the error calls it. Defaults to "a path".
+
+    Returns:
+        `pathlib.Path`.
+    """
+    is_path = isinstance(value, str | bytes | os.PathLike)
+    if not is_path or "\0" in os.fsdecode(value):
+        raise invalid_argument(argument, expected, value)
+    return Path(os.fsdecode(value))
 
 
 def register(function_or_class):

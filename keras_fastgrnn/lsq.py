@@ -10,7 +10,14 @@ import numpy as np
 
 from keras_fastgrnn import learning_rates, masks, sparsity
 from keras_fastgrnn.classification import accuracy_metric, checked_metric, loss_for
-from keras_fastgrnn.keras_api import FLAVOR, checked_integer, invalid_argument, keras
+from keras_fastgrnn.keras_api import (
+    FLAVOR,
+    checked_boolean,
+    checked_integer,
+    checked_verbose,
+    invalid_argument,
+    keras,
+)
 from keras_fastgrnn.lsq_result import LSQResult, TrainingWarning
 from keras_fastgrnn.models import (
     FACTORS,
@@ -262,7 +269,7 @@ def fit_lsq(
             make_optimizer(training.rate(stage, 0)),
             loss_for(model, data.y) if loss is None else loss,
             **{counted: [accuracy_metric(model, data.y)]},
-            jit_compile=jit_compile,
+            jit_compile=bool(jit_compile),
         )
         training.begin(trained_model)
 
@@ -363,10 +370,8 @@ def _check_choices(quantization_options, jit_compile, verbose):
     if not (quantization_options is None or isinstance(quantization_options, dict)):
         expected = "a dictionary or None"
         raise invalid_argument("quantization_options", expected, quantization_options)
-    if not isinstance(jit_compile, bool):
-        raise invalid_argument("jit_compile", "True or False", jit_compile)
-    if not (isinstance(verbose, numbers.Integral) and verbose in (0, 1)):
-        raise invalid_argument("verbose", "0 or 1", verbose)
+    checked_boolean("jit_compile", jit_compile)
+    checked_verbose(verbose)
 
 
 def _checked_seed(seed) -> int:

@@ -6,6 +6,7 @@ has a kernel in that unit.
 """
 
 import dataclasses
+import numbers
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -15,7 +16,7 @@ from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
 from keras_fastgrnn.fake_quantization import FORMATS, WeightFormat, round_to_integers
 from keras_fastgrnn.fixed_scales import Scale
-from keras_fastgrnn.keras_api import invalid_argument, keras, register
+from keras_fastgrnn.keras_api import checked_boolean, invalid_argument, keras, register
 from keras_fastgrnn.models import cells_of
 from keras_fastgrnn.replicas import widest_range
 from keras_fastgrnn.step_quantizer import (
@@ -44,11 +45,12 @@ class Options:
         if not (isinstance(self.quantization, str) and self.quantization in FORMATS):
             expected = " or ".join(map(repr, FORMATS))
             raise invalid_argument("quantization", expected, self.quantization)
-        if type(self.weight_bits) is not int or self.weight_bits not in (4, 8):
-            raise invalid_argument("weight_bits", "4 or 8", self.weight_bits)
+        bits = self.weight_bits
+        if not isinstance(bits, numbers.Integral) or isinstance(bits, bool) or bits not in (4, 8):
+            raise invalid_argument("weight_bits", "4 or 8", bits)
+        object.__setattr__(self, "weight_bits", int(bits))  # which a saved model can hold
         for name in ("power_of_two_weights", "byte_biases", "preserve_zeros"):
-            if not isinstance(getattr(self, name), bool):
-                raise invalid_argument(name, "True or False", getattr(self, name))
+            object.__setattr__(self, name, checked_boolean(name, getattr(self, name)))
 
     @property
     def activation_format(self):

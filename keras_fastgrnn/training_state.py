@@ -4,11 +4,10 @@ import hashlib
 import json
 import os
 import zipfile
-from pathlib import Path
 
 import numpy as np
 
-from keras_fastgrnn.keras_api import invalid_argument
+from keras_fastgrnn.keras_api import checked_path, invalid_argument
 
 _FILE = "training.npz"
 _TEXT = "text"
@@ -31,12 +30,11 @@ class TrainingState:
     """
 
     def __init__(self, folder, settings: dict):
-        is_path = isinstance(folder, (str, os.PathLike))
-        if not (
-            folder is None or (is_path and (Path(folder).is_dir() or not os.path.exists(folder)))
-        ):
-            raise invalid_argument("checkpoint", "the path of a folder, or None", folder)
-        self.file = None if folder is None else Path(folder) / _FILE
+        expected = "the path of a folder, or None"
+        path = None if folder is None else checked_path("checkpoint", folder, expected)
+        if path is not None and path.exists() and not path.is_dir():
+            raise invalid_argument("checkpoint", expected, folder)
+        self.file = None if path is None else path / _FILE
         self.settings = json.loads(_json(settings))  # as they are read again
 
     def read(self) -> tuple[dict, dict]:
