@@ -137,6 +137,7 @@ class Report:
         report = {**dataclasses.asdict(self), "overhead_bytes": self.overhead_bytes}
         for tensor in report["tensors"]:
             tensor["shape"] = list(tensor["shape"])
+            tensor["seen"] = None if tensor["seen"] is None else list(tensor["seen"])
         return report
 
     def __str__(self) -> str:
