@@ -217,16 +217,17 @@ def warn_of_saturation(tensors: list[TensorReport]) -> None:
     Args:
         tensors: List of `TensorReport` over the data that was run.
     """
-    clipped = [t for t in tensors if t.is_clipped]
+    clipped = sorted((t for t in tensors if t.is_clipped), key=lambda t: not t.is_state)
     if clipped:
         lines = "; ".join(
             f"{'the state ' if t.is_state else ''}{t.name!r} beyond {t.limit:.4g} in "
-            f"{t.saturated:,} of {t.values:,} values"
+            f"{t.lost:,} of {t.values:,} values"
             for t in clipped
         )
         warnings.warn(
-            f"Values left the range of their tensor and were clipped, as the device clips them: "
-            f"{lines}. Calibrate, or train, with data that reaches these values.",
+            "Values left the range that calibration or training saw, and were clipped, as the "
+            f"device clips them: {lines}. Calibrate, or train, with data that reaches these "
+            "values, in sequences as long as the device's.",
             SaturationWarning,
             stacklevel=3,
         )

@@ -20,6 +20,9 @@ class Tensor:
         scale: Float, the real value of integer 1, or `None` for a float. Weights may have an
             array of scales, one for each unit, that their values can be divided by.
         zero_point: Integer that stands for 0.
+        seen: The smallest and the largest value that calibration, or quantization-aware training,
+            saw of it, or `None` where that is not known. They are infinite where training went
+            beyond what the tensor holds, and was clipped, in an unknown measure.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Tensor:
     data: np.ndarray | None = None
     scale: float | np.ndarray | None = None
     zero_point: int = 0
+    seen: tuple[float, float] | None = None
 
     @property
     def is_constant(self) -> bool:

@@ -15,6 +15,7 @@ from keras_fastgrnn.export.trained import (
     held_range,
     quantize_trained,
     trained_options,
+    trained_ranges,
     trained_scales,
 )
 from keras_fastgrnn.fake_quantization import WeightFormat
@@ -102,6 +103,8 @@ def prepare(
         real, graph = quantize_trained(graph, scales, joined, trained)
         ends = held_range(graph.inputs[0]), held_range(graph.outputs[0])
         twins = twins_of(real, graph)
+        reached = trained_ranges(model)
+        _set_seen({tensor: reached.get(tensor.name) for tensor, _ in twins}, twins)
         real = in_real_values(real, graph)
     else:
         weight_format = WeightFormat(power_of_two=power_of_two_weights)
@@ -109,8 +112,14 @@ def prepare(
         chosen = chooser.choose()
         real = in_real_values(chosen.graph, chosen.integers)
         twins = twins_of(chosen.graph, chosen.integers)
+        _set_seen({tensor: (one.low, one.high) for tensor, one in ranges.items()}, twins)
         graph = chosen.integers
     return Prepared(model, quantization, graph, real, twins, ends, x, expected)
+
+
+def _set_seen(seen: dict, twins) -> None:
+    for tensor, integer in twins:
+        integer.seen = seen.get(tensor)
 
 
 def _settled_quantization(quantization: str | None, state: str, trained: Options | None):

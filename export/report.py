@@ -31,11 +31,14 @@ class TensorReport:
         lowest, limit: Floats, the smallest and the largest real value that the tensor holds;
             `None` in a float model.
         low, high: Floats, the smallest and largest real value seen.
+        seen: The smallest and the largest value that calibration, or quantization-aware training,
+            saw of the tensor, or `None` where that is not known.
         is_state: Boolean, whether the value is kept between steps.
         saturated: Integer, values at an end of the range.
+        lost: Integer, how many of those were clipped to it without precedent. The others are
+            harmless: the function itself ends there, its reader answers the same for all larger
+            values, or training went beyond that end too and was clipped there.
         values: Integer, values seen.
-        by_design: Boolean, whether those are harmless: the function itself ends there, or its
-            reader answers the same for all larger values.
     """
 
     name: str
@@ -47,19 +50,19 @@ class TensorReport:
     limit: float | None
     low: float
     high: float
+    seen: tuple[float, float] | None
     is_state: bool
     saturated: int
+    lost: int
     values: int
-    by_design: bool
 
     @property
     def is_clipped(self) -> bool:
-        """Whether so many values are at an end that results change.
+        """Whether so many values are lost that results change.
 
-        A range that int8 just holds has some there by rounding alone.
+        A range that int8 just holds has some at its ends by rounding alone.
         """
-        tolerated = _TOLERATED_AT_ENDS.get(self.dtype, 0.0) * self.values
-        return self.saturated > tolerated and not self.by_design
+        return self.lost > _TOLERATED_AT_ENDS.get(self.dtype, 0.0) * self.values
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ class Report:
         report = {**dataclasses.asdict(self), "overhead_bytes": self.overhead_bytes}
         for tensor in report["tensors"]:
             tensor["shape"] = list(tensor["shape"])
+            tensor["seen"] = None if tensor["seen"] is None else list(tensor["seen"])
         return report
 
     def __str__(self) -> str:
@@ -168,8 +172,9 @@ def _tensor_table(tensors: list[TensorReport]) -> list[str]:
     for title, tensor in zip(titles, tensors, strict=True):
         line = f"  {title:{width}} {tensor.low:9.3g} {tensor.high:9.3g}"
         if tensor.limit is not None:
-            note = " by design" if tensor.saturated and tensor.by_design else ""
-            line += f" {tensor.limit:9.3g} {tensor.saturated:9,}{note}"
+            line += f" {tensor.limit:9.3g} {tensor.saturated:9,}"
+            if tensor.saturated:
+                line += f" {tensor.lost:,} lost" if tensor.lost else " harmless"
         lines.append(line)
     return lines
 
@@ -265,13 +270,17 @@ class _Observation:
 
 def _tensor_report(graph, seen: _Observation, is_state) -> TensorReport:
     tensor = seen.tensor
-    lowest, limit, by_design = None, None, False
+    lowest, limit, lost = None, None, 0
     low, high = float(seen.low), float(seen.high)
     if tensor.scale is not None:
         lowest, limit = real_ends(tensor)
         low, high = (tensor.scale * (end - tensor.zero_point) for end in (low, high))
-        harmless = zip(seen.at_ends, ends_by_design(graph, tensor), strict=True)
-        by_design = any(seen.at_ends) and all(designed for count, designed in harmless if count)
+        harmless = ends_by_design(graph, tensor)
+        if tensor.seen is not None and not is_state:
+            passed = (tensor.seen[0] < lowest, limit < tensor.seen[1])
+            harmless = np.logical_or(harmless, passed)
+        lost = sum(count for count, safe in zip(seen.at_ends, harmless, strict=True) if not safe)
+    is_known = tensor.seen is not None and np.isfinite(tensor.seen).all()
     return TensorReport(
         name=tensor.name,
         shape=tensor.shape,
@@ -282,10 +291,11 @@ def _tensor_report(graph, seen: _Observation, is_state) -> TensorReport:
         limit=limit,
         low=low,
         high=high,
+        seen=tensor.seen if is_known else None,
         is_state=is_state,
         saturated=sum(seen.at_ends),
+        lost=lost,
         values=seen.values,
-        by_design=by_design,
     )
 
 

@@ -101,7 +101,7 @@ def _ranges(tensors: list[TensorReport]) -> str:
         if tensor.limit is None:
             row += ["-"] * 3
         else:
-            note = " by design" if tensor.saturated and tensor.by_design else ""
+            note = f" ({tensor.lost:,} lost)" if tensor.lost else ""
             row += [f"{tensor.lowest:.4g}", f"{tensor.limit:.4g}", f"{tensor.saturated:,}{note}"]
         rows.append(row)
     titles = ["tensor", "type", "from", "to", "lowest", "highest possible", "saturated values"]
@@ -159,7 +159,6 @@ def _draw_ranges(axes, tensors: list[TensorReport]) -> None:
     is_float = all(tensor.limit is None for tensor in tensors)
     for row, tensor in enumerate(tensors):
         text = f"{tensor.low:.3g} to {tensor.high:.3g}"
-        saturated = 0 if tensor.by_design else tensor.saturated
         is_clipped = tensor.is_clipped
         color = _CLIPPED if is_clipped else _STATE if tensor.is_state else _PLAIN
         ends = [tensor.low, tensor.high, 0.0]
@@ -167,8 +166,8 @@ def _draw_ranges(axes, tensors: list[TensorReport]) -> None:
             text += f", of {tensor.lowest:.3g} to {tensor.limit:.3g}"
             width = tensor.limit - tensor.lowest
             ends = [100.0 * (end - tensor.lowest) / width for end in ends]
-        if saturated:
-            text += f"; {saturated:,} saturated"
+        if tensor.lost:
+            text += f"; {tensor.lost:,} lost"
         if is_float or tensor.limit is not None:
             low, high, zero = ends
             axes.barh(row, high - low, left=low, color=color)

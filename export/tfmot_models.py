@@ -46,6 +46,7 @@ def without_wrappers(model):
     aware = quantize_aware(float_model, **config.get_config())
     layers = [one for one in aware.layers if isinstance(one, QuantizeAwareRNN | QuantizeAwareDense)]
     _set_range(layers[0].input_range, rounded_input, rounded_input.name)
+    layers[0].input_range.extremes.assign(layers[0].input_range.seen)  # it is no average
     for layer, wrapper in zip(layers, wrappers, strict=True):
         _set_ranges(layer, wrapper)
     return aware

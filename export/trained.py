@@ -16,6 +16,7 @@ from keras_fastgrnn.quantize_aware_layers import (
     QuantizeAwareRNN,
     joined_products,
     options_of,
+    reached_of,
     scales_of,
 )
 
@@ -73,6 +74,16 @@ def trained_scales(model, graph: Graph) -> tuple[dict[Tensor, Scale], set[str]]:
             "give calibration_data to quantize_aware. Values that are always 0 have no range."
         )
     return scales, joined
+
+
+def trained_ranges(model) -> dict[str, tuple[float, float]]:
+    """Returns the smallest and the largest value of each tensor in training, by its name.
+
+    Args:
+        model: Chain of quantization-aware layers.
+    """
+    layers = filter(_is_aware, model.layers)
+    return {name: ends for layer in layers for name, ends in reached_of(layer).items()}
 
 
 def quantize_trained(

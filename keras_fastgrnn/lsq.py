@@ -29,6 +29,7 @@ from keras_fastgrnn.models import (
     weight_name,
 )
 from keras_fastgrnn.quantization import quantize_aware
+from keras_fastgrnn.replicas import check_scope
 from keras_fastgrnn.stage_callbacks import check_callbacks
 from keras_fastgrnn.staged_training import QUANTIZED, Stage, StagedTraining
 from keras_fastgrnn.training_data import checked_training_data, checked_validation_data
@@ -205,6 +206,7 @@ def fit_lsq(
         Kusupati et al., NeurIPS 2018, sections 3.2 and 4 (https://arxiv.org/abs/1901.02358)
     """
     fast_layers(model)
+    check_scope(model)
     check_finite(model)
     data = checked_training_data(
         model,

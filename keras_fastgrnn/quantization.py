@@ -238,7 +238,7 @@ def _dense(layer, options: Options, affine: _Affine, is_first: bool):
 
 
 def _copies(variables) -> list[np.ndarray]:
-    return [np.asarray(variable).astype(np.float64) for variable in variables]
+    return [variable.numpy().astype(np.float64) for variable in variables]
 
 
 def _set_weights(aware, weights) -> None:

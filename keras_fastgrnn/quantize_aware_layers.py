@@ -9,20 +9,18 @@ import dataclasses
 import numbers
 from dataclasses import dataclass
 
-import tensorflow as tf
-
 from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
+from keras_fastgrnn.end_range import EndRange
 from keras_fastgrnn.fake_quantization import FORMATS, WeightFormat, round_to_integers
 from keras_fastgrnn.fixed_scales import Scale
 from keras_fastgrnn.keras_api import checked_boolean, invalid_argument, keras, register
 from keras_fastgrnn.models import cells_of
-from keras_fastgrnn.replicas import widest_range
 from keras_fastgrnn.step_quantizer import (
     BYTE_BIASES,
-    RangedGroup,
     StepQuantizer,
+    reached_by,
     round_matrix,
     scale_of_group,
 )
@@ -65,10 +63,10 @@ class Options:
         """That of an int8 constant which is added to a tensor of the device."""
         return WeightFormat(power_of_two=self.byte_biases)
 
-    def end_range(self, name: str, layer) -> RangedGroup:
-        """Returns the range of an input or output of a layer, which is outside any loop."""
+    def end_range(self, name: str, layer) -> EndRange:
+        """Returns the range of an input or output of a layer."""
         momentum = _INT8_MOMENTUM if self.quantization == "int8" else None
-        return RangedGroup(name, layer, self.activation_format, momentum=momentum)
+        return EndRange(name, layer, self.activation_format, momentum)
 
 
 class _Quantized:
@@ -151,8 +149,8 @@ class QuantizeAwareRNN(keras.layers.RNN):
             rounded = self.input_range.round(sequences)
         arguments = {"initial_state": initial_state, "mask": mask, "training": training}
         outputs = super().call(rounded, **arguments)
-        if training:
-            _observe_end(self.input_range, sequences)
+        if training and self.input_range is not None:
+            self.input_range.observe_replicas(sequences)
         for cell in cells_of(self):
             cell.quantizer.end()
         return outputs
@@ -218,9 +216,10 @@ class QuantizeAwareDense(_Quantized, keras.layers.Dense):
         if not is_merged:
             outputs = self.activation(outputs)
         outputs = self._rounded_result(outputs)
-        if training:
-            _observe_end(self.input_range, inputs)
-            _observe_end(self.output_range, product)
+        if training and self.input_range is not None:
+            self.input_range.observe_replicas(inputs)
+        if training and self.output_range is not None:
+            self.output_range.observe_replicas(product)
         return outputs
 
     def _rounded_result(self, outputs):
@@ -239,16 +238,6 @@ class QuantizeAwareDense(_Quantized, keras.layers.Dense):
 
     def get_config(self):
         return {**super().get_config(), "quantizes_input": self.quantizes_input}
-
-
-def _observe_end(group: RangedGroup | None, value) -> None:
-    """Widens the range of what goes into or comes out of a layer, by what all replicas saw of it.
-
-    The layer does this last: here a replica waits for the others, which `begin` the same layer.
-    """
-    if group is not None:
-        ends = tf.stack([tf.reduce_min(value), tf.reduce_max(value)])
-        group.observe(tf.unstack(widest_range(ends)))
 
 
 def options_of(layer) -> Options:
@@ -270,19 +259,34 @@ def scales_of(layer) -> dict[str, Scale | None]:
         Dictionary from name to `Scale`, or to `None` where no training step has shown the range.
     """
     layer.begin(training=False)
-    scales = {}
+    return _by_name(layer, scale_of_group, StepQuantizer.scales)
+
+
+def reached_of(layer) -> dict[str, tuple[float, float]]:
+    """Returns the smallest and the largest value that training showed of each tensor.
+
+    Args:
+        layer: `QuantizeAwareRNN` or `QuantizeAwareDense`.
+
+    Returns:
+        Dictionary from the names of `scales_of` to two floats, as `step_quantizer.reached_by`.
+    """
+    return _by_name(layer, reached_by, StepQuantizer.reached)
+
+
+def _by_name(layer, of_group, of_step) -> dict:
+    """What is so of each tensor, by a function of its group and one of the tensors of a step."""
+    found = {}
     if layer.input_range is not None:
-        scales["input"] = scale_of_group(layer.input_range)
+        found["input"] = of_group(layer.input_range)
     if isinstance(layer, QuantizeAwareDense):
         result = layer.output_scale
         if layer.output_range is not None:
-            scales[f"{layer.name}/logits" if result else layer.name] = scale_of_group(
-                layer.output_range
-            )
-        return scales | ({layer.name: result} if result else {})
+            found[f"{layer.name}/logits" if result else layer.name] = of_group(layer.output_range)
+        return found | ({layer.name: of_group(result)} if result else {})
     for prefix, cell in _named_cells(layer):
-        scales |= {f"{prefix}/{name}": s for name, s in cell.quantizer.scales().items()}
-    return scales
+        found |= {f"{prefix}/{name}": one for name, one in of_step(cell.quantizer).items()}
+    return found
 
 
 def joined_products(layer) -> list[str]:

@@ -2,27 +2,39 @@
 
 import tensorflow as tf
 
-from keras_fastgrnn.keras_api import invalid_argument
+from keras_fastgrnn.keras_api import IS_TF_KERAS, invalid_argument
 
 # Those whose replicas step together, each with a copy of every variable.
-_SYNCHRONOUS = (
-    tf.distribute.OneDeviceStrategy,
-    tf.distribute.MirroredStrategy,
-    tf.distribute.MultiWorkerMirroredStrategy,
-)
+_SYNCHRONOUS = ("OneDeviceStrategy", "MirroredStrategy", "MultiWorkerMirroredStrategy")
 
 
 def check_strategy() -> None:
     """Raises an error where replicas of the current strategy cannot have ranges in common.
 
     Raises:
-        ValueError: If the scope is that of another strategy than those known to.
+        ValueError: If the current strategy is not one of those known to step together.
     """
     strategy = tf.distribute.get_strategy()
-    if tf.distribute.has_strategy() and not isinstance(strategy, _SYNCHRONOUS):
-        names = ", ".join(kind.__name__ for kind in _SYNCHRONOUS)
-        expected = f"one of {names} for quantization-aware training"
+    known = tuple(getattr(tf.distribute, name) for name in _SYNCHRONOUS)
+    if tf.distribute.has_strategy() and not isinstance(strategy, known):
+        expected = f"one of {', '.join(_SYNCHRONOUS)} for quantization-aware training"
         raise invalid_argument("strategy", expected, type(strategy).__name__)
+
+
+def check_scope(model) -> None:
+    """Raises an error unless a model was made in the scope that the caller is in.
+
+    Args:
+        model: Built Keras model.
+
+    Raises:
+        ValueError: If it was made in another scope, or in none.
+    """
+    is_of_scope = tf.distribute.get_strategy().extended.variable_created_in_scope
+    variables = (one if IS_TF_KERAS else one.value for one in model.weights)
+    if not all(map(is_of_scope, variables)):
+        expected = "one that was made in the strategy.scope() in which this is called, if any"
+        raise invalid_argument("model", expected, "one of another scope")
 
 
 def scope_for(model):

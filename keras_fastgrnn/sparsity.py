@@ -223,9 +223,11 @@ def _check_schedule(argument, schedule):
 
 def _check_training(model):
     fast_cells(model)
-    steps = model._steps_per_execution if IS_TF_KERAS else model.steps_per_execution
-    if int(steps) > 1:
-        raise _several_steps(int(steps))
+    steps = model.steps_per_execution
+    if IS_TF_KERAS:
+        steps = int(model._steps_per_execution.numpy())
+    if steps > 1:
+        raise _several_steps(steps)
     if getattr(model.optimizer, "use_ema", False):
         raise ValueError(
             "PruneLowMagnitude cannot run with an optimizer that has use_ema=True: averages of "

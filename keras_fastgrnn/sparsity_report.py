@@ -7,6 +7,7 @@ import numbers
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 
 from keras_fastgrnn import storage
 from keras_fastgrnn.cells import FastCell
@@ -164,7 +165,7 @@ def report(model, weight_bits: int = 8, bias_bytes: int = 4) -> SparsityReport:
         check_built(model)
     matrices, others = [], []
     for weight in weights:
-        values = np.asarray(weight)
+        values = tf.convert_to_tensor(weight).numpy()
         if values.ndim < 2:
             others.append(values)
         else:

@@ -338,7 +338,7 @@ def _variables(model) -> list:
 
 
 def _arrays(variables) -> list[np.ndarray]:
-    return [np.asarray(variable) for variable in variables]
+    return [variable.numpy() for variable in variables]
 
 
 def _assign(variables, values):

@@ -38,9 +38,6 @@ class RangedGroup:
         units: Integer, the last axis of the tensors, to keep a range for each: in a loop that is
             faster than to find the ends of all units at every step. Defaults to `None`, one range.
         limit: Float, the magnitude beyond which values make no difference. Defaults to none.
-        momentum: Float, the part of the range that a batch leaves as it is; `None` for the range
-            of all values ever seen, which suits what a loop computes: an average of the steps'
-            ranges would clip the late steps of a growing state. Defaults to `None`.
     """
 
     def __init__(
@@ -50,14 +47,12 @@ class RangedGroup:
         activation_format,
         units: int | None = None,
         limit: float = math.inf,
-        momentum: float | None = None,
     ):
         check_strategy()
         shape = (2,) if units is None else (2, units)
         self.seen = layer.add_weight(name=name, shape=shape, initializer="zeros", trainable=False)
         self.format = activation_format
         self.limit = limit
-        self.momentum = momentum
         self._axis = None if units is None else 0
 
     def begin(self) -> None:
@@ -96,13 +91,21 @@ class RangedGroup:
         low = tf.reduce_min(functools.reduce(tf.minimum, values), self._axis)
         high = tf.reduce_max(functools.reduce(tf.maximum, values), self._axis)
         now = tf.stack([tf.minimum(low, 0.0), tf.maximum(high, 0.0)])
-        seen = tf.convert_to_tensor(self.seen)
-        if self.momentum is None:
-            wider = tf.stack([tf.minimum(seen[0], now[0]), tf.maximum(seen[1], now[1])])
-        else:
-            is_seen = seen[0] < seen[1]
-            wider = tf.where(is_seen, now + self.momentum * (seen - now), now)
-        self.seen.assign(tf.where(tf.math.is_finite(now[1] - now[0]), wider, seen))
+        is_finite = tf.math.is_finite(now[1] - now[0])
+        self._widen(tf.where(is_finite, now, tf.zeros_like(now)))
+
+    def _widen(self, now) -> None:
+        """Takes all values ever seen: averages would clip the late steps of a growing state."""
+        self.seen.assign(union(tf.convert_to_tensor(self.seen), now))
+
+    def reached(self) -> tuple[float, float]:
+        """Returns the smallest and the largest value that training showed."""
+        return tuple(self.values().numpy().tolist())
+
+
+def union(seen, now):
+    """Returns the range that holds two, which are tensors of shape `(2, ...)`."""
+    return tf.stack([tf.minimum(seen[0], now[0]), tf.maximum(seen[1], now[1])])
 
 
 _PREFIXES = ("kernel", "recurrent")
@@ -352,18 +355,28 @@ class StepQuantizer:
             return round_to_integers(values + shift, scale, 0, self.format.bits) - shift
         return values
 
+    def reached(self) -> dict[str, tuple[float, float]]:
+        """Returns the smallest and largest value of every tensor of the step, as `reached_by`."""
+        reached = {name: reached_by(group) for name, group in self._groups.items()}
+        for name in _PRODUCTS:
+            reached[name] = tuple(self._slope_of_products() * end for end in reached[name])
+        return reached
+
     def scales(self) -> dict[str, Scale | None]:
         """Returns the scale of every tensor of the step by name, after `begin`.
 
         `None` stands for ranges not seen yet.
         """
         scales = {name: scale_of_group(group) for name, group in self._groups.items()}
-        if "gate" not in scales:  # there the function's slope is merged into the matrices
-            line = PIECEWISE_LINEAR.get(activations.name_of(self._cell.activation))
-            for name in _PRODUCTS if line and scales[_PRODUCTS[0]] else ():
-                scale = scales[name]
-                scales[name] = Scale(line.slope * scale.scale, scale.zero_point)
+        for name in _PRODUCTS if scales[_PRODUCTS[0]] else ():
+            scale = scales[name]
+            scales[name] = Scale(self._slope_of_products() * scale.scale, scale.zero_point)
         return scales
+
+    def _slope_of_products(self) -> float:
+        """The slope of a function that the device merges into the matrices, as without a gate."""
+        line = PIECEWISE_LINEAR.get(activations.name_of(self._cell.activation))
+        return line.slope if line and "gate" not in self._groups else 1.0
 
 
 def _nudge(product_scale, result_scale):
@@ -397,6 +410,14 @@ def scale_of_group(group: RangedGroup | Scale) -> Scale | None:
     if isinstance(group, Scale):
         return group
     return Scale(float(group.scale), int(group.zero_point)) if group.is_seen else None
+
+
+def reached_by(group: RangedGroup | Scale) -> tuple[float, float]:
+    """Returns the smallest and the largest value that training showed of a group.
+
+    They are infinite where it showed larger ones than it held, and how large is not known.
+    """
+    return (-math.inf, math.inf) if isinstance(group, Scale) else group.reached()
 
 
 def _shift(activation) -> float:

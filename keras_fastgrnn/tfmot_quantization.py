@@ -82,6 +82,12 @@ class FastGRNNQuantizeConfig(_tfmot.QuantizeConfig):
 
     def get_weights_and_quantizers(self, layer):
         _check_recurrent(layer)
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            raise invalid_argument(
+                "scheme",
+                "a FastGRNNQuantizeScheme, as TF-MOT's own keeps other ranges on every replica",
+                "TF-MOT's own",
+            )
         if dataclasses.replace(self.options, preserve_zeros=True) != Options("int8"):
             raise invalid_argument(
                 "scheme",

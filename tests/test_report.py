@@ -187,9 +187,9 @@ def test_values_at_either_end_of_16_bits_are_counted():
     steps = [[32767, -32768], [32766, -32767], [32767, 0]]
     outputs, tensors = observe(graph, np.array([steps, steps]))
     assert outputs.tolist() == [[[16384, -16384], [16383, -16384], [16384, 0]]] * 2
-    assert [(t.name, t.saturated, t.values, t.by_design) for t in tensors] == [
-        (x.name, 6, 12, False),
-        (y.name, 0, 12, False),
+    assert [(t.name, t.saturated, t.lost, t.values, t.seen) for t in tensors] == [
+        (x.name, 6, 6, 12, None),
+        (y.name, 0, 0, 12, None),
     ]
     assert (tensors[0].low, tensors[0].high) == (-1.0, 32767 / 32768)
 

@@ -55,9 +55,9 @@ def test_state_that_grows_past_its_range_is_named_and_counted(counter):
     """It is clipped from step 16 on, to 16 - 2^-11."""
     (warning,) = warnings_of(counter, np.ones((3, 100, 1)))
     assert str(warning.message) == (
-        "Values left the range of their tensor and were clipped, as the device clips them: the "
-        "state 'sum/state' beyond 16 in 255 of 300 values. Calibrate, or train, with data that "
-        "reaches these values."
+        "Values left the range that calibration or training saw, and were clipped, as the device "
+        "clips them: the state 'sum/state' beyond 16 in 255 of 300 values. Calibrate, or train, "
+        "with data that reaches these values, in sequences as long as the device's."
     )
     assert warning.filename == __file__
     outputs = counter.predict(np.ones((1, 12, 1)), on="reference")

@@ -192,7 +192,7 @@ def test_range_of_each_unit_is_kept_and_the_widest_counts():
     assert float(group.scale) == 4.0 / 2**15
 
 
-@pytest.mark.parametrize("settings", [{}, {"units": 1}, {"momentum": 0.5}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"units": 1}], ids=str)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_leaves_the_range_as_it_was(value, settings):
     group = make_group(**settings)
@@ -206,19 +206,6 @@ def test_what_is_not_finite_leaves_the_range_as_it_was(value, settings):
 def test_unit_that_is_not_finite_leaves_the_others_be():
     group = make_group(units=2)
     assert observed(group, [[1.0, -2.0]], [[math.nan, -3.0]]) == [-3.0, 1.0]
-
-
-def test_moving_range_begins_with_the_first_batch_and_follows_the_others_slowly():
-    group = make_group("int8", momentum=0.9)
-    assert observed(group, [-1.0, 3.0]) == [-1.0, 3.0]
-    low, high = observed(group, [-2.0, 1.0])
-    assert (low, high) == (pytest.approx(-1.1), pytest.approx(2.8))
-
-
-def test_moving_range_holds_0():
-    group = make_group("int8", momentum=0.9)
-    assert observed(group, [3.0]) == [0.0, 3.0]
-    assert observed(group, [-1.0, -1.0]) == [pytest.approx(-0.1), pytest.approx(2.7)]
 
 
 @pytest.mark.parametrize("quantization", FORMATS)
