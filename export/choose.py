@@ -18,6 +18,7 @@ from keras_fastgrnn.export.int8_scales import assign_int8_scales
 from keras_fastgrnn.export.quantize import INT8_WEIGHTS, quantize_int8, quantize_int16
 from keras_fastgrnn.export.rewrite import fold_input_affine, fuse_products, fusible_products
 from keras_fastgrnn.export.scales import assign_exponents, may_have_any_scale, scale_of
+from keras_fastgrnn.export.sequences import Sequences, as_sequences
 from keras_fastgrnn.fake_quantization import WeightFormat
 
 # What fewer operators may cost, as a factor of the root mean square error of the outputs. Who asks
@@ -65,7 +66,7 @@ class _Chooser:
     Args:
         graph: Simplified float graph.
         ranges: Dictionary from tensor to `Range`.
-        x: Calibration data, array of shape `(batch, steps, input_dim)`.
+        x: Calibration data, array of shape `(batch, steps, input_dim)`, or `Sequences`.
         portable: Boolean, whether full TFLite is to compute the same integers. Defaults to
             `False`.
         weight_format: `WeightFormat` of the matrices. Defaults to 8 bits with any scale.
@@ -75,14 +76,14 @@ class _Chooser:
         self,
         graph: Graph,
         ranges: dict[Tensor, Range],
-        x: np.ndarray,
+        x: np.ndarray | Sequences,
         portable: bool = False,
         weight_format: WeightFormat = INT8_WEIGHTS,
     ):
         self.ranges = ranges
         self.portable = portable
         self.weight_format = weight_format
-        self.x = spread(x, TRIAL_SEQUENCES)
+        self.x = spread(as_sequences(x), TRIAL_SEQUENCES)
         self.expected = reference.run(graph, self.x)
         self.best = self._candidate(graph, self.first_scaling)
 
@@ -109,7 +110,8 @@ class _Chooser:
             integers = quantize()
         except ValueError as problem:
             return Candidate(graph, scaling, problem, math.inf)
-        x = reference.quantize_input(self.x, integers.inputs[0])
+        (source,) = integers.inputs
+        x = self.x.map(lambda values: reference.quantize_input(values, source))
         outputs = reference.dequantize_values(reference.run(integers, x), integers.outputs[0])
         error = math.sqrt(np.mean(np.square(outputs - self.expected)))
         return Candidate(graph, scaling, integers, error)

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_fastgrnn.export.errors import PrecisionWarning
 from keras_fastgrnn.export.graph import Graph, Tensor
+from keras_fastgrnn.export.sequences import Sequences
 from keras_fastgrnn.export.subgraphs import CONVERSIONS
 
 # Above this root mean square error, as a part of the outputs' standard deviation, convert warns;
@@ -17,19 +18,19 @@ LARGEST_RELATIVE_ERROR = 0.1
 COARSE_LEVELS = {"int16": 64.0, "int8": 2.0}
 
 
-def warn_of_imprecision(report, graph: Graph, x: np.ndarray) -> None:
+def warn_of_imprecision(report, graph: Graph, x: Sequences) -> None:
     """Warns the caller's caller where an integer model differs much from the Keras model.
 
     Args:
         report: Report of the model, with `agreement`, `rounding_costs` and `quantization`.
         graph: `Graph` of the model.
-        x: Calibration data, array of shape `(batch, steps, input_dim)`.
+        x: `Sequences`, the calibration data.
     """
     error = report.agreement.relative_error
     if error <= LARGEST_RELATIVE_ERROR:
         return
     counted = _counted_input(graph)
-    levels = x.std(axis=(0, 1)) / (counted.scale or math.inf)
+    levels = x.all_steps().std(axis=0) / (counted.scale or math.inf)
     coarse = np.flatnonzero(levels < COARSE_LEVELS.get(counted.dtype, 0.0))
     costliest = next(iter(report.rounding_costs))
     advice = f"The rounding of {costliest!r} costs most. "

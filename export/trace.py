@@ -227,6 +227,7 @@ _TRACERS = {
     **AFFINE_LAYERS,
     keras.layers.InputLayer: _trace_nothing,
     keras.layers.Dropout: _trace_nothing,
+    keras.layers.Masking: _trace_nothing,  # masked steps are not fed
     keras.layers.Dense: _trace_dense,
     QuantizeAwareDense: _trace_dense,
     keras.layers.RNN: _trace_recurrent,
