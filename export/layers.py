@@ -15,9 +15,12 @@ from keras_fastgrnn.models import cells_of, check_built
 _IN_SCOPE = "load the file in TF-MOT's quantize_scope, and call convert on the model in Python"
 _HINTS = {
     "Bidirectional": "it reads the sequence from its end; use the forward layer alone",
-    "TimeDistributed": "a Dense layer already acts step by step; use it without the wrapper",
+    "TimeDistributed": "a Dense or Dropout layer acts step by step; use it without the wrapper",
     "Embedding": "its input is an index; look the vector up before the model",
-    "BatchNormalization": "fold it into the next Dense layer, or use Normalization",
+    "LayerNormalization": (
+        "it divides by a deviation at every step, for which TFLite Micro has no integers; train "
+        "with BatchNormalization, which is folded into the next layer"
+    ),
     "Activation": "give the activation to the layer before it",
     "Sequential": "add its layers to the model directly",
     "Functional": "add its layers to the model directly",
@@ -26,6 +29,14 @@ _HINTS = {
     "QuantizeLayer": _IN_SCOPE,
     "QuantizeWrapperV2": _IN_SCOPE,
 }
+_ADVICE_ON_INPUTS = (
+    "Put the channels of all inputs beside each other in the data, and build the model with one "
+    "Input of them."
+)
+_ADVICE_ON_OUTPUTS = (
+    "Convert a model for each output, keras.Model(model.inputs, model.outputs[0]), or join the "
+    "heads into one Dense layer without a softmax."
+)
 _CALL_HINTS = {
     "initial_state": "it is given an initial_state; an exported model starts from zero",
     "mask": "it is given a mask of its own; use a Masking layer behind the Input",
@@ -50,10 +61,11 @@ def chain_of(model):
     check_built(model)
     inputs = model.inputs
     if len(inputs) != 1 or len(model.outputs) != 1:
+        advice = _ADVICE_ON_INPUTS if len(inputs) != 1 else _ADVICE_ON_OUTPUTS
         raise ValueError(
             "Received an invalid value for argument model, expected one input and one output, "
-            f"got {len(inputs)} and {len(model.outputs)}. An exported model keeps its state inside "
-            "and starts each sequence from zero, so no state can be an input or an output."
+            f"got {len(inputs)} and {len(model.outputs)}. {advice} An exported model keeps its "
+            "state inside and starts each sequence from zero, so no state can be either."
         )
     shape = tuple(inputs[0].shape)
     if len(shape) != 3 or shape[-1] is None:
@@ -152,7 +164,7 @@ def _names(classes) -> str:
 def _problems(layer, layer_classes, cell_classes):
     kind = type(layer)
     if kind not in layer_classes:
-        yield hint(kind.__name__) or no_exporter(layer_classes)
+        yield _hint_for(layer, layer_classes)
     elif issubclass(kind, keras.layers.RNN):
         yield from _recurrent_problems(layer, cell_classes)
     elif kind is keras.layers.Dense:
@@ -162,12 +174,24 @@ def _problems(layer, layer_classes, cell_classes):
             yield "it has no mean and variance; call adapt, or give them as arguments"
         elif not _is_per_channel(layer.mean, layer):
             yield "it normalizes over steps; use axis=-1"
+    elif kind is keras.layers.BatchNormalization:
+        if set(np.ravel(layer.axis)) - {-1, len(layer.input.shape) - 1}:
+            yield "it normalizes over steps; use axis=-1"
     elif kind is keras.layers.Rescaling and not (
         _is_per_channel(layer.scale, layer) and _is_per_channel(layer.offset, layer)
     ):
         yield "its scale or offset is not one number or one per channel"
     if getattr(layer, "quantization_mode", None) is not None:
         yield "Keras has quantized it; export the float model"
+
+
+def _hint_for(layer, layer_classes) -> str:
+    if not isinstance(layer, keras.layers.TimeDistributed):
+        return hint(type(layer).__name__) or no_exporter(layer_classes)
+    inner = type(layer.layer)
+    if inner in layer_classes and not issubclass(inner, keras.layers.RNN):
+        return f"{inner.__name__} acts step by step by itself; use it without the wrapper"
+    return f"of the {inner.__name__} in it, {_hint_for(layer.layer, layer_classes)}"
 
 
 def _is_per_channel(value, layer) -> bool:
