@@ -175,7 +175,7 @@ def _problems(layer, layer_classes, cell_classes):
         elif not _is_per_channel(layer.mean, layer):
             yield "it normalizes over steps; use axis=-1"
     elif kind is keras.layers.BatchNormalization:
-        if set(np.ravel(layer.axis)) - {-1, len(layer.input.shape) - 1}:
+        if set(np.ravel(layer.axis)) - {-1, len(layer.output.shape) - 1}:
             yield "it normalizes over steps; use axis=-1"
     elif kind is keras.layers.Rescaling and not (
         _is_per_channel(layer.scale, layer) and _is_per_channel(layer.offset, layer)
@@ -196,7 +196,7 @@ def _hint_for(layer, layer_classes) -> str:
 
 def _is_per_channel(value, layer) -> bool:
     shape = np.shape(value)
-    return math.prod(shape[:-1]) == 1 and shape[-1:] in ((), (1,), (layer.input.shape[-1],))
+    return math.prod(shape[:-1]) == 1 and shape[-1:] in ((), (1,), (layer.output.shape[-1],))
 
 
 def _recurrent_problems(layer, cell_classes):

@@ -14,6 +14,7 @@ from keras_fastgrnn.export.trace import trace
 from keras_fastgrnn.quantization import quantize_aware
 
 LAYERS = keras.layers
+ignore_clipping = pytest.mark.filterwarnings("ignore::keras_fastgrnn.export.SaturationWarning")
 LENGTHS = [5, 9, 3, 9, 12, 1]
 CLIPS = [sequences(1, n, seed=n)[0] for n in LENGTHS]
 
@@ -59,8 +60,9 @@ def test_ranges_are_those_of_the_real_steps_alone():
     together = calibrate(graph, GivenSequences(CLIPS, CHANNELS, "x").fed)
     apart = [calibrate(graph, clip[np.newaxis]) for clip in CLIPS]
     for tensor, seen in together.items():
-        assert seen.low == min(one[tensor].low for one in apart)
-        assert seen.high == max(one[tensor].high for one in apart)
+        # The last bits of a float64 product depend on the rows beside it.
+        assert seen.low == pytest.approx(min(one[tensor].low for one in apart), rel=1e-12)
+        assert seen.high == pytest.approx(max(one[tensor].high for one in apart), rel=1e-12)
 
 
 def test_values_are_counted_once_a_real_step():
@@ -86,6 +88,7 @@ def test_plain_c_runs_a_list_too():
     assert plain.report.agreement.sequences == len(CLIPS)
 
 
+@ignore_clipping
 @pytest.mark.parametrize("quantization", ["int16x8", "int8"])
 def test_training_starts_from_the_ranges_of_the_real_steps(quantization):
     """Each sequence alone, in a cell of its own, shows the loop's ranges; they are all seen."""
@@ -171,6 +174,7 @@ def test_a_real_recording_of_unequal_clips_is_converted_in_one_call(shared, monk
 # Answers at every step
 
 
+@ignore_clipping
 @needs_tflm
 @pytest.mark.parametrize("quantization", ["int16x8", "int8", None])
 @pytest.mark.parametrize("every_step", [False, True], ids=["last step", "every step"])
