@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_fastgrnn.export import reference
 from keras_fastgrnn.export.graph import Graph, Tensor
+from keras_fastgrnn.export.sequences import Sequences, as_sequences
 
 
 @dataclass
@@ -39,7 +40,16 @@ def check_sequences(x, input_dim: int, argument: str, steps: int | None = None) 
     Raises:
         ValueError: If they are missing, empty, of another shape, or not finite.
     """
-    expected = f"numbers of shape (batch, {steps or 'steps'}, {input_dim})"
+    return _check_numbers(x, ("batch", steps or "steps", input_dim), argument)
+
+
+def check_sequence(x, input_dim: int, argument: str) -> np.ndarray:
+    """Checks one sequence, of shape `(steps, input_dim)`, as `check_sequences` does several."""
+    return _check_numbers(x, ("steps", input_dim), argument)
+
+
+def _check_numbers(x, shape: tuple[str | int, ...], argument: str) -> np.ndarray:
+    expected = f"numbers of shape ({', '.join(map(str, shape))})"
     prefix = f"Received an invalid value for argument {argument}, expected {expected}, got "
     if x is None:
         hint = " Give some hundred sequences of the training data."
@@ -53,7 +63,10 @@ def check_sequences(x, input_dim: int, argument: str, steps: int | None = None) 
         raise ValueError(no_numbers) from error
     if x.dtype.kind not in "biuf":
         raise ValueError(no_numbers)
-    if x.ndim != 3 or x.shape[1:] != (steps or x.shape[1], input_dim) or x.size == 0:
+    fits = x.ndim == len(shape) and all(
+        size == given or isinstance(size, str) for size, given in zip(shape, x.shape, strict=True)
+    )
+    if not fits or x.size == 0:
         raise ValueError(f"{prefix}an array of shape {x.shape}.")
     with np.errstate(over="ignore"):
         x = x.astype(np.float32)
@@ -69,7 +82,7 @@ def _without_warnings(steps):
         yield from steps
 
 
-def calibrate(graph: Graph, x: np.ndarray) -> dict[Tensor, Range]:
+def calibrate(graph: Graph, x: np.ndarray | Sequences) -> dict[Tensor, Range]:
     """Runs sequences through a float graph and records the range of every tensor.
 
     Ranges take all values of all steps: averages of extremes would clip the late steps of a
@@ -77,7 +90,7 @@ def calibrate(graph: Graph, x: np.ndarray) -> dict[Tensor, Range]:
 
     Args:
         graph: Float graph.
-        x: Array of shape `(batch, steps, input_dim)`.
+        x: Array of shape `(batch, steps, input_dim)`, or `Sequences`.
 
     Returns:
         Dictionary from tensor to `Range`.
@@ -85,7 +98,7 @@ def calibrate(graph: Graph, x: np.ndarray) -> dict[Tensor, Range]:
     Raises:
         ValueError: If the model's values are not finite, or the data is 0 throughout.
     """
-    if not np.any(x):
+    if not np.any(as_sequences(x).all_steps()):
         raise ValueError(
             "Received an invalid value for argument calibration_data, expected data of the "
             "range the device will see, got zeros only."
@@ -107,6 +120,6 @@ def calibrate(graph: Graph, x: np.ndarray) -> dict[Tensor, Range]:
     return ranges
 
 
-def spread(x: np.ndarray, count: int) -> np.ndarray:
+def spread(x: Sequences, count: int) -> Sequences:
     """Returns at most `count` sequences, evenly spread over those given."""
     return x[np.unique(np.linspace(0, len(x) - 1, count).astype(int))]

@@ -24,6 +24,7 @@ from keras_fastgrnn.export.scales import (
     may_have_any_scale,
     scale_of,
 )
+from keras_fastgrnn.export.sequences import Sequences, as_sequences
 from keras_fastgrnn.fake_quantization import WeightFormat
 
 # What fewer operators may cost, as a factor of the root mean square error of the outputs. Who asks
@@ -86,7 +87,7 @@ class _Chooser:
     Args:
         graph: Simplified float graph.
         ranges: Dictionary from tensor to `Range`.
-        x: Calibration data, array of shape `(batch, steps, input_dim)`.
+        x: Calibration data, array of shape `(batch, steps, input_dim)`, or `Sequences`.
         portable: Boolean, whether full TFLite is to compute the same integers. Defaults to
             `False`.
         weight_format: `WeightFormat` of the matrices. Defaults to 8 bits with any scale.
@@ -96,14 +97,14 @@ class _Chooser:
         self,
         graph: Graph,
         ranges: dict[Tensor, Range],
-        x: np.ndarray,
+        x: np.ndarray | Sequences,
         portable: bool = False,
         weight_format: WeightFormat = INT8_WEIGHTS,
     ):
         self.ranges = ranges
         self.portable = portable
         self.weight_format = weight_format
-        x = spread(x, TRIAL_SEQUENCES[-1])
+        x = spread(as_sequences(x), TRIAL_SEQUENCES[-1])
         # In any order, so that the first sequences are of all parts of the data.
         rows = np.split(np.random.default_rng(0).permutation(len(x)), TRIAL_SEQUENCES[:-1])
         self.parts = [x[np.sort(part)] for part in rows if len(part)]
@@ -164,10 +165,11 @@ class _Chooser:
                 self.expected.append(_outputs(self.floats, x))
             (source,), (output,) = candidate.integers.inputs, candidate.integers.outputs
             errors = np.zeros(len(x))
-            results = _outputs(candidate.integers, reference.quantize_input(x, source))
+            integers = x.map(lambda values: reference.quantize_input(values, source))
+            results = _outputs(candidate.integers, integers)
             for result, expected in zip(results, self.expected[part], strict=True):
                 difference = reference.dequantize_values(result, output) - expected
-                errors += np.square(difference).sum(axis=1)
+                errors[: len(difference)] += np.square(difference).sum(axis=1)
             candidate.errors.append(errors)
         return candidate.errors[part]
 
@@ -267,8 +269,8 @@ class Int8Chooser(_Chooser):
             yield self._candidate(graph, replace(present, of_states=of_states))
 
 
-def _outputs(graph: Graph, x: np.ndarray) -> list[np.ndarray]:
-    """The outputs of each step, of shape `(batch, outputs)`."""
+def _outputs(graph: Graph, x: Sequences) -> list[np.ndarray]:
+    """The outputs of each step, of shape `(sequences that go on, outputs)`."""
     return [values[graph.outputs[0]] for values in reference.steps(graph, x)]
 
 

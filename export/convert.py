@@ -53,14 +53,17 @@ def convert(
     of the data (or, without data, drawn numbers) has run through it with the integers of the
     reference; the report says so.
 
+    A Masking layer is left out: Keras keeps the state at a masked step, so a device that is not
+    fed it computes the same. Calibration leaves masked steps out too, and the report says so.
+
     Args:
-        model: Trained Keras model, Sequential or Functional: a chain of Input, Normalization,
-            Rescaling, Dropout, RNN with `FastRNNCell`, `FastGRNNCell`, `SimpleRNNCell`, `GRUCell`
-            or `LSTMCell`, `FastRNN`, `FastGRNN`, `SimpleRNN`, `GRU`, `LSTM` and Dense layers, of
-            the Keras that `keras_fastgrnn` runs on.
+        model: Trained Keras model, Sequential or Functional: a chain of Input, Masking,
+            Normalization, Rescaling, Dropout, RNN with `FastRNNCell`, `FastGRNNCell`,
+            `SimpleRNNCell`, `GRUCell` or `LSTMCell`, `FastRNN`, `FastGRNN`, `SimpleRNN`, `GRU`,
+            `LSTM` and Dense layers, of the Keras that `keras_fastgrnn` runs on.
         calibration_data: Array of shape `(batch, steps, input_dim)`, as the Keras model takes
-            it. Needed for "int16x8", "int8" and integer ends; otherwise it fills the report.
-            Defaults to `None`.
+            it, or list of arrays of shape `(steps, input_dim)`. Needed for "int16x8", "int8" and
+            integer ends; otherwise it fills the report. Defaults to `None`.
         quantization: "int16x8", "int8", `None` for float32, or "auto" for what a
             quantization-aware model was trained for, else "int16x8". Defaults to "auto".
         mode: "streaming" for an input of shape `(1, input_dim)`, or "sequence" for one of shape
@@ -127,7 +130,7 @@ def convert(
     if x is not None:
         twins = prepared.twins + _converted_ends(prepared.real, inside, graph)
         costs = rounding_costs(prepared.real, twins, x, prepared.returns_sequences)
-    deployed = DeployedModel(prepared.model, graph, options, name, x, prepared.expected, costs)
+    deployed = DeployedModel(prepared, graph, options, name, costs)
     if costs:
         warn_of_imprecision(deployed.report, graph, x)
     return deployed

@@ -12,17 +12,18 @@ from keras_fastgrnn.export import c_header, reference
 from keras_fastgrnn.export.c_schedule import for_c, with_logits
 from keras_fastgrnn.export.c_source import Source
 from keras_fastgrnn.export.c_text import check_name, marked
-from keras_fastgrnn.export.calibrate import check_sequences
 from keras_fastgrnn.export.deployed import warn_of_saturation
 from keras_fastgrnn.export.exactness import Exactness, compared, drawn_inputs
 from keras_fastgrnn.export.files import write_all
 from keras_fastgrnn.export.float_kernels import softmax
+from keras_fastgrnn.export.given_sequences import GivenSequences, wants_every_step
 from keras_fastgrnn.export.graph import Graph
 from keras_fastgrnn.export.host_compiler import HostProgram, MissingCompilerError, section_bytes
 from keras_fastgrnn.export.imprecision import warn_of_imprecision
 from keras_fastgrnn.export.precision import rounding_costs
 from keras_fastgrnn.export.prepare import Prepared, prepare
 from keras_fastgrnn.export.report import Agreement, TensorReport, compare, observe
+from keras_fastgrnn.export.sequences import Sequences
 from keras_fastgrnn.keras_api import checked_boolean, checked_path, invalid_argument
 
 _QUANTIZATION = "int16x8"
@@ -39,7 +40,8 @@ def convert_c(
 
     It computes the integers of `convert(model, calibration_data, quantization="int16x8")`, bit for
     bit, in two files that need nothing else: no library, no heap, no variables of their own. Zeros
-    that pruning left take no bytes. A softmax at the end is left out: the answers are logits.
+    that pruning left take no bytes. A softmax at the end is left out of the C, which answers with
+    logits; `predict` applies it in Python.
 
     Where this machine has a C compiler, the files are compiled and run on the calibration data, or
     without it on drawn numbers, and compared with the reference before this returns; the report
@@ -47,8 +49,9 @@ def convert_c(
 
     Args:
         model: Trained Keras model; this and `calibration_data` as for `convert`.
-        calibration_data: Array of shape `(batch, steps, input_dim)`. Defaults to `None`, which
-            will do for a model trained quantization-aware for "int16x8".
+        calibration_data: Array of shape `(batch, steps, input_dim)`, or list of arrays of shape
+            `(steps, input_dim)`. Defaults to `None`, which will do for a model trained
+            quantization-aware for "int16x8".
         name: String, a C identifier that names files and C symbols. Defaults to "model".
         power_of_two_weights: Boolean, as for `convert`; with it nothing needs more than 32 bits,
             which small processors compute several times as fast. Defaults to `False`.
@@ -98,6 +101,7 @@ class PlainCReport:
         state_bytes: Integer, what is kept between steps.
         multiply_accumulates: Integer, of a step with its answer.
         drops_softmax: Boolean, whether the Keras model ends in a softmax, which C leaves out.
+        notes: List of strings, what a firmware must do otherwise than the Keras model.
         tensors: List of `TensorReport` over the calibration data.
         agreement: `Agreement` with the Keras model on it, or `None`.
         rounding_costs: Dictionary, as in the report of `convert`.
@@ -111,6 +115,7 @@ class PlainCReport:
     state_bytes: int
     multiply_accumulates: int
     drops_softmax: bool
+    notes: list[str]
     tensors: list[TensorReport]
     agreement: Agreement | None
     rounding_costs: dict[str, float]
@@ -139,7 +144,11 @@ class PlainCReport:
         if self.agreement is not None:
             lines.append(f"agreement with Keras: {self.agreement}")
         if self.drops_softmax:
-            lines.append("The softmax at the end is left out: the answers are logits.")
+            lines.append(
+                "The softmax at the end is left out: the C answers with logits, and predict "
+                "applies it in Python."
+            )
+        lines += self.notes
         lines.append(f"compiled files {self.exactness}")
         return "\n".join(lines)
 
@@ -163,20 +172,30 @@ class PlainCModel:
         texts = marked({"header": c_header.header(source), "source": source.source()})
         self.header, self.source = texts["header"], texts["source"]
         self._returns_sequences = prepared.returns_sequences
+        self._masking = prepared.masking
+        self._ends_in_softmax = prepared.graph.outputs[0] is not self.graph.outputs[0]
         self._program = None
         self.report = _report(prepared, source, self.graph, self._answers, self._exactness)
 
-    def predict(self, x, *, on: str = "host") -> np.ndarray:
+    def predict(
+        self, x, *, on: str = "host", return_sequences: bool = False
+    ) -> np.ndarray | list[np.ndarray]:
         """Runs whole sequences, each from a zero state, and returns what the device would.
 
+        Where the Keras model ends in a softmax, the C answers with logits, of which this is the
+        softmax, computed in Python. A step that a Masking layer masks is not fed to the C.
+
         Args:
-            x: Array of shape `(batch, steps, input_dim)`, as the Keras model takes it.
+            x: Array of shape `(batch, steps, input_dim)`, as the Keras model takes it, or list of
+                arrays of shape `(steps, input_dim)`, each as long as it likes.
             on: "host" to compile the files with this machine's C compiler and run them, or
                 "reference" for the NumPy reference, which computes the same integers. Defaults to
                 "host".
+            return_sequences: Boolean, as for `DeployedModel.predict`. Defaults to `False`.
 
         Returns:
-            float32 array of the Keras model's output shape, logits where that ends in a softmax.
+            float32 array of the Keras model's output shape, or all answers, as
+            `DeployedModel.predict` returns them.
 
         Raises:
             MissingCompilerError: If there is no C compiler.
@@ -184,15 +203,17 @@ class PlainCModel:
         """
         if on not in ("host", "reference"):
             raise invalid_argument("on", "'host' or 'reference'", on)
+        every_step = wants_every_step(return_sequences) or self._returns_sequences
         (source,), (output,) = self.graph.inputs, self.graph.outputs
-        x = check_sequences(x, source.shape[-1], "x")
-        integers = reference.quantize_input(x, source)
+        given = GivenSequences(x, source.shape[-1], "x", masking=self._masking)
+        integers = given.fed.map(lambda values: reference.quantize_input(values, source))
         program = self._compiled() if on == "host" else None
         outputs, tensors = observe(self.graph, integers)
         warn_of_saturation(tensors)
         if program is not None:
-            outputs = program.run(integers, output.shape[-1])
-        return self._answers(outputs)
+            padded = program.run(integers.values, output.shape[-1])
+            outputs = Sequences(padded, integers.lengths).one_by_one()
+        return self._answers(given, outputs, every_step)
 
     def _compiled(self) -> HostProgram:
         if self._program is None:
@@ -203,7 +224,7 @@ class PlainCModel:
         """A copy in another process compiles a program of its own."""
         return {**self.__dict__, "_program": None}
 
-    def _exactness(self, integers, outputs, products: int) -> Exactness:
+    def _exactness(self, integers: Sequences, outputs, products: int) -> Exactness:
         width = self.graph.outputs[0].shape[-1]
         try:
             program = self._compiled()
@@ -211,16 +232,19 @@ class PlainCModel:
                 f"`{program.command}`",
                 "C",
                 lambda x: program.run(x, width),
-                integers,
+                integers.one_by_one(),
                 outputs,
                 products,
             )
         except MissingCompilerError as problem:
             return Exactness(None, problem=str(problem))
 
-    def _answers(self, outputs) -> np.ndarray:
-        values = reference.dequantize_values(outputs, self.graph.outputs[0])
-        return values if self._returns_sequences else values[:, -1]
+    def _answers(self, given: GivenSequences, outputs, every_step: bool):
+        answers = given.answers(outputs, every_step, self.graph)
+        if not self._ends_in_softmax:
+            return answers
+        is_array = isinstance(answers, np.ndarray)
+        return softmax(answers) if is_array else [softmax(one) for one in answers]
 
     def section_bytes(self, compiler: str = "cc -Os") -> dict[str, int]:
         """Compiles the model, and returns what its code, constants and variables take.
@@ -280,18 +304,18 @@ def _refuse_softmax(graph: Graph) -> None:
 
 
 def _report(prepared: Prepared, source: Source, graph: Graph, answers, check) -> PlainCReport:
-    (output,) = prepared.graph.outputs
-    drops_softmax = output is not graph.outputs[0]
+    (source_tensor,), (output,) = graph.inputs, prepared.graph.outputs
     tensors, agreement, costs = [], None, {}
-    if prepared.x is None:
-        integers = drawn_inputs(graph, None)
+    if prepared.given is None:
+        integers = Sequences(drawn_inputs(graph, None))
         exactness = check(integers, reference.run(graph, integers), source.multiply_accumulates)
     else:
-        integers = reference.quantize_input(prepared.x, graph.inputs[0])
+        integers = prepared.x.map(lambda values: reference.quantize_input(values, source_tensor))
         outputs, tensors = observe(graph, integers)
         exactness = check(integers, outputs, source.multiply_accumulates)
-        values = answers(outputs)  # those of the compiled program, too
-        agreement = compare(softmax(values) if drops_softmax else values, prepared.expected)
+        # Those of the compiled program, too.
+        found = answers(prepared.given, outputs, prepared.returns_sequences)
+        agreement = compare(*prepared.at_fed_steps(found), len(integers))
         costs = rounding_costs(
             prepared.real, prepared.twins, prepared.x, prepared.returns_sequences
         )
@@ -313,7 +337,8 @@ def _report(prepared: Prepared, source: Source, graph: Graph, answers, check) ->
         dict(source.tables),
         source.state_bytes,
         source.multiply_accumulates,
-        drops_softmax,
+        output is not graph.outputs[0],
+        prepared.notes,
         tensors,
         agreement,
         costs,

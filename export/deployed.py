@@ -9,12 +9,14 @@ import numpy as np
 
 from keras_fastgrnn.export import c_golden, c_model, c_operators, reference, report_files, tflm
 from keras_fastgrnn.export.c_text import marked
-from keras_fastgrnn.export.calibrate import check_sequences
 from keras_fastgrnn.export.errors import SaturationWarning
 from keras_fastgrnn.export.exactness import Exactness, compared, drawn_inputs
 from keras_fastgrnn.export.files import write_all
+from keras_fastgrnn.export.given_sequences import GivenSequences, wants_every_step
 from keras_fastgrnn.export.graph import Graph
+from keras_fastgrnn.export.prepare import Prepared
 from keras_fastgrnn.export.report import Report, TensorReport, compare, describe, observe
+from keras_fastgrnn.export.sequences import Sequences, as_sequences
 from keras_fastgrnn.export.subgraphs import Subgraph, sequence, streaming
 from keras_fastgrnn.export.tflite import write_subgraphs
 from keras_fastgrnn.export.verify import verify
@@ -39,11 +41,12 @@ class DeployedModel:
         report: `Report`.
     """
 
-    def __init__(self, model, graph: Graph, options, name, calibration_data, expected, costs):
+    def __init__(self, prepared: Prepared, graph: Graph, options, name, costs):
         self.name = name
         self.graph = graph
-        self._steps = model.inputs[0].shape[1] if options["mode"] == "sequence" else None
-        self._returns_sequences = len(model.outputs[0].shape) == 3
+        self._steps = prepared.model.inputs[0].shape[1] if options["mode"] == "sequence" else None
+        self._returns_sequences = prepared.returns_sequences
+        self._masking = prepared.masking
         is_explicit = options["state"] == "explicit"
         subgraphs = self._subgraphs(is_explicit)
         self.inputs, self.outputs = subgraphs[0].inputs, subgraphs[0].outputs
@@ -54,18 +57,29 @@ class DeployedModel:
         self._arena = tflm.find_arena_size(self.tflite) if tflm.is_available() else None
         tensors, agreement, exactness = [], None, None
         is_integer = options["quantization"] is not None
-        if calibration_data is not None:
-            integers = self._to_input(calibration_data)
+        if prepared.given is not None:
+            integers = self._to_input(prepared.x)
             outputs, tensors = observe(graph, integers)
-            self._golden = self._by_invoke(integers[0], outputs[0])
-            agreement = compare(self._from_output(outputs), expected)
+            first = prepared.given.places[0]
+            self._golden = self._by_invoke(integers.one_by_one()[first], outputs[first])
+            answers = prepared.given.answers(outputs, self._returns_sequences, graph)
+            agreement = compare(*prepared.at_fed_steps(answers), len(integers))
         elif is_integer:
-            integers = drawn_inputs(graph, self._steps)
+            integers = Sequences(drawn_inputs(graph, self._steps))
             outputs = reference.run(graph, integers)
         if is_integer:
             exactness = self._exactness(integers, outputs)
         self.report: Report = describe(
-            subgraphs, name, options, self.tflite, self._arena, tensors, agreement, costs, exactness
+            subgraphs,
+            name,
+            options,
+            self.tflite,
+            self._arena,
+            tensors,
+            agreement,
+            costs,
+            prepared.notes,
+            exactness,
         )
 
     def _subgraphs(self, is_explicit: bool) -> list[Subgraph]:
@@ -80,7 +94,14 @@ class DeployedModel:
         answer = outputs if self._returns_sequences else outputs[-1]
         return inputs[np.newaxis], answer[np.newaxis]
 
-    def predict(self, x, *, on: str = "tflm", verbose: bool | None = None) -> np.ndarray:
+    def predict(
+        self,
+        x,
+        *,
+        on: str = "tflm",
+        return_sequences: bool = False,
+        verbose: bool | None = None,
+    ) -> np.ndarray | list[np.ndarray]:
         """Runs whole sequences, each from a zero state, and returns what the device would.
 
         Values that leave the range of their tensor are clipped there, as on the device, and
@@ -88,15 +109,23 @@ class DeployedModel:
         input so large that its integer leaves 32 bits is undefined on the device: TFLite Micro on
         x86 answers with the lowest integer, the reference clips.
 
+        A step that a Masking layer of the Keras model masks is not fed to the device, whose answer
+        stays what it was, as Keras's does.
+
         Args:
-            x: Array of shape `(batch, steps, input_dim)`, as the Keras model takes it.
+            x: Array of shape `(batch, steps, input_dim)`, as the Keras model takes it, or list of
+                arrays of shape `(steps, input_dim)`, each as long as it likes in streaming mode.
             on: "tflm" for TFLite Micro itself, or "reference" for the NumPy reference, which
                 computes the same integers. Defaults to "tflm".
+            return_sequences: Boolean, whether to return the answer at every step, whatever the
+                Keras model returns. Defaults to `False`, for what the Keras model returns.
             verbose: Boolean, whether to show a progress bar. Defaults to `None`, which shows one
                 on a terminal.
 
         Returns:
-            float32 array of the Keras model's output shape.
+            float32 array of the Keras model's output shape, or `(batch, steps, outputs)` with
+            `return_sequences`; a list of arrays of shape `(steps, outputs)` instead where answers
+            at every step are asked for and the lengths differ. In the order given.
 
         Raises:
             MissingRuntimeError: If TFLite Micro is not installed.
@@ -105,14 +134,19 @@ class DeployedModel:
         if on not in ("tflm", "reference"):
             raise invalid_argument("on", "'tflm' or 'reference'", on)
         verbose = checked_verbose(sys.stdout.isatty() if verbose is None else verbose)
-        x = check_sequences(x, self.graph.inputs[0].shape[-1], "x", self._steps)
+        every_step = wants_every_step(return_sequences) or self._returns_sequences
+        if self._steps is not None and every_step != self._returns_sequences:
+            expected = "False for mode='sequence' and a model that answers at the end alone"
+            raise invalid_argument("return_sequences", expected, return_sequences)
+        channels = self.graph.inputs[0].shape[-1]
+        given = GivenSequences(x, channels, "x", self._steps, self._masking)
         interpreter = self._tflm() if on == "tflm" else None
-        integers = self._to_input(x)
+        integers = self._to_input(given.fed)
         outputs, tensors = observe(self.graph, integers)
         warn_of_saturation(tensors)
         if interpreter is not None:
             outputs = self._run_on_tflm(interpreter, integers, verbose)
-        return self._from_output(outputs)
+        return given.answers(outputs, every_step, self.graph)
 
     def __repr__(self) -> str:
         kind = self.report.quantization or "float32"
@@ -164,17 +198,13 @@ class DeployedModel:
         }
         return write_all(folder, contents, overwrite)
 
-    def _to_input(self, x) -> np.ndarray:
+    def _to_input(self, x: Sequences) -> Sequences:
         tensor = self.graph.inputs[0]
-        return x if tensor.scale is None else reference.quantize_input(x, tensor)
+        if tensor.scale is None:
+            return x
+        return as_sequences(x).map(lambda values: reference.quantize_input(values, tensor))
 
-    def _from_output(self, outputs) -> np.ndarray:
-        tensor = self.graph.outputs[0]
-        if tensor.scale is not None:
-            outputs = reference.dequantize_values(outputs, tensor)
-        return np.asarray(outputs if self._returns_sequences else outputs[:, -1], np.float32)
-
-    def _exactness(self, integers, outputs) -> Exactness:
+    def _exactness(self, integers: Sequences, outputs) -> Exactness:
         if self._arena is None:
             return Exactness(None, problem="TFLite Micro is not installed.")
         interpreter = self._new_interpreter()
@@ -182,8 +212,8 @@ class DeployedModel:
         return compared(
             "TFLite Micro",
             "TFLite Micro",
-            lambda x: self._run_on_tflm(interpreter, x, verbose=0),
-            integers,
+            lambda x: np.stack(self._run_on_tflm(interpreter, Sequences(x), verbose=0)),
+            integers.one_by_one(),
             outputs,
             sum(matrix.data.size for matrix in matrices),
         )
@@ -197,18 +227,18 @@ class DeployedModel:
             self._interpreter = self._new_interpreter()
         return self._interpreter
 
-    def _run_on_tflm(self, interpreter, integers, verbose) -> np.ndarray:
+    def _run_on_tflm(self, interpreter, integers: Sequences, verbose):
         states = [np.full(t.shape, t.zero_point, t.dtype) for t in self.inputs[1:]]
         progress = keras.utils.Progbar(len(integers), unit_name="sequence", verbose=verbose)
         outputs = []
-        for values in integers:
+        for values in integers.one_by_one():
             if self._steps is None:
                 outputs.append(interpreter.run(values, states))
             else:
                 answer = interpreter.invoke(values[np.newaxis], *states)[0]
                 outputs.append(answer.reshape(-1, answer.shape[-1]))
             progress.add(1)
-        return np.stack(outputs)
+        return outputs
 
 
 def warn_of_saturation(tensors: list[TensorReport]) -> None:

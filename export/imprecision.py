@@ -7,6 +7,8 @@ import numpy as np
 
 from keras_fastgrnn.export.errors import PrecisionWarning
 from keras_fastgrnn.export.graph import Graph, Tensor
+from keras_fastgrnn.export.report import TensorReport
+from keras_fastgrnn.export.sequences import Sequences
 from keras_fastgrnn.export.subgraphs import CONVERSIONS
 
 # Above this root mean square error, as a part of the outputs' standard deviation, convert warns;
@@ -17,21 +19,22 @@ LARGEST_RELATIVE_ERROR = 0.1
 COARSE_LEVELS = {"int16": 64.0, "int8": 2.0}
 
 
-def warn_of_imprecision(report, graph: Graph, x: np.ndarray) -> None:
+def warn_of_imprecision(report, graph: Graph, x: Sequences) -> None:
     """Warns the caller's caller where an integer model differs much from the Keras model.
 
     Args:
         report: Report of the model, with `agreement`, `rounding_costs` and `quantization`.
         graph: `Graph` of the model.
-        x: Calibration data, array of shape `(batch, steps, input_dim)`.
+        x: `Sequences`, the calibration data.
     """
     error = report.agreement.relative_error
     if error <= LARGEST_RELATIVE_ERROR:
         return
     counted = _counted_input(graph)
-    levels = x.std(axis=(0, 1)) / (counted.scale or math.inf)
+    levels = x.all_steps().std(axis=0) / (counted.scale or math.inf)
     coarse = np.flatnonzero(levels < COARSE_LEVELS.get(counted.dtype, 0.0))
     costliest = next(iter(report.rounding_costs))
+    output = next((t for t in report.tensors if t.name == graph.outputs[0].name), None)
     advice = f"The rounding of {costliest!r} costs most. "
     if coarse.size:
         advice = (
@@ -39,6 +42,13 @@ def warn_of_imprecision(report, graph: Graph, x: np.ndarray) -> None:
             f"only {levels[coarse].min():.2g} of its integer steps: bring the channels to a "
             "similar size before the model, in the training data and in the firmware, and leave "
             "out those that never change."
+        )
+    elif output is not None and _is_offset(output) and costliest == output.name:
+        middle = 0.5 * (output.low + output.high)
+        advice = (
+            f"The outputs are {output.low:.6g} to {output.high:.6g}, far from 0, from where they "
+            f"are counted: train on the target minus its mean, about {middle:.4g}, and add that in "
+            "the firmware."
         )
     elif report.quantization == "int8":
         advice += "quantization='int16x8' rounds 256 times finer, at nearly the same size."
@@ -50,6 +60,11 @@ def warn_of_imprecision(report, graph: Graph, x: np.ndarray) -> None:
         PrecisionWarning,
         stacklevel=3,
     )
+
+
+def _is_offset(tensor: TensorReport) -> bool:
+    """Whether its values are farther from 0 than from each other."""
+    return min(abs(tensor.low), abs(tensor.high)) > tensor.high - tensor.low
 
 
 def _counted_input(graph: Graph) -> Tensor:

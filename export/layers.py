@@ -3,21 +3,24 @@
 import inspect
 import itertools
 import math
+import numbers
 
 import numpy as np
 
 from keras_fastgrnn import activations
 from keras_fastgrnn.export.errors import UnsupportedLayerError
-from keras_fastgrnn.keras_api import IS_TF_KERAS, keras
+from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS, keras
 from keras_fastgrnn.models import cells_of, check_built
 
 _IN_SCOPE = "load the file in TF-MOT's quantize_scope, and call convert on the model in Python"
 _HINTS = {
-    "Masking": "a streaming model sees no padded steps; remove it and feed only real steps",
     "Bidirectional": "it reads the sequence from its end; use the forward layer alone",
-    "TimeDistributed": "a Dense layer already acts step by step; use it without the wrapper",
+    "TimeDistributed": "a Dense or Dropout layer acts step by step; use it without the wrapper",
     "Embedding": "its input is an index; look the vector up before the model",
-    "BatchNormalization": "fold it into the next Dense layer, or use Normalization",
+    "LayerNormalization": (
+        "it divides by a deviation at every step, for which TFLite Micro has no integers; train "
+        "with BatchNormalization, which is folded into the next layer"
+    ),
     "Activation": "give the activation to the layer before it",
     "Sequential": "add its layers to the model directly",
     "Functional": "add its layers to the model directly",
@@ -26,9 +29,17 @@ _HINTS = {
     "QuantizeLayer": _IN_SCOPE,
     "QuantizeWrapperV2": _IN_SCOPE,
 }
+_ADVICE_ON_INPUTS = (
+    "Put the channels of all inputs beside each other in the data, and build the model with one "
+    "Input of them."
+)
+_ADVICE_ON_OUTPUTS = (
+    "Convert a model for each output, keras.Model(model.inputs, model.outputs[0]), or join the "
+    "heads into one Dense layer without a softmax."
+)
 _CALL_HINTS = {
     "initial_state": "it is given an initial_state; an exported model starts from zero",
-    "mask": "it is given a mask; a streaming model sees no padded steps",
+    "mask": "it is given a mask of its own; use a Masking layer behind the Input",
     "training": "training=True leaves its dropout on; call it without",
 }
 
@@ -50,10 +61,11 @@ def chain_of(model):
     check_built(model)
     inputs = model.inputs
     if len(inputs) != 1 or len(model.outputs) != 1:
+        advice = _ADVICE_ON_INPUTS if len(inputs) != 1 else _ADVICE_ON_OUTPUTS
         raise ValueError(
             "Received an invalid value for argument model, expected one input and one output, "
-            f"got {len(inputs)} and {len(model.outputs)}. An exported model keeps its state inside "
-            "and starts each sequence from zero, so no state can be an input or an output."
+            f"got {len(inputs)} and {len(model.outputs)}. {advice} An exported model keeps its "
+            "state inside and starts each sequence from zero, so no state can be either."
         )
     shape = tuple(inputs[0].shape)
     if len(shape) != 3 or shape[-1] is None:
@@ -111,6 +123,15 @@ def refuse_layers(problems: list[str]) -> None:
         raise UnsupportedLayerError(f"The model has layers that cannot be exported:\n{lines}")
 
 
+def masking_of(model):
+    """Returns the Masking layer of a model, or `None`.
+
+    Args:
+        model: Chain of layers.
+    """
+    return next((one for one in model.layers if isinstance(one, keras.layers.Masking)), None)
+
+
 def title(layer) -> str:
     """Returns what errors call a layer."""
     return f"{layer.name} ({type(layer).__name__})"
@@ -143,7 +164,7 @@ def _names(classes) -> str:
 def _problems(layer, layer_classes, cell_classes):
     kind = type(layer)
     if kind not in layer_classes:
-        yield hint(kind.__name__) or no_exporter(layer_classes)
+        yield _hint_for(layer, layer_classes)
     elif issubclass(kind, keras.layers.RNN):
         yield from _recurrent_problems(layer, cell_classes)
     elif kind is keras.layers.Dense:
@@ -153,6 +174,9 @@ def _problems(layer, layer_classes, cell_classes):
             yield "it has no mean and variance; call adapt, or give them as arguments"
         elif not _is_per_channel(layer.mean, layer):
             yield "it normalizes over steps; use axis=-1"
+    elif kind is keras.layers.BatchNormalization:
+        if set(np.ravel(layer.axis)) - {-1, len(layer.output.shape) - 1}:
+            yield "it normalizes over steps; use axis=-1"
     elif kind is keras.layers.Rescaling and not (
         _is_per_channel(layer.scale, layer) and _is_per_channel(layer.offset, layer)
     ):
@@ -161,9 +185,18 @@ def _problems(layer, layer_classes, cell_classes):
         yield "Keras has quantized it; export the float model"
 
 
+def _hint_for(layer, layer_classes) -> str:
+    if not isinstance(layer, keras.layers.TimeDistributed):
+        return hint(type(layer).__name__) or no_exporter(layer_classes)
+    inner = type(layer.layer)
+    if inner in layer_classes and not issubclass(inner, keras.layers.RNN):
+        return f"{inner.__name__} acts step by step by itself; use it without the wrapper"
+    return f"of the {inner.__name__} in it, {_hint_for(layer.layer, layer_classes)}"
+
+
 def _is_per_channel(value, layer) -> bool:
     shape = np.shape(value)
-    return math.prod(shape[:-1]) == 1 and shape[-1:] in ((), (1,), (layer.input.shape[-1],))
+    return math.prod(shape[:-1]) == 1 and shape[-1:] in ((), (1,), (layer.output.shape[-1],))
 
 
 def _recurrent_problems(layer, cell_classes):
@@ -196,8 +229,10 @@ def _activation_problems(layer, arguments):
 def call_problems(chain):
     """Yields layers, and why the way they are called cannot be exported."""
     calls = {layer["name"]: layer["inbound_nodes"] for layer in chain.get_config()["layers"]}
+    yield from _masking_problems(chain)
+    mask = _mask_operation(chain, calls)
     for previous, layer in itertools.pairwise(chain.layers):
-        sources, arguments = _call(layer, calls[layer.name][0])
+        sources, arguments = _call(layer, calls[layer.name][0], mask)
         if len(calls[layer.name]) > 1:
             yield layer, f"it is used {len(calls[layer.name])} times; use a layer for each"
         elif sources != [previous.name]:
@@ -207,12 +242,60 @@ def call_problems(chain):
                 yield layer, why
 
 
-def _call(layer, node) -> tuple[list[str], dict]:
-    """Reads one call in a model's configuration: the names of its sources, its arguments."""
+def _masking_problems(chain):
+    """Yields layers, and why a device that is not fed masked steps would answer otherwise."""
+    masking = masking_of(chain)
+    if masking is None:
+        return
+    layers = list(chain.layers[1:])
+    if layers[0] is not masking or type(masking) is not keras.layers.Masking:
+        yield masking, "put it behind the Input, with the mask_value that padded steps have there"
+    if not isinstance(masking.mask_value, numbers.Real):
+        yield masking, "its mask_value is not one number"
+    while not isinstance(layers[-1], keras.layers.RNN):
+        layers.pop()
+    for layer in layers:
+        if not layer.supports_masking:
+            yield (
+                layer,
+                f"in {FLAVOR} it loses the mask of {masking.name}, so that padded steps are "
+                "computed; leave it out, and normalize the data before it is padded",
+            )
+        if getattr(layer, "zero_output_for_mask", False):
+            yield (
+                layer,
+                "zero_output_for_mask=True answers 0 at masked steps, where a device keeps its "
+                "answer; build the model with zero_output_for_mask=False and the same weights",
+            )
+
+
+def _mask_operation(chain, calls) -> str | None:
+    """The name of the operation that computes the mask of a Masking layer, in Keras 3."""
+    masking = masking_of(chain)
+    if masking is None or IS_TF_KERAS:
+        return None
+    compared = (calls[masking.name][0]["args"][0], masking.mask_value)
+    sources = {name: nodes[0]["args"] for name, nodes in calls.items() if nodes}
+    comparison = next((name for name, args in sources.items() if args == compared), None)
+    found = (name for name, args in sources.items() if comparison in _sources(args))
+    return next(found, None)
+
+
+def _sources(arguments) -> list[str]:
+    tensors = [value["config"] for value in arguments if isinstance(value, dict)]
+    return [tensor["keras_history"][0] for tensor in tensors if "keras_history" in tensor]
+
+
+def _call(layer, node, mask: str | None) -> tuple[list[str], dict]:
+    """Reads one call in a model's configuration: the names of its sources, its arguments.
+
+    The mask that a Masking layer has passed on is left out.
+    """
     if IS_TF_KERAS:
         initial_state = {"initial_state": True} if len(node) > 1 else {}
         return [source[0] for source in node], {**node[0][3], **initial_state}
     names = inspect.signature(layer.call).parameters
     arguments = {**dict(zip(names, node["args"], strict=False)), **node["kwargs"]}
-    tensors = [v["config"] for v in arguments.values() if isinstance(v, dict)]
-    return [t["keras_history"][0] for t in tensors if "keras_history" in t], arguments
+    if mask is not None and _sources([arguments.get("mask")]) == [mask]:
+        del arguments["mask"]
+    return _sources(arguments.values()), arguments

@@ -29,9 +29,18 @@ def load_model(path):
         OSError: If the file cannot be read.
     """
     path = Path(path)
+    if (path / "saved_model.pb").is_file():
+        raise ValueError(_about_saved_model(path))
     if path.suffix not in ENDINGS:
         raise ValueError(f"Expected a model saved as .keras or .h5, got {path}.")
-    refuse_unknown(read_config(path))
+    config = read_config(path)
+    refuse_unknown(config)
+    if _has_gru_without_reset_after(config):
+        raise ValueError(
+            f"{path} is of a Keras that had no argument reset_after. Build the model with "
+            f"GRU(..., reset_after=False), model.load_weights({str(path)!r}), and "
+            "model.save('model.keras')."
+        )
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras meets in a file
@@ -52,6 +61,30 @@ def load_model(path):
         if len(reason) > LONGEST_REASON:
             reason = reason[:LONGEST_REASON] + "..."
         raise ValueError(f"{path} cannot be loaded as a model by {FLAVOR}: {reason}") from error
+
+
+def _about_saved_model(path) -> str:
+    if (path / "keras_metadata.pb").is_file():
+        return (
+            f"{path} is a SavedModel of Keras 2. With TF_USE_LEGACY_KERAS=1 in the environment, "
+            f"keras.models.load_model({str(path)!r}).save('model.keras') makes one file of it."
+        )
+    return (
+        f"{path} is a SavedModel without the layers of Keras. Save the model as one file where it "
+        "was made: model.save('model.keras')."
+    )
+
+
+def _has_gru_without_reset_after(config) -> bool:
+    """Whether a GRU is of the only kind there was before `reset_after`, which is no default now."""
+    if isinstance(config, list):
+        return any(map(_has_gru_without_reset_after, config))
+    if not isinstance(config, dict):
+        return False
+    inside = config.get("config")
+    if config.get("class_name") == "GRU" and isinstance(inside, dict):
+        return "reset_after" not in inside
+    return any(map(_has_gru_without_reset_after, config.values()))
 
 
 def _keras_version(path) -> str | None:

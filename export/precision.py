@@ -7,6 +7,7 @@ import numpy as np
 from keras_fastgrnn.export import reference
 from keras_fastgrnn.export.calibrate import spread
 from keras_fastgrnn.export.graph import Graph, Op, Tensor, constant
+from keras_fastgrnn.export.sequences import Sequences, as_sequences
 
 # Sequences of the data on which the cost of each tensor's rounding is measured.
 COSTING_SEQUENCES = 16
@@ -71,14 +72,18 @@ def in_real_values(graph: Graph, integers: Graph) -> Graph:
 
 
 def rounding_costs(
-    graph: Graph, twins: list[tuple[Tensor, Tensor]], x: np.ndarray, every_step: bool
+    graph: Graph,
+    twins: list[tuple[Tensor, Tensor]],
+    x: np.ndarray | Sequences,
+    every_step: bool,
 ) -> dict[str, float]:
     """Rounds one tensor at a time in an otherwise float computation.
 
     Args:
         graph: Float graph.
         twins: List of pairs of a tensor of it and the integer tensor to round it to.
-        x: Array of shape `(batch, steps, input_dim)`, real values; some sequences of it will do.
+        x: Array of shape `(batch, steps, input_dim)`, or `Sequences`, of real values, of which
+            some sequences are taken.
         every_step: Boolean, whether the outputs of every step count, or of the last one.
 
     Returns:
@@ -86,10 +91,11 @@ def rounding_costs(
         alone makes in the outputs; the largest first.
     """
     computed = [pair for pair in twins if not pair[1].is_constant]
-    x = spread(x, COSTING_SEQUENCES)
-    rows = [slice(i * len(x), (i + 1) * len(x)) for i in range(len(computed) + 1)]
+    x = spread(as_sequences(x), COSTING_SEQUENCES)
+    count = len(computed) + 1
+    rows = [slice(i, None, count) for i in range(count)]  # also of the sequences that go on
     rounding = [(tensor, part, twin) for part, (tensor, twin) in zip(rows, computed, strict=False)]
-    together = _outputs(graph, np.concatenate([x] * len(rows)), rounding, every_step)
+    together = _outputs(graph, x.repeated(count), rounding, every_step)
     expected = together[rows[-1]]
     found = {twin.name: together[part] for part, (_, twin) in zip(rows, computed, strict=False)}
     for tensor, twin in twins:
@@ -101,9 +107,9 @@ def rounding_costs(
 
 
 def _outputs(graph, x, rounding, every_step) -> np.ndarray:
-    """Of shape `(batch, steps, outputs)`, all steps or the last."""
+    """All steps, as `Sequences.together` returns them, or the last of each sequence."""
     results = [values[graph.outputs[0]] for values in reference.steps(graph, x, rounding)]
-    return np.stack(results if every_step else results[-1:], axis=1)
+    return x.together(results) if every_step else x.last(results)
 
 
 def _with_rounded_constant(graph: Graph, tensor: Tensor, twin: Tensor) -> Graph:

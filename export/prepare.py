@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_fastgrnn.export.calibrate import Range, calibrate, check_sequences
+from keras_fastgrnn.export.calibrate import Range, calibrate
 from keras_fastgrnn.export.choose import Int8Chooser, Int16Chooser
+from keras_fastgrnn.export.given_sequences import GivenSequences
 from keras_fastgrnn.export.graph import Graph, Tensor
-from keras_fastgrnn.export.layers import chain_of
+from keras_fastgrnn.export.layers import chain_of, masking_of, title
 from keras_fastgrnn.export.precision import in_real_values, twins_of
 from keras_fastgrnn.export.rewrite import fold_all, simplify
+from keras_fastgrnn.export.sequences import Sequences
 from keras_fastgrnn.export.trace import trace
 from keras_fastgrnn.export.trained import (
     held_range,
@@ -36,8 +38,8 @@ class Prepared:
         real: Float `Graph` of the same operators.
         twins: List of pairs of a tensor of `real` and the integer tensor that rounds it.
         ends: The `Range` of the input and of the output, each `None` where it is not known.
-        x: Calibration data as a float32 array, or `None`.
-        expected: Array, what Keras answers to it, or `None`.
+        given: `GivenSequences`, the calibration data, or `None`.
+        expected: What Keras answers to it, as `GivenSequences.answers` has it, or `None`.
     """
 
     model: object
@@ -46,13 +48,43 @@ class Prepared:
     real: Graph
     twins: list[tuple[Tensor, Tensor]]
     ends: tuple[Range | None, Range | None]
-    x: np.ndarray | None
-    expected: np.ndarray | None
+    given: GivenSequences | None
+    expected: np.ndarray | list[np.ndarray] | None
+
+    @property
+    def x(self) -> Sequences | None:
+        """What of the calibration data a device is fed."""
+        return None if self.given is None else self.given.fed
 
     @property
     def returns_sequences(self) -> bool:
         """Whether the model answers at every step."""
         return len(self.model.outputs[0].shape) == 3
+
+    @property
+    def masking(self):
+        """The model's Masking layer, or `None`."""
+        return masking_of(self.model)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a firmware must do otherwise than the Keras model."""
+        if self.masking is None:
+            return []
+        return [
+            f"The layer {title(self.masking)} is left out: do not feed a step whose channels are "
+            f"all {self.masking.mask_value:g}; the state stays what it is there, as in Keras."
+        ]
+
+    def at_fed_steps(self, answers) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what a device answers and what Keras does, where the device was fed.
+
+        Args:
+            answers: What `given.answers` returns of the model's kind.
+        """
+        if not self.returns_sequences:
+            return answers, self.expected
+        return self.given.at_fed_steps(answers), self.given.at_fed_steps(self.expected)
 
 
 def prepare(
@@ -86,14 +118,18 @@ def prepare(
             "mode='sequence', got an input of any number. Begin it with Input((steps, input_dim))."
         )
     graph = trace(model)
+    masking = masking_of(model)
+    if mode == "sequence" and masking is not None:
+        expected = f"'streaming', where masked steps are not fed, for {title(masking)}"
+        raise invalid_argument("mode", expected, mode)
     simplify(graph)
     name_tensors(graph)
-    x, expected, ranges = calibration_data, None, {}
+    given, expected, ranges = None, None, {}
     needs_data = trained is None and (quantization is not None or has_integer_ends)
-    if x is not None or needs_data:
-        x = check_sequences(x, input_dim, "calibration_data", steps)
-        expected = _keras_outputs(model, x)
-        ranges = calibrate(graph, x)
+    if calibration_data is not None or needs_data:
+        given = GivenSequences(calibration_data, input_dim, "calibration_data", steps, masking)
+        expected = _keras_outputs(model, given)
+        ranges = calibrate(graph, given.fed)
     ends = ranges.get(graph.inputs[0]), ranges.get(graph.outputs[0])
     real, twins = graph, []
     if quantization is None:
@@ -108,13 +144,14 @@ def prepare(
         real = in_real_values(real, graph)
     else:
         weight_format = WeightFormat(power_of_two=power_of_two_weights)
-        chooser = CHOOSERS[quantization](graph, ranges, x, state == "explicit", weight_format)
+        is_portable = state == "explicit"
+        chooser = CHOOSERS[quantization](graph, ranges, given.fed, is_portable, weight_format)
         chosen = chooser.choose()
         real = in_real_values(chosen.graph, chosen.integers)
         twins = twins_of(chosen.graph, chosen.integers)
         _set_seen({tensor: (one.low, one.high) for tensor, one in ranges.items()}, twins)
         graph = chosen.integers
-    return Prepared(model, quantization, graph, real, twins, ends, x, expected)
+    return Prepared(model, quantization, graph, real, twins, ends, given, expected)
 
 
 def _set_seen(seen: dict, twins) -> None:
@@ -144,9 +181,9 @@ def _check_weights(power_of_two_weights: bool, quantization, trained: Options | 
         raise invalid_argument("power_of_two_weights", expected, True)
 
 
-def _keras_outputs(model, x) -> np.ndarray:
-    outputs = model.predict(x, verbose=0)
-    if not np.isfinite(outputs).all():
+def _keras_outputs(model, given: GivenSequences) -> np.ndarray | list[np.ndarray]:
+    outputs = given.keras_answers(model)
+    if not all(np.isfinite(one).all() for one in outputs):
         raise ValueError(
             "The model computes NaN or infinite values on the calibration data. Check its weights."
         )

@@ -15,37 +15,57 @@ from keras_fastgrnn.export.float_kernels import FLOAT_KERNELS
 from keras_fastgrnn.export.graph import Graph, Op, Tensor
 from keras_fastgrnn.export.int8_kernels import INT8_KERNELS
 from keras_fastgrnn.export.int16_kernels import INT16_KERNELS
+from keras_fastgrnn.export.sequences import Sequences, as_sequences
 
 
-def run(graph: Graph, x: np.ndarray) -> np.ndarray:
+def run(graph: Graph, x: np.ndarray | Sequences) -> np.ndarray:
     """Runs sequences through a graph, each from a zero state.
 
     Args:
         graph: Float or integer graph.
-        x: Array of shape `(batch, steps, input_dim)`, in the graph's own numbers.
+        x: Array of shape `(batch, steps, input_dim)`, or `Sequences`, in the graph's own numbers.
 
     Returns:
-        Array of shape `(batch, steps, outputs)`.
+        Array of shape `(batch, steps, outputs)`, or what `Sequences.together` returns.
     """
     output = graph.outputs[0]
-    return np.stack([values[output] for values in steps(graph, x)], axis=1)
+    return as_sequences(x).together([values[output] for values in steps(graph, x)])
+
+
+def answer_to_nothing(graph: Graph) -> np.ndarray:
+    """Returns what the head answers to zero states, as Keras does at masked steps at the start.
+
+    Args:
+        graph: Float or integer graph.
+
+    Returns:
+        Array of shape `(outputs,)`.
+    """
+    values = {state.after: _start_values(state.after, 1) for state in graph.states}
+    for op in graph.ops:
+        given = [tensor for tensor in op.inputs if not tensor.is_constant]
+        if op.output not in values and all(tensor in values for tensor in given):
+            values[op.output] = _compile(op)(*(values[tensor] for tensor in given))
+    return values[graph.outputs[0]][0]
 
 
 def steps(
-    graph: Graph, x: np.ndarray, rounding: Sequence[tuple[Tensor, slice, Tensor]] = ()
+    graph: Graph,
+    x: np.ndarray | Sequences,
+    rounding: Sequence[tuple[Tensor, slice, Tensor]] = (),
 ) -> Iterator[dict[Tensor, np.ndarray]]:
     """Yields the value of every computed tensor after each time step.
 
     Args:
         graph: Float or integer graph.
-        x: Array of shape `(batch, steps, input_dim)`, in the graph's own numbers.
+        x: Array of shape `(batch, steps, input_dim)`, or `Sequences`, in the graph's own numbers.
         rounding: Sequence of tensors of a float graph, each with some rows of the batch and an
             integer tensor: there its values are rounded to those that the integers stand for.
             Defaults to none.
 
     Yields:
-        Dictionary from tensor to array of shape `(batch, units)`. The tensor a state is read from
-        holds the value before the step.
+        Dictionary from tensor to array of shape `(batch, units)`, without the sequences that have
+        ended. The tensor a state is read from holds the value before the step.
     """
 
     to_round = {}
@@ -63,8 +83,9 @@ def steps(
     ]
     (source,) = graph.inputs
     carried = {s.before: _start_values(s.before, len(x)) for s in graph.states}
-    for time in range(x.shape[1]):
-        values = {source: rounded(source, x[:, time].astype(_counting_type(source))), **carried}
+    for now in as_sequences(x).each_step():
+        carried = {tensor: value[: len(now)] for tensor, value in carried.items()}
+        values = {source: rounded(source, now.astype(_counting_type(source))), **carried}
         for output, function, inputs in operations:
             values[output] = rounded(output, function(*[values[tensor] for tensor in inputs]))
         yield values

@@ -13,6 +13,7 @@ from keras_fastgrnn.export.exactness import Exactness
 from keras_fastgrnn.export.graph import Graph, Tensor
 from keras_fastgrnn.export.limits import ends_by_design, real_ends
 from keras_fastgrnn.export.precision import relative_error
+from keras_fastgrnn.export.sequences import Sequences, as_sequences
 from keras_fastgrnn.export.subgraphs import Subgraph
 
 _TOLERATED_AT_ENDS = {"int8": 1e-3}
@@ -110,6 +111,7 @@ class Report:
         rounding_costs: Dictionary from tensor to the root mean square difference that its
             rounding alone makes in the outputs, over their standard deviation; the largest
             first; empty for a float model.
+        notes: List of strings, what a firmware must do otherwise than the Keras model.
         exactness: `Exactness` of the file on TFLite Micro; `None` for a float model.
     """
 
@@ -125,6 +127,7 @@ class Report:
     tensors: list[TensorReport]
     agreement: Agreement | None
     rounding_costs: dict[str, float]
+    notes: list[str]
     exactness: Exactness | None
 
     @property
@@ -158,6 +161,7 @@ class Report:
             first = list(self.rounding_costs.items())[:3]
             costs = ", ".join(f"{name} {100 * cost:.2g} %" for name, cost in first)
             lines.append(f"  rounding    alone costs most at {costs}")
+        lines += [f"  note        {note}" for note in self.notes]
         if self.exactness is not None:
             lines.append(f"  exactness   {self.exactness}")
         return "\n".join([*lines, *_tensor_table(self.tensors)])
@@ -188,6 +192,7 @@ def describe(
     tensors,
     agreement,
     rounding_costs,
+    notes,
     exactness,
 ) -> Report:
     """Builds the report of an exported graph.
@@ -201,6 +206,7 @@ def describe(
         tensors: List of `TensorReport`.
         agreement: `Agreement` or `None`.
         rounding_costs: Dictionary from tensor to cost.
+        notes: List of strings.
         exactness: `Exactness` or `None`.
 
     Returns:
@@ -222,19 +228,23 @@ def describe(
         tensors=tensors,
         agreement=agreement,
         rounding_costs=rounding_costs,
+        notes=notes,
         exactness=exactness,
     )
 
 
-def observe(graph: Graph, x: np.ndarray) -> tuple[np.ndarray, list[TensorReport]]:
+def observe(
+    graph: Graph, x: np.ndarray | Sequences
+) -> tuple[np.ndarray | list[np.ndarray], list[TensorReport]]:
     """Runs sequences on the reference and records the range of every computed tensor.
 
     Args:
         graph: Float or integer graph.
-        x: Array of shape `(batch, steps, input_dim)`, in the graph's own numbers.
+        x: Array of shape `(batch, steps, input_dim)`, or `Sequences`, in the graph's own numbers.
 
     Returns:
-        The outputs of every step, as `reference.run` returns them, and a list of `TensorReport`.
+        The outputs of every step, as `Sequences.apart` returns them, and a list of
+        `TensorReport`.
     """
     outputs, seen = [], {}
     for values in reference.steps(graph, x):
@@ -248,7 +258,7 @@ def observe(graph: Graph, x: np.ndarray) -> tuple[np.ndarray, list[TensorReport]
         for tensor, observation in seen.items()
         if tensor not in before
     ]
-    return np.stack(outputs, axis=1), reports
+    return as_sequences(x).apart(outputs), reports
 
 
 class _Observation:
@@ -299,12 +309,14 @@ def _tensor_report(graph, seen: _Observation, is_state) -> TensorReport:
     )
 
 
-def compare(outputs: np.ndarray, expected: np.ndarray) -> Agreement:
+def compare(outputs: np.ndarray, expected: np.ndarray, sequences: int | None = None) -> Agreement:
     """Compares outputs with those of the Keras model.
 
     Args:
-        outputs: Array of shape `(batch, outputs)` or `(batch, steps, outputs)`.
+        outputs: Array of shape `(batch, outputs)` or `(batch, steps, outputs)`, or
+            `(steps of all sequences, outputs)`.
         expected: Array of the same shape.
+        sequences: Integer, how many sequences they are. Defaults to the first axis.
 
     Returns:
         `Agreement`.
@@ -314,7 +326,7 @@ def compare(outputs: np.ndarray, expected: np.ndarray) -> Agreement:
         same = float(np.mean(outputs.argmax(axis=-1) == expected.argmax(axis=-1)))
     difference = outputs - expected.astype(np.float64)
     return Agreement(
-        sequences=len(outputs),
+        sequences=len(outputs) if sequences is None else sequences,
         relative_error=relative_error(outputs, expected),
         largest_difference=float(np.abs(difference).max()),
         same_class=same,

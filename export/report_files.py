@@ -74,6 +74,7 @@ def markdown(report: Report, graph: Graph, picture_name: str) -> str:
         f"# {report.name}",
         f"![Bytes of the file and ranges of the tensors]({picture_name})",
         _table(["", report.name], facts),
+        *report.notes,
         "## Bytes of the file",
         _table(["part", "bytes"], parts),
         "## Operators in a time step",

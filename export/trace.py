@@ -140,6 +140,17 @@ def _trace_normalization(layer, value: Symbol) -> Symbol:
     return (value - mean) * (1.0 / deviation)
 
 
+def _trace_batch_normalization(layer, value: Symbol) -> Symbol:
+    variance, mean = (np.asarray(v, np.float64) for v in (layer.moving_variance, layer.moving_mean))
+    factor = 1.0 / np.sqrt(variance + layer.epsilon)
+    if layer.scale:
+        factor = factor * np.asarray(layer.gamma, np.float64)
+    shift = -mean * factor
+    if layer.center:
+        shift = shift + np.asarray(layer.beta, np.float64)
+    return value * factor + shift
+
+
 def _trace_rescaling(layer, value: Symbol) -> Symbol:
     return value * np.ravel(layer.scale) + np.ravel(layer.offset)
 
@@ -221,12 +232,14 @@ _CELLS = {
 # From the class of a layer to a function of the layer and anything that has operators.
 AFFINE_LAYERS = {
     keras.layers.Normalization: _trace_normalization,
+    keras.layers.BatchNormalization: _trace_batch_normalization,
     keras.layers.Rescaling: _trace_rescaling,
 }
 _TRACERS = {
     **AFFINE_LAYERS,
     keras.layers.InputLayer: _trace_nothing,
     keras.layers.Dropout: _trace_nothing,
+    keras.layers.Masking: _trace_nothing,  # masked steps are not fed
     keras.layers.Dense: _trace_dense,
     QuantizeAwareDense: _trace_dense,
     keras.layers.RNN: _trace_recurrent,

@@ -44,6 +44,13 @@ def check_built(model):
     """
     check_flavor(model)
     if not getattr(model, "inputs", None):
+        if not isinstance(model, keras.Sequential):
+            raise ValueError(
+                "Received an invalid value for argument model, expected a Sequential or Functional "
+                f"model, got a {type(model).__name__}, whose layers only its call knows. Give "
+                "keras.Model(x, model.call(x)) with x = keras.Input((steps, input_dim)), which has "
+                "the same layers and weights."
+            )
         raise ValueError(
             "Received an invalid value for argument model, expected a built Sequential or "
             "Functional model, got one without a known input. Begin it with Input((steps, "

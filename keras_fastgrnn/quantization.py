@@ -4,9 +4,11 @@ import contextlib
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from keras_fastgrnn.cells import FastCell, FastGRNNCell, FastRNNCell
-from keras_fastgrnn.export.calibrate import check_sequences
+from keras_fastgrnn.export.given_sequences import GivenSequences
+from keras_fastgrnn.export.layers import masking_of
 from keras_fastgrnn.export.trace import AFFINE_LAYERS, trace
 from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.models import cells_of, fast_layers, layers_of
@@ -54,9 +56,9 @@ def quantize_aware(
     for FastRNN, and the layer after it has a kernel in that unit.
 
     Args:
-        model: Built Keras model: a chain of Input, Normalization, Rescaling, Dropout, RNN with
-            `FastRNNCell` or `FastGRNNCell`, `FastRNN`, `FastGRNN` and Dense layers, which ends
-            with a Dense layer.
+        model: Built Keras model: a chain of Input, Masking, Normalization, Rescaling, Dropout,
+            RNN with `FastRNNCell` or `FastGRNNCell`, `FastRNN`, `FastGRNN` and Dense layers, which
+            ends with a Dense layer.
         quantization: "int16x8" (activations and state of 16 bits) or "int8" (of 8). Defaults to
             "int16x8".
         weight_bits: Integer, 8 or 4. In a `.tflite` file 4 bits are stored as 8. Defaults to 8.
@@ -66,8 +68,9 @@ def quantize_aware(
             to `False`.
         preserve_zeros: Boolean, whether weights that are exactly 0, as pruning leaves them, get no
             gradient, and so stay 0. Defaults to `True`.
-        calibration_data: Array of shape `(batch, steps, input_dim)`, some hundred sequences whose
-            ranges to start from, as they are without dropout. Defaults to `None`.
+        calibration_data: Array of shape `(batch, steps, input_dim)`, or list of arrays of shape
+            `(steps, input_dim)`, some hundred sequences whose ranges to start from, as they are
+            without dropout. Defaults to `None`.
 
     Returns:
         A Keras model, not compiled.
@@ -101,12 +104,15 @@ def quantize_aware(
     _check_chain(chain)
     if calibration_data is not None:
         _, steps, input_dim = model.inputs[0].shape
-        calibration_data = check_sequences(calibration_data, input_dim, "calibration_data", steps)
+        masking = masking_of(model)
+        given = GivenSequences(calibration_data, input_dim, "calibration_data", steps, masking)
     with scope_for(model):
         aware = _assembled(model, chain, options)
         if calibration_data is not None:
             with _without_dropout(aware):
-                aware(calibration_data, training=True)
+                # Called as a layer, Keras 3 warns that the mask ends with the model.
+                sequences, mask = given.padded()
+                aware.call(tf.constant(sequences), mask=mask, training=True)
     return aware
 
 
@@ -184,8 +190,8 @@ def _assembled(model, chain, options: Options):
         if type(layer) in AFFINE_LAYERS:
             affine = AFFINE_LAYERS[type(layer)](layer, affine)
             continue
-        if isinstance(layer, keras.layers.Dropout):
-            value = keras.layers.Dropout.from_config({**layer.get_config(), **_ARITHMETIC})(value)
+        if isinstance(layer, keras.layers.Dropout | keras.layers.Masking):
+            value = type(layer).from_config({**layer.get_config(), **_ARITHMETIC})(value)
             continue
         make = _recurrent if isinstance(layer, keras.layers.RNN) else _dense
         aware, weights, affine = make(layer, options, affine, is_first)

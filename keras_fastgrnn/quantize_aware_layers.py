@@ -16,6 +16,7 @@ from keras_fastgrnn.end_range import EndRange
 from keras_fastgrnn.fake_quantization import FORMATS, WeightFormat, round_to_integers
 from keras_fastgrnn.fixed_scales import Scale
 from keras_fastgrnn.keras_api import checked_boolean, invalid_argument, keras, register
+from keras_fastgrnn.masked_steps import MaskedSteps
 from keras_fastgrnn.models import cells_of
 from keras_fastgrnn.step_quantizer import (
     BYTE_BIASES,
@@ -89,6 +90,7 @@ class QuantizeAwareCell(_Quantized):
         self.quantizer = StepQuantizer(self, self, self.options)
 
     def call(self, inputs, states, training=None):
+        inputs = self.quantizer.masked_steps.unmarked(inputs, self)
         h, states = super().call(inputs, states, training)
         return h / self.quantizer.step_weights().unit, states
 
@@ -147,6 +149,12 @@ class QuantizeAwareRNN(keras.layers.RNN):
         rounded = sequences
         if self.input_range is not None:
             rounded = self.input_range.round(sequences)
+        if training and mask is not None:
+            cells = cells_of(self)
+            masked_steps = MaskedSteps()
+            for cell in cells:
+                cell.quantizer.masked_steps = masked_steps
+            rounded = masked_steps.marked(rounded, mask, reader=cells[0])
         arguments = {"initial_state": initial_state, "mask": mask, "training": training}
         outputs = super().call(rounded, **arguments)
         if training and self.input_range is not None:

@@ -21,6 +21,7 @@ from keras_fastgrnn.fake_quantization import (
     round_to_multiples,
 )
 from keras_fastgrnn.fixed_scales import INT8_LIMITS, INT16_RESULT_EXPONENT, Scale
+from keras_fastgrnn.masked_steps import MaskedSteps
 from keras_fastgrnn.replicas import check_strategy, widest_range
 
 # A difference of int16 values is often halfway between two integers, and TFLite Micro then rounds
@@ -201,6 +202,7 @@ class StepQuantizer:
         """
         self._training = training
         self._seen_in_step = {}
+        self.masked_steps = MaskedSteps()
         for group in self._ranged:
             group.begin()
         self._weights = self._with_rounded_matrices(self._cell.step_weights())
@@ -299,7 +301,7 @@ class StepQuantizer:
         if isinstance(group, Scale):
             return round_to_integers(value, group.scale, group.zero_point, self.format.bits)
         if self._training:
-            self._seen_in_step.setdefault(group, []).append(value)
+            self._seen_in_step.setdefault(group, []).append(self.masked_steps.hidden(value))
         return group.round(value)
 
     def _offset(self, name: str) -> float:
