@@ -124,7 +124,8 @@ def test_head_far_too_small_for_int8_is_refused_at_once(size, state):
 @pytest.mark.parametrize(("quantization", "bits"), [("int16x8", 16), ("int8", 8)])
 def test_trained_ranges_that_no_scale_holds_are_refused(quantization, bits, size):
     x = (sequences() * size).astype("float32")
-    aware = quantize_aware(sequential(FastGRNN(4)), quantization, calibration_data=x)
+    model = sequential(FastGRNN(4), LAYERS.Dense(2))
+    aware = quantize_aware(model, quantization, calibration_data=x)
     with pytest.raises(ValueError, match=f"around 'input' {scaled_models.REFUSAL.format(bits)}"):
         export.convert(aware)
 
