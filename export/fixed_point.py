@@ -4,6 +4,7 @@ The functions are those of TFLite's `kernels/internal/common.h` and of gemmlowp'
 rounding by rounding.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 _ONE = 2**31 - 1  # the largest fraction of 2^31
 
 
+@functools.lru_cache(maxsize=2**15)  # who looks for a scale asks for the same ones again
 def quantize_multiplier(real: float) -> tuple[int, int]:
     """Splits a positive factor into `m / 2^31 * 2^shift` with `m` in [2^30, 2^31).
 
