@@ -51,14 +51,15 @@ def quantize_aware(
     batches. A batch is rounded by what was seen before it, the very first one not at all. Use
     `calibration_data` to start from that data's ranges.
 
-    Normalization and Rescaling are folded into the layer after them. A recurrent layer of the
-    returned model gives the state as the device keeps it, `h / zeta` for FastGRNN and `h / alpha`
-    for FastRNN, and the layer after it has a kernel in that unit.
+    Normalization, Rescaling, and BatchNormalization with the statistics it has, are folded into
+    the layer after them. Ranges do not see the steps that a Masking layer masks. A recurrent layer
+    of the returned model gives the state as the device keeps it, `h / zeta` for FastGRNN and
+    `h / alpha` for FastRNN, and the layer after it has a kernel in that unit.
 
     Args:
-        model: Built Keras model: a chain of Input, Masking, Normalization, Rescaling, Dropout,
-            RNN with `FastRNNCell` or `FastGRNNCell`, `FastRNN`, `FastGRNN` and Dense layers, which
-            ends with a Dense layer.
+        model: Built Keras model: a chain of Input, Masking, Normalization, BatchNormalization,
+            Rescaling, Dropout, RNN with `FastRNNCell` or `FastGRNNCell`, `FastRNN`, `FastGRNN` and
+            Dense layers, which ends with a Dense layer.
         quantization: "int16x8" (activations and state of 16 bits) or "int8" (of 8). Defaults to
             "int16x8".
         weight_bits: Integer, 8 or 4. In a `.tflite` file 4 bits are stored as 8. Defaults to 8.

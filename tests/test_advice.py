@@ -61,10 +61,9 @@ def test_weights_alone_are_loaded_into_the_model_they_are_of(save, tmp_path):
     trained, rebuilt = build(1), build(2)
     path = save(trained, tmp_path)
     with pytest.raises(
-        ValueError, match=r"holds weights without a model\. Build the model as"
-    ) as e:
+        ValueError, match="holds weights without a model. Build the model in Python"
+    ):
         load_model(path)
-    assert f"model.load_weights({str(path)!r})" in str(e.value)
     rebuilt.load_weights(path)
     rebuilt.save(tmp_path / "model.keras")
     loaded = load_model(tmp_path / "model.keras")

@@ -97,7 +97,7 @@ def test_other_numbers_become_float32(dtype):
 
 
 @pytest.mark.parametrize("quantization", ["int16x8", None])
-@pytest.mark.parametrize("case", ["sequences of different lengths", "NaN", "no step", "a string"])
+@pytest.mark.parametrize("case", ["a ragged tensor", "NaN", "no step", "a string"])
 def test_convert_and_predict_name_their_argument(case, quantization):
     model = sequential(FastRNN(2))
     x = WRONG[case][0]

@@ -255,5 +255,7 @@ def test_a_model_trained_with_masking_is_what_the_device_computes(quantization):
     assert deployed.report.notes
     expected = masked.predict(x, verbose=0)
     found = deployed.predict(x, on="reference")
-    # Keras computes in float32; an int16 result is up to some units of 2^-15 off, an int8 one none.
-    assert np.abs(found - expected).max() < 0.002 * expected.std()
+    # Keras computes in float32, which takes the other of two integers where it is about halfway.
+    tolerance = max(0.002 * expected.std(), 1.01 * deployed.outputs[0].scale)
+    error = np.abs(found - expected)
+    assert error.max() < tolerance and error.mean() < 0.01 * tolerance

@@ -269,11 +269,11 @@ def test_model_that_cannot_be_trained_so_is_refused(case):
 
 
 def test_layers_that_cannot_be_exported_are_all_named():
-    model = make(FastGRNN(3, "gelu", name="rnn"), LAYERS.BatchNormalization(name="norm"), HEAD(2))
+    model = make(FastGRNN(3, "gelu", name="rnn"), LAYERS.LayerNormalization(name="norm"), HEAD(2))
     with pytest.raises(UnsupportedLayerError) as error:
         quantize_aware(model)
     assert "- rnn (FastGRNN): its activation 'gelu'" in str(error.value)
-    assert "- norm (BatchNormalization):" in str(error.value)
+    assert "- norm (LayerNormalization):" in str(error.value)
 
 
 @pytest.mark.parametrize(
