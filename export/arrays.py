@@ -140,6 +140,9 @@ def _load(path, source, name, rank, channels, count) -> np.ndarray:
 
 def _only_one(path, source, rank) -> str:
     hint = "Name the one to take with --array."
+    if source.names == ("",):
+        with source.open("") as file:
+            _header(file)  # which says what is wrong
     if len(source.names) > MOST_SEARCHED:
         raise _RefusedError(f"{path} has {_listed(source)}. {hint}")
     fitting = [name for name in source.names if len(_shape(source, name) or ()) == rank]

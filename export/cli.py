@@ -177,9 +177,9 @@ def _convert(given) -> None:
     if given.target == "c":
         ending = "c"
         _refuse_choices_of_tflm(chosen)
-    _refuse_existing(Path(given.out, f"{name}.{ending}"), given.overwrite)
     with _stage("Loading the model"):
         model = load_model(given.model)
+    _refuse_existing(Path(given.out, f"{name}.{ending}"), given.overwrite)
     x = None
     if given.calibration is not None:
         with _stage("Reading the data"):
