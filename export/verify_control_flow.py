@@ -131,6 +131,8 @@ def _counters(graph, call, body) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         addition = made_by.get(body.outputs[position])
         if start.type != "int32" or addition is None or addition.name != "ADD":
             continue
+        if counter in made_by:  # a variable, which something else writes, too
+            continue
         first = start.data
         if first is None and start.is_variable and start not in written:
             first = np.zeros(start.size, np.int32)
@@ -151,6 +153,8 @@ def _rounds(condition, counters) -> int | None:
             tests += test.inputs
         elif test and test.name == "LESS" and test.inputs[0] in condition.inputs:
             counter, limit = test.inputs
+            if counter in made_by:
+                continue
             first, step = counters.get(condition.inputs.index(counter), ((0,), (0,)))
             if limit.data is not None and step[0] >= 1:
                 found.append(max(0, -(-(int(limit.data[0]) - int(first[0])) // int(step[0]))))

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,7 +19,7 @@ IS_TF_KERAS = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")
 # TF-MOT takes models of tf_keras only. What a device computes depends on the integers alone, which
 # other tests hold equal in both. Benchmarks, and what TensorFlow converts, are run in Keras 3.
 collect_ignore = (
-    ["test_firmware.py", "test_foreign_files.py"]
+    ["test_firmware.py", "test_broken_foreign_files.py", "test_foreign_files.py"]
     if IS_TF_KERAS
     else ["test_tfmot_pruning.py", "test_tfmot_quantization.py"]
 )
@@ -140,3 +141,30 @@ def wheels():
     oldest = OldestWheel(folder)
     yield {"installed": InstalledWheel(), "oldest": oldest}
     oldest.close()
+
+
+@pytest.fixture(scope="session")
+def files_of_converter(tmp_path_factory) -> dict[str, bytes]:
+    """Files that `foreign_files.py` writes, in a process for each Keras.
+
+    They are made once; other workers of pytest-xdist wait for them.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "foreign_files"
+    done = folder / "done"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        until = time.monotonic() + 600.0
+        while not done.exists() and time.monotonic() < until:
+            time.sleep(0.5)
+    else:
+        for flavor in ("0", "1"):
+            subprocess.run(
+                [sys.executable, Path(__file__).with_name("foreign_files.py"), folder],
+                env={**os.environ, "TF_USE_LEGACY_KERAS": flavor},
+                check=True,
+                capture_output=True,
+            )
+        done.touch()
+    return {path.stem: path.read_bytes() for path in sorted(folder.glob("*.tflite"))}

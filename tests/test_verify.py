@@ -136,6 +136,22 @@ def loop_without_end(model):
     model["buffers"].append({"data": np.zeros(1, "<i4")})
 
 
+def counter_written_twice(graph):
+    """The counter is a variable, which an operator adds to before others read it."""
+
+    def change(model):
+        subgraph = model["subgraphs"][graph]
+        counter, body = subgraph["inputs"][0], model["subgraphs"][2]
+        (add,) = (op for op in body["operators"] if op["outputs"][0] == body["outputs"][0])
+        stride = len(subgraph["tensors"])
+        subgraph["tensors"].append(body["tensors"][add["inputs"][1]])
+        subgraph["tensors"][counter] = {**subgraph["tensors"][counter], "is_variable": True}
+        more = {**add, "inputs": [counter, stride], "outputs": [counter]}
+        subgraph["operators"].insert(0, more)
+
+    return change
+
+
 def limit(model, end):
     """Sets the position in the sequence at which the loop ends; a step takes 3 numbers."""
     found = operand(model, "LESS", 1, graph=1)
@@ -185,9 +201,9 @@ BROKEN = {
         "a variable and a constant",
     ),
     "outside of the tables": (lambda m: m["buffers"][0].update(offset=8, size=8), "lies outside"),
-    "scale 0": (lambda m: replace(alone(tensor(m, 0)), "scale", 0, 0.0), "finite and positive"),
-    "scale NaN": (lambda m: replace(alone(tensor(m, 0)), "scale", 0, np.nan), "finite and pos"),
-    "scale infinite": (lambda m: replace(alone(tensor(m, 0)), "scale", 0, np.inf), "finite and p"),
+    "scale 0": (lambda m: replace(alone(tensor(m, 0)), "scale", 0, 0.0), "not between 2"),
+    "scale NaN": (lambda m: replace(alone(tensor(m, 0)), "scale", 0, np.nan), "not between 2"),
+    "scale infinite": (lambda m: replace(alone(tensor(m, 0)), "scale", 0, np.inf), "not between 2"),
     "zero point": (lambda m: replace(alone(tensor(m, 0)), "zero_point", 0, 40000), "of int16"),
     "two scales": (
         lambda m: alone(operand(m, "FULLY_CONNECTED", 1)).update(
@@ -261,6 +277,8 @@ def test_broken_file_is_refused_in_one_line_that_says_why(what, files):
 
 
 BROKEN_LOOPS = {
+    "counts twice": (counter_written_twice(2), "is not seen to end"),
+    "tests another number": (counter_written_twice(1), "is not seen to end"),
     "without end": (loop_without_end, "is not seen to end"),
     "too long": (lambda m: limit(m, 3 * 10**8), "goes round 100,000,000 times"),
     "past the data": (lambda m: limit(m, 37), r"it takes from \[36\] of \[36\] in the last"),
