@@ -209,7 +209,7 @@ class PlainCModel:
         integers = given.fed.map(lambda values: reference.quantize_input(values, source))
         program = self._compiled() if on == "host" else None
         outputs, tensors = observe(self.graph, integers)
-        warn_of_saturation(tensors)
+        warn_of_saturation(tensors, self.report.tensors)
         if program is not None:
             padded = program.run(integers.values, output.shape[-1])
             outputs = Sequences(padded, integers.lengths).one_by_one()

@@ -19,6 +19,7 @@ from keras_fastgrnn.export.report import Report, TensorReport, compare, describe
 from keras_fastgrnn.export.sequences import Sequences, as_sequences
 from keras_fastgrnn.export.subgraphs import Subgraph, sequence, streaming
 from keras_fastgrnn.export.tflite import write_subgraphs
+from keras_fastgrnn.export.trained import RARELY
 from keras_fastgrnn.export.verify import verify
 from keras_fastgrnn.keras_api import (
     checked_boolean,
@@ -104,8 +105,10 @@ class DeployedModel:
     ) -> np.ndarray | list[np.ndarray]:
         """Runs whole sequences, each from a zero state, and returns what the device would.
 
-        Values that leave the range of their tensor are clipped there, as on the device, and
-        counted: a `SaturationWarning` names the tensors where that changes results. Only a float32
+        Values that leave the range of their tensor are clipped there, as on the device. A
+        `SaturationWarning` counts those that also left what calibration, or quantization-aware
+        training, saw of the tensor, a state first. What training clipped too, what calibration
+        data has as often, and what makes no difference to its reader is no alarm. Only a float32
         input so large that its integer leaves 32 bits is undefined on the device: TFLite Micro on
         x86 answers with the lowest integer, the reference clips.
 
@@ -143,7 +146,7 @@ class DeployedModel:
         interpreter = self._tflm() if on == "tflm" else None
         integers = self._to_input(given.fed)
         outputs, tensors = observe(self.graph, integers)
-        warn_of_saturation(tensors)
+        warn_of_saturation(tensors, self.report.tensors)
         if interpreter is not None:
             outputs = self._run_on_tflm(interpreter, integers, verbose)
         return given.answers(outputs, every_step, self.graph)
@@ -241,13 +244,17 @@ class DeployedModel:
         return outputs
 
 
-def warn_of_saturation(tensors: list[TensorReport]) -> None:
-    """Warns the caller's caller of tensors whose values were clipped.
+def warn_of_saturation(tensors: list[TensorReport], calibrated: list[TensorReport]) -> None:
+    """Warns the caller's caller of tensors whose values were clipped without precedent.
 
     Args:
         tensors: List of `TensorReport` over the data that was run.
+        calibrated: List of `TensorReport` over the calibration data, which integers may leave a
+            little further than real numbers do.
     """
-    clipped = sorted((t for t in tensors if t.is_clipped), key=lambda t: not t.is_state)
+    before = {t.name: min(t.lost / t.values, RARELY) for t in calibrated}
+    clipped = [t for t in tensors if t.is_clipped and t.lost > before.get(t.name, 0.0) * t.values]
+    clipped.sort(key=lambda t: not t.is_state)
     if clipped:
         lines = "; ".join(
             f"{'the state ' if t.is_state else ''}{t.name!r} beyond {t.limit:.4g} in "

@@ -23,6 +23,7 @@ class Tensor:
         seen: The smallest and the largest value that calibration, or quantization-aware training,
             saw of it, or `None` where that is not known. They are infinite where training went
             beyond what the tensor holds, and was clipped, in an unknown measure.
+        rarely: Float, the part of its values that may leave that range on the same data.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Tensor:
     scale: float | np.ndarray | None = None
     zero_point: int = 0
     seen: tuple[float, float] | None = None
+    rarely: float = 0.0
 
     @property
     def is_constant(self) -> bool:

@@ -55,7 +55,7 @@ def _conversion(target: Tensor) -> str:
 
 
 def _typed(tensor: Tensor, dtype: str, seen: Range | None, producer: Op | None) -> Tensor:
-    typed = Tensor(tensor.name, tensor.shape, dtype, seen=tensor.seen)
+    typed = Tensor(tensor.name, tensor.shape, dtype, seen=tensor.seen, rarely=tensor.rarely)
     is_fixed = producer is not None and has_fixed_range(producer)
     if dtype == "int8":
         dictated = producer and dictated_int8_scale(producer)

@@ -14,6 +14,7 @@ from keras_fastgrnn.export.rewrite import fold_all, simplify
 from keras_fastgrnn.export.sequences import Sequences
 from keras_fastgrnn.export.trace import trace
 from keras_fastgrnn.export.trained import (
+    RARELY,
     held_range,
     quantize_trained,
     trained_options,
@@ -140,7 +141,7 @@ def prepare(
         ends = held_range(graph.inputs[0]), held_range(graph.outputs[0])
         twins = twins_of(real, graph)
         reached = trained_ranges(model)
-        _set_seen({tensor: reached.get(tensor.name) for tensor, _ in twins}, twins)
+        _set_seen({tensor: reached.get(tensor.name) for tensor, _ in twins}, twins, RARELY)
         real = in_real_values(real, graph)
     else:
         weight_format = WeightFormat(power_of_two=power_of_two_weights)
@@ -154,9 +155,9 @@ def prepare(
     return Prepared(model, quantization, graph, real, twins, ends, given, expected)
 
 
-def _set_seen(seen: dict, twins) -> None:
+def _set_seen(seen: dict, twins, rarely: float = 0.0) -> None:
     for tensor, integer in twins:
-        integer.seen = seen.get(tensor)
+        integer.seen, integer.rarely = seen.get(tensor), rarely
 
 
 def _settled_quantization(quantization: str | None, state: str, trained: Options | None):

@@ -40,6 +40,7 @@ class TensorReport:
             harmless: the function itself ends there, its reader answers the same for all larger
             values, or training went beyond that end too and was clipped there.
         values: Integer, values seen.
+        rarely: Float, the part of the values that may be lost on data like that of the training.
     """
 
     name: str
@@ -56,6 +57,7 @@ class TensorReport:
     saturated: int
     lost: int
     values: int
+    rarely: float
 
     @property
     def is_clipped(self) -> bool:
@@ -63,7 +65,7 @@ class TensorReport:
 
         A range that int8 just holds has some at its ends by rounding alone.
         """
-        return self.lost > _TOLERATED_AT_ENDS.get(self.dtype, 0.0) * self.values
+        return self.lost > max(self.rarely, _TOLERATED_AT_ENDS.get(self.dtype, 0.0)) * self.values
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,8 @@ def _tensor_report(graph, seen: _Observation, is_state) -> TensorReport:
         low, high = (tensor.scale * (end - tensor.zero_point) for end in (low, high))
         harmless = ends_by_design(graph, tensor)
         if tensor.seen is not None and not is_state:
-            passed = (tensor.seen[0] < lowest, limit < tensor.seen[1])
+            half = 0.5 * tensor.scale  # what is this far from an end is rounded to it
+            passed = (tensor.seen[0] < lowest + half, limit - half < tensor.seen[1])
             harmless = np.logical_or(harmless, passed)
         lost = sum(count for count, safe in zip(seen.at_ends, harmless, strict=True) if not safe)
     is_known = tensor.seen is not None and np.isfinite(tensor.seen).all()
@@ -306,6 +309,7 @@ def _tensor_report(graph, seen: _Observation, is_state) -> TensorReport:
         saturated=sum(seen.at_ends),
         lost=lost,
         values=seen.values,
+        rarely=0.0 if is_state else tensor.rarely,
     )
 
 

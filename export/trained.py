@@ -20,6 +20,9 @@ from keras_fastgrnn.quantize_aware_layers import (
     scales_of,
 )
 
+# Ranges are those of the weights before the last step of training, which may move some values out.
+RARELY = 0.01
+
 
 def trained_options(model) -> Options | None:
     """Returns how a model was trained to be quantized, or `None` for a float model.

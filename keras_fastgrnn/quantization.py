@@ -51,6 +51,12 @@ def quantize_aware(
     batches. A batch is rounded by what was seen before it, the very first one not at all. Use
     `calibration_data` to start from that data's ranges.
 
+    Under `tf.distribute`'s MirroredStrategy and MultiWorkerMirroredStrategy all replicas have the
+    range of what any of them saw, as one device has of the whole batch. The returned model is of
+    the strategy in whose scope this is called, or else of the strategy of `model`; compile it in
+    that scope. `fit` of Keras 3 itself trains no model on several workers: there use tf_keras, or
+    a loop of `strategy.run`.
+
     Normalization, Rescaling, and BatchNormalization with the statistics it has, are folded into
     the layer after them. Ranges do not see the steps that a Masking layer masks. A recurrent layer
     of the returned model gives the state as the device keeps it, `h / zeta` for FastGRNN and
@@ -78,8 +84,9 @@ def quantize_aware(
 
     Raises:
         UnsupportedLayerError: If a layer cannot be exported; names all of them.
-        ValueError: If an argument is invalid, or the model has no cell of ours, ends with a
-            recurrent layer, or has weights that are NaN.
+        ValueError: If an argument is invalid, the model has no cell of ours, ends with a
+            recurrent layer, or has weights that are NaN, or it is called in the scope of another
+            strategy, whose replicas do not step together.
         TypeError: If `model` is not a model of this process's Keras.
 
     Example:

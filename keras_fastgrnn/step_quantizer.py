@@ -417,9 +417,9 @@ def scale_of_group(group: RangedGroup | Scale) -> Scale | None:
 def reached_by(group: RangedGroup | Scale) -> tuple[float, float]:
     """Returns the smallest and the largest value that training showed of a group.
 
-    They are infinite where it showed larger ones than it held, and how large is not known.
+    They are infinite for one that has no range: training clips its values, however large.
     """
-    return (-math.inf, math.inf) if isinstance(group, Scale) else group.reached()
+    return group.reached() if isinstance(group, RangedGroup) else (-math.inf, math.inf)
 
 
 def _shift(activation) -> float:
