@@ -10,7 +10,7 @@ class MissingRuntimeError(ImportError):
 
 
 class SaturationWarning(UserWarning):
-    """Values left the range their tensor was given, and were clipped."""
+    """Values left the range that calibration or training saw, and were clipped."""
 
 
 class PrecisionWarning(UserWarning):

@@ -173,8 +173,9 @@ def fit_lsq(
     Raises:
         TypeError: If `model` is not a model of this process's Keras.
         ValueError: If an argument is out of its range, the data does not fit the model, the
-            model cannot be quantized, `checkpoint` holds another training, or every epoch of a
-            stage that has nothing better diverges or has a loss that is not finite.
+            model cannot be quantized or was made in another `strategy.scope()` than that of the
+            call, `checkpoint` holds another training, or every epoch of a stage that has nothing
+            better diverges or has a loss that is not finite.
 
     Example:
 

@@ -64,7 +64,8 @@ class FastGRNNQuantizeConfig(_tfmot.QuantizeConfig):
 
     Raises:
         ValueError: If an argument is invalid, or this process runs Keras 3. In `quantize_apply`:
-            if the layer has other cells, or the arguments need a `FastGRNNQuantizeScheme`.
+            if the layer has other cells, or a `FastGRNNQuantizeScheme` is needed: for these
+            arguments, or under a strategy of several replicas.
     """
 
     def __init__(

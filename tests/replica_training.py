@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from keras_fastgrnn import FastGRNNCell, FastRNNCell, export, keras
+from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNNCell, export, keras
 from keras_fastgrnn.keras_api import IS_TF_KERAS
 from keras_fastgrnn.quantization import quantize_aware
 
@@ -99,6 +99,24 @@ def described(model):
     }
 
 
+def refusal_of_tfmot(strategy):
+    """What TF-MOT's own scheme, which keeps other ranges on every replica, is answered."""
+    from keras_fastgrnn.tfmot_quantization import FastGRNNQuantizeConfig, tfmot
+
+    quantization = tfmot.quantization.keras
+    with strategy.scope():
+        try:
+            layers = [
+                keras.layers.Input((STEPS, CHANNELS)),
+                quantization.quantize_annotate_layer(FastGRNN(3), FastGRNNQuantizeConfig()),
+                quantization.quantize_annotate_layer(keras.layers.Dense(2)),
+            ]
+            quantization.quantize_apply(keras.Sequential(layers))
+        except ValueError as error:
+            return str(error)
+    return "nothing"
+
+
 def two_replicas(is_worker):
     """The strategy, which TensorFlow wants before it computes anything."""
     if is_worker:
@@ -121,4 +139,5 @@ if __name__ == "__main__":
         outside, one = contextlib.nullcontext(), tf.distribute.OneDeviceStrategy("CPU:0")
         result["two"] = described(trained("int16x8", LEARNING_RATE, strategy, outside))
         result["one"] = described(trained("int16x8", LEARNING_RATE, one, one.scope()))
+        result["refusal"] = refusal_of_tfmot(strategy)
     print(json.dumps(result))

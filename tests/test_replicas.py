@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_fastgrnn import FastGRNN, keras, recipe
+from keras_fastgrnn import FastGRNN, export, keras, recipe, sparsity
+from keras_fastgrnn.keras_api import IS_TF_KERAS
 from keras_fastgrnn.quantization import quantize_aware
 
 SCRIPT = Path(__file__).parent / "replica_training.py"
@@ -86,6 +87,13 @@ def test_two_devices_train_what_one_trains_of_the_same_batches(devices):
     assert largest_difference(devices["two"]["ranges"], devices["one"]["ranges"]) < 1e-5
 
 
+def test_own_scheme_of_tfmot_is_refused_on_two_devices(devices):
+    of_keras_3 = "TF-MOT quantizes models of tf_keras only"
+    expected = "expected a FastGRNNQuantizeScheme" if IS_TF_KERAS else of_keras_3
+    assert expected in devices["refusal"]
+    assert "\n" not in devices["refusal"]
+
+
 def test_two_workers_export_the_model_whose_ranges_numpy_aggregates(workers):
     for worker in workers:
         assert worker["replicas"]["ranges"] == worker["numpy"]["ranges"]
@@ -97,6 +105,39 @@ def model():
     return keras.Sequential([keras.layers.Input((4, 2)), FastGRNN(3), keras.layers.Dense(2)])
 
 
+@pytest.fixture
+def mirrored():
+    """A strategy whose variables are mirrored, though on one device."""
+    return tf.distribute.MirroredStrategy(["CPU:0"])
+
+
+def test_pruning_and_its_report_take_mirrored_weights(mirrored):
+    with mirrored.scope():
+        made = model()
+        made.compile("sgd", "mse", jit_compile=False)
+    schedule = sparsity.IterativeHardThresholding(0.5, 1, 3, frequency=1)
+    pruning = sparsity.PruneLowMagnitude(schedule, schedule)
+    made.fit(np.ones((4, 4, 2)), np.ones((4, 2)), epochs=2, verbose=0, callbacks=[pruning])
+    with mirrored.scope():
+        kept = [matrix.kept for matrix in sparsity.report(made).matrices[:2]]
+    assert kept == [np.count_nonzero(weights) for weights in made.get_weights()[:2]] == [3, 5]
+
+
+def test_recipe_trains_in_the_scope_of_its_model_and_is_exported(mirrored):
+    x, y = np.random.default_rng(0).normal(size=(8, 4, 2)), np.array([0, 1] * 4)
+    settings = {"validation_data": (x, y), "epochs": 3, "quantization_epochs": 1, "verbose": 0}
+    with mirrored.scope():
+        result = recipe.fit_lsq(model(), x, y, recurrent_sparsity=0.5, **settings)
+    assert result.model.distribute_strategy is mirrored
+    assert export.convert(result.model).predict(x, on="reference").shape == (8, 2)
+
+
+def test_model_made_in_a_scope_is_quantized_for_its_strategy_outside_of_it(mirrored):
+    with mirrored.scope():
+        made = model()
+    assert quantize_aware(made).distribute_strategy is mirrored
+
+
 def test_strategy_whose_replicas_share_variables_is_refused_before_training():
     strategy = tf.distribute.experimental.CentralStorageStrategy(["CPU:0"])
     with strategy.scope(), pytest.raises(ValueError, match="got 'CentralStorageStrategy'") as error:
@@ -104,8 +145,8 @@ def test_strategy_whose_replicas_share_variables_is_refused_before_training():
     assert "\n" not in str(error.value)
 
 
-def test_recipe_is_refused_outside_of_the_scope_of_its_model():
-    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+def test_recipe_is_refused_outside_of_the_scope_of_its_model(mirrored):
+    with mirrored.scope():
         made = model()
     data = np.ones((4, 4, 2)), np.array([0, 1, 0, 1])
     with pytest.raises(ValueError, match="^Received an invalid value for argument model") as error:
