@@ -12,6 +12,8 @@ from keras_fastgrnn.export.graph import Tensor
 from keras_fastgrnn.export.schema import TYPE_NAMES, shape_of, vector_of
 from keras_fastgrnn.keras_api import invalid_argument
 
+# More than any model's data, states and answers; every input is compared with every output.
+MAX_ENDS = 64
 # Words of a name that say when or where, not which.
 _SIDES = {
     "in", "input", "inputs", "out", "output", "outputs", "new", "next", "old", "prev", "previous",
@@ -93,8 +95,13 @@ def read_states(
             inputs or outputs, counted from 0. Defaults to what names, types and shapes tell.
 
     Raises:
-        ValueError: If there is no such reading, or more than one.
+        ValueError: If there is no such reading, or more than one, or too many ends.
     """
+    if max(len(inputs), len(outputs)) > MAX_ENDS:
+        raise ValueError(
+            f"The model has {len(inputs):,} inputs and {len(outputs):,} outputs, expected at most "
+            f"{MAX_ENDS} of each."
+        )
     if given:
         pairs = _given_pairs(inputs, outputs, given)
         left = [index for index in range(len(inputs)) if index not in pairs]

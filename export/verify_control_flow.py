@@ -59,8 +59,7 @@ def check_control_flow(graphs: list[CheckedSubgraph]) -> None:
             if call.name in SUBGRAPHS:
                 targets = [graphs[index] for index in _targets(call, len(graphs))]
                 _CHECKS[call.name](graph, call, *targets)
-    for number, graph in enumerate(graphs):
-        _check_computed_positions(number, graph, graphs)
+    _check_computed_positions(graphs)
 
 
 def _targets(call, count) -> list[int]:
@@ -181,29 +180,31 @@ def _picks_at_computed_positions(call) -> bool:
     return call.name in ("SLICE", "GATHER") and call.inputs[1].data is None
 
 
-def _check_computed_positions(number, graph, graphs) -> None:
+def _check_computed_positions(graphs) -> None:
     """Only a loop's counter, whose range is known, may say where to pick from."""
-    callers = [call for other in graphs for call in other.calls if _runs(call, number, graphs)]
-    are_loops = bool(callers) and all(
-        call.name == "WHILE" and call.option("body_subgraph_index") == number for call in callers
-    )
-    for call in graph.calls:
-        if not _picks_at_computed_positions(call):
-            continue
-        position = call.inputs[1]
-        fits = are_loops and position in graph.inputs
-        for caller in callers if fits else ():
-            counters = _counters(_graph_of(caller, graphs), caller, graph)
-            fits = fits and graph.inputs.index(position) in counters
-        call.require(fits, f"it picks at {position.name}, which may lie out of range")
+    callers = {}
+    for graph in graphs:
+        for call in graph.calls:
+            for index in _targets(call, len(graphs)):
+                callers.setdefault(index, []).append((graph, call))
+    for number, graph in enumerate(graphs):
+        picks = [call for call in graph.calls if _picks_at_computed_positions(call)]
+        counters = _counters_of_all(callers.get(number, []), number, graph) if picks else set()
+        for call in picks:
+            position = call.inputs[1]
+            what = f"it picks at {position.name}, which may lie out of range"
+            call.require(position in counters, what)
 
 
-def _runs(call, number, graphs) -> bool:
-    return number in _targets(call, len(graphs))
-
-
-def _graph_of(call, graphs) -> CheckedSubgraph:
-    return next(graph for graph in graphs if any(one is call for one in graph.calls))
+def _counters_of_all(callers, number, body) -> set[CheckedTensor]:
+    """The inputs of a body that count in every loop, where nothing but loops runs it."""
+    found = [
+        {body.inputs[place] for place in _counters(graph, call, body)}
+        if call.name == "WHILE" and call.option("body_subgraph_index") == number
+        else set()
+        for graph, call in callers
+    ]
+    return set.intersection(*found) if found else set()
 
 
 _CHECKS: dict[str, Callable] = {

@@ -72,8 +72,9 @@ def _lut(call, packed, header, values, y) -> None:
 
 def _prune(call, packed, header, values, y) -> None:
     item = _check_type(call, y, "bool", "float32", "int8", "int16", "int32", "int64")
+    count = int(_bits(call, packed, y.size).sum())
     _channels(call, y)
-    _check_values(call, int(_bits(call, packed, y.size).sum()), values, item)
+    _check_values(call, count, values, item)
 
 
 def _huffman(call, packed, header, values, y) -> None:

@@ -218,6 +218,14 @@ def test_wrong_state_is_refused(states, message, process):
         SequenceRunner(sums([1, CHANNELS]), process, states)
 
 
+def test_file_of_a_thousand_states_is_refused_at_once(process):
+    tensors = [T([1, CHANNELS]) for _ in range(2002)]
+    operators = [Op("TANH", [i], [1001 + i]) for i in range(1001)]
+    data = file_of(tensors, operators, [*range(1001)], [*range(1001, 2002)])
+    with pytest.raises(ValueError, match="has 1,001 inputs and 1,001 outputs"):
+        SequenceRunner(data, process)
+
+
 def test_state_of_another_type_is_refused(process):
     data = deployed("explicit").tflite
     with pytest.raises(ValueError, match="an input and an output of the same type, shape"):

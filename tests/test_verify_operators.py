@@ -169,6 +169,10 @@ BROKEN_DECODING = {
     "stride": (lut(channels=4, width=2, stride=200), "of 16 values"),
     "no header": (lut(bytes=9), "has no header"),
     "values cut off": (prune(bytes=18), "of 2 values"),
+    "far more than the bits": (
+        (decode(T([2**31 - 1], "int8", scale=0.5), np.zeros(9, np.uint8), header(2)), None),
+        "of 9 packed bytes",
+    ),
     "bits cut off": (prune(bits=2), "reads 3 of 2 packed bytes"),
     "version": (prune(version=2), "its versions are 2 and 1"),
     "method": (huffman(method=127), "its method is number 127"),
