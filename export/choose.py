@@ -44,9 +44,10 @@ SCALES_OF_INT8_STATES = tuple(
 )
 WORTHWHILE_GAIN_OF_INT8_SCALES = 1.5
 
-# Sequences of the calibration data on which the ways are tried: the first number of them, then up
-# to each of the others, unless the mean of what decides is so many of its standard errors from 0.
-TRIAL_SEQUENCES = (16, 64, 256)
+# Sequences of the calibration data on which the ways are tried: on the larger number only where the
+# mean of what decides is not so many of its standard errors from 0. Where that does not tell
+# either, the two are as good as each other.
+TRIAL_SEQUENCES = (16, 64)
 SURE = 4.0
 
 

@@ -125,7 +125,7 @@ def test_calibration_data_of_one_sequence_is_enough_and_of_many_is_thinned_out()
     assert kinds(Int16Chooser(graph, ranges, x[:1]).choose().integers) == kinds(
         Int16Chooser(graph, ranges, x).choose().integers
     )
-    assert sum(map(len, Int16Chooser(graph, ranges, x).parts)) == 256
+    assert sum(map(len, Int16Chooser(graph, ranges, x).parts)) == choose.TRIAL_SEQUENCES[-1]
 
 
 @pytest.mark.parametrize("chooser", [Int16Chooser, Int8Chooser])

@@ -96,9 +96,13 @@ def test_import_takes_the_flavor_of_the_process_and_changes_nothing(
 import os, sys
 import tensorflow
 before = dict(os.environ)
+tensorflow.keras.layers
+modules = set(sys.modules)
 import keras_fastgrnn
 from keras_fastgrnn.keras_api import FLAVOR
 assert os.environ == before
+others = [name for name in set(sys.modules) - modules if not name.startswith("keras_fastgrnn")]
+assert not others, others  # each would take its time
 assert "tensorflow_model_optimization" not in sys.modules
 assert ("tf_keras" in sys.modules) == (FLAVOR == "tf_keras")
 print(FLAVOR)
