@@ -147,7 +147,7 @@ def test_macro_f1_is_the_mean_over_the_classes_that_occur(head, is_weighed):
 
 
 def test_macro_f1_takes_labels_and_weights_of_steps_and_vectors():
-    model = model_with(LAYERS.Dense(3), return_sequences=True)
+    model = sequential(FastGRNN(4, return_sequences=True), LAYERS.Dense(3), steps=3)
     outputs = np.eye(3)[[[0, 1, 1], [2, 2, 0]]]
     labels = np.array([[0, 1, 2], [2, 0, 0]])
     # Of class 0: 2 hits, 1 miss; of 1: 1 hit, 1 false alarm; of 2: 1 hit of each.
