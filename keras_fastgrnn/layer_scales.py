@@ -1,4 +1,4 @@
-"""The scales and ranges that a quantization-aware layer was trained with, by the exporter's names."""
+"""The scales and ranges that a layer was trained with, by the names of the exporter's tensors."""
 
 from keras_fastgrnn.fixed_scales import Scale
 from keras_fastgrnn.models import cells_of
