@@ -55,21 +55,28 @@ def useful_limit(graph: Graph, tensor: Tensor, dtype: str) -> float:
     if graph.is_kept(tensor):
         return math.inf
     readers = graph.consumers(tensor)
-    return max((_reader_limit(graph, op, dtype) for op in readers), default=math.inf)
+    return max((_reader_limit(graph, op, tensor, dtype) for op in readers), default=math.inf)
 
 
-def _reader_limit(graph, op: Op, dtype) -> float:
+def _reader_limit(graph, op: Op, tensor: Tensor, dtype) -> float:
     if op.kind in _LIMITS[dtype]:
         return _LIMITS[dtype][op.kind]
+    if op.kind == "ADD" and not op.inputs[1].is_constant and tensor.scale is not None:
+        other = op.inputs[0] if tensor is op.inputs[1] else op.inputs[1]
+        return _limit_of_result(graph, op, dtype) + max(map(abs, real_ends(other)))
     if op.kind not in ("ADD", "MUL") or not op.inputs[1].is_constant:
         return math.inf
     constant = np.abs(op.inputs[1].data * (op.inputs[1].scale or 1.0))
-    limit = max(abs(op.low), abs(op.high))
-    if not op.is_clipped:
-        limit = useful_limit(graph, op.output, dtype)
+    limit = _limit_of_result(graph, op, dtype)
     if op.kind == "ADD":
         return limit + constant.max()
     return limit / constant.min() if constant.min() > 0.0 else math.inf
+
+
+def _limit_of_result(graph, op: Op, dtype) -> float:
+    return (
+        max(abs(op.low), abs(op.high)) if op.is_clipped else useful_limit(graph, op.output, dtype)
+    )
 
 
 def real_ends(tensor: Tensor) -> tuple[float, float]:

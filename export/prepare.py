@@ -15,6 +15,7 @@ from keras_fastgrnn.export.sequences import Sequences
 from keras_fastgrnn.export.trace import trace
 from keras_fastgrnn.export.trained import (
     RARELY,
+    fold_offsets,
     held_range,
     quantize_trained,
     trained_options,
@@ -124,6 +125,8 @@ def prepare(
         expected = f"'streaming', where masked steps are not fed, for {title(masking)}"
         raise invalid_argument("mode", expected, mode)
     simplify(graph)
+    if trained is not None:
+        fold_offsets(graph)
     name_tensors(graph)
     given, expected, ranges = None, None, {}
     needs_data = trained is None and (quantization is not None or has_integer_ends)

@@ -13,7 +13,7 @@ from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.models import cells_of
 from keras_fastgrnn.quantization import quantize_aware
 from keras_fastgrnn.quantize_aware_layers import QuantizeAwareDense, QuantizeAwareRNN
-from keras_fastgrnn.step_quantizer import RangedGroup
+from keras_fastgrnn.ranged_groups import RangedGroup
 
 _NEED_ANNOTATION = (keras.layers.RNN, keras.layers.Dense)
 
@@ -137,7 +137,7 @@ def _weights(wrapper) -> list[np.ndarray]:
 
 def _set_ranges(layer, wrapper) -> None:
     if isinstance(layer, QuantizeAwareRNN):
-        ours = [weight for cell in cells_of(layer) for weight in cell.non_trainable_weights]
+        ours = [range_ for cell in cells_of(layer) for range_ in cell.quantizer.ranges]
         trained = [weight for name, weight in _named(wrapper) if name.endswith("_range")]
         for range_, values in zip(ours, trained, strict=True):
             range_.assign(values)

@@ -20,6 +20,7 @@ from keras_fastgrnn.models import cells_of
 from keras_fastgrnn.quantize_aware_layers import (
     QuantizeAwareCell,
     QuantizeAwareDense,
+    QuantizeAwareDropout,
     QuantizeAwareFastGRNNCell,
     QuantizeAwareFastRNNCell,
     QuantizeAwareRNN,
@@ -158,6 +159,8 @@ def _trace_rescaling(layer, value: Symbol) -> Symbol:
 def _trace_dense(layer, value: Symbol) -> Symbol:
     kernel, bias = layer.kernel, layer.bias if layer.use_bias else None
     if isinstance(layer, QuantizeAwareDense):
+        layer.begin(training=False)
+        value = _with_offset(layer, value)
         kernel, bias = layer.rounded_weights()
     value = value @ np.asarray(kernel, np.float64)
     if bias is not None:
@@ -172,10 +175,16 @@ def _trace_recurrent(layer, value: Symbol) -> Symbol:
     cells = cells_of(layer)
     if isinstance(layer, QuantizeAwareRNN):
         layer.begin(training=False)
+        value = _with_offset(layer, value)
     for index, cell in enumerate(cells):
         prefix = layer.name if len(cells) == 1 else f"{layer.name}/{index}"
         value = _trace_cell(cell, prefix, value)
     return value
+
+
+def _with_offset(layer, value: Symbol) -> Symbol:
+    has_offset = layer.input_offset is not None
+    return value + np.asarray(layer.rounded_offset(), np.float64) if has_offset else value
 
 
 def _trace_cell(cell, prefix: str, x: Symbol) -> Symbol:
@@ -242,6 +251,7 @@ _TRACERS = {
     keras.layers.Masking: _trace_nothing,  # masked steps are not fed
     keras.layers.Dense: _trace_dense,
     QuantizeAwareDense: _trace_dense,
+    QuantizeAwareDropout: _trace_nothing,
     keras.layers.RNN: _trace_recurrent,
     QuantizeAwareRNN: _trace_recurrent,
     keras.layers.SimpleRNN: _trace_recurrent,

@@ -7,17 +7,20 @@ from keras_fastgrnn.export.graph import Graph, Tensor
 from keras_fastgrnn.export.int8_scales import settle_subtractions
 from keras_fastgrnn.export.limits import check_scale, real_ends
 from keras_fastgrnn.export.quantize import quantize_int8, quantize_int16
-from keras_fastgrnn.export.rewrite import fuse_products, fusible_products
+from keras_fastgrnn.export.rewrite import (
+    constant_operand,
+    fold_input_affine,
+    fuse_products,
+    fusible_products,
+)
 from keras_fastgrnn.export.scales import scale_of
 from keras_fastgrnn.fixed_scales import Scale
+from keras_fastgrnn.layer_scales import joined_products, reached_of, scales_of
 from keras_fastgrnn.quantize_aware_layers import (
     Options,
     QuantizeAwareDense,
     QuantizeAwareRNN,
-    joined_products,
     options_of,
-    reached_of,
-    scales_of,
 )
 
 # Ranges are those of the weights before the last step of training, which may move some values out.
@@ -87,6 +90,18 @@ def trained_ranges(model) -> dict[str, tuple[float, float]]:
     """
     layers = filter(_is_aware, model.layers)
     return {name: ends for layer in layers for name, ends in reached_of(layer).items()}
+
+
+def fold_offsets(graph: Graph) -> None:
+    """Moves what is added to a layer's input into the biases, where training has it.
+
+    Args:
+        graph: Simplified float graph of a quantization-aware model, changed in place.
+    """
+    for op in [op for op in graph.ops if op.kind == "FULLY_CONNECTED"]:
+        before = graph.producer(op.inputs[0])
+        if before is not None and constant_operand(before, "ADD"):
+            fold_input_affine(graph, op)
 
 
 def quantize_trained(

@@ -180,12 +180,16 @@ class FastCell(keras.layers.SimpleRNNCell):
 
     def call(self, inputs, states, training=None):
         h = states[0] if isinstance(states, (list, tuple)) else states
-        input_mask, recurrent_mask = self._dropout_masks(inputs, h, training)
-        if input_mask is not None:
-            inputs = inputs * input_mask
-        weights, tap = self._weights_and_tap(recurrent_mask)
+        inputs, weights, tap = self._begin_step(inputs, h, training)
         h = weights.unit * self.step(inputs, h / weights.unit, weights, tap)
         return h, [h] if isinstance(states, (list, tuple)) else h
+
+    def _begin_step(self, inputs, state, training):
+        """Returns the inputs after dropout, the weights and the tap of a step."""
+        input_mask, recurrent_mask = self._dropout_masks(inputs, state, training)
+        if input_mask is not None:
+            inputs = inputs * input_mask
+        return inputs, *self._weights_and_tap(recurrent_mask)
 
     def _weights_and_tap(self, recurrent_mask):
         if self.quantizer is None:

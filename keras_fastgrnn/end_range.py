@@ -4,8 +4,8 @@ import math
 
 import tensorflow as tf
 
+from keras_fastgrnn.ranged_groups import RangedGroup, union
 from keras_fastgrnn.replicas import widest_range
-from keras_fastgrnn.step_quantizer import RangedGroup, union
 
 
 class EndRange(RangedGroup):

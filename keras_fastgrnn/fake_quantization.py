@@ -74,8 +74,23 @@ def round_to_integers(value, scale, zero_point, bits: int):
     Returns:
         Tensor of the shape of `value`. Its gradient is that of a clip to the same ends.
     """
-    low, high = ends_of_integers(scale, zero_point, bits)
-    return tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=bits)
+    return round_between(value, ends_of_integers(scale, zero_point, bits), scale, bits)
+
+
+def round_between(value, ends: tuple, scale, bits: int):
+    """As `round_to_integers`, with what `ends_of_integers` returns.
+
+    Args:
+        value: float32 tensor.
+        ends: Tuple of two numbers or tensors.
+        scale: Number or tensor.
+        bits: Integer, 8 or, where the zero point is 0, 16.
+    """
+    if bits == 8:
+        return tf.quantization.fake_quant_with_min_max_vars(value, *ends, num_bits=bits)
+    # TensorFlow's operation adds the lowest end before it rounds, which costs bits of float32.
+    clipped = tf.clip_by_value(value, *ends)
+    return clipped + tf.stop_gradient(tf.floor(clipped / scale + 0.5) * scale - clipped)
 
 
 def round_to_multiples(value, unit):
@@ -201,3 +216,32 @@ class WeightFormat:
         return tf.quantization.fake_quant_with_min_max_vars(
             values, -end, end, num_bits=self.bits, narrow_range=True
         )
+
+
+def half_of_first_unit(product_scale, result_scale):
+    """Returns half of the unit to which TFLite Micro rounds an int8 result first."""
+    factor = product_scale / result_scale
+    return 0.5 * result_scale * power_of_two_at_least(factor * (1.0 + 2.0**-20))
+
+
+def round_matrix(matrix, options, input_factor=None):
+    """Rounds one matrix or factor.
+
+    Args:
+        matrix: Variable or tensor.
+        options: `Options`.
+        input_factor: Variable or tensor by which the rows are multiplied first. Defaults to
+            `None`, 1.
+
+    Returns:
+        Tensor of its shape. Where `options.preserve_zeros`, zeros have no gradient.
+    """
+    matrix = tf.convert_to_tensor(matrix)
+    factor = 1.0 if input_factor is None else tf.convert_to_tensor(input_factor)[:, tf.newaxis]
+    rounded = options.weight_format.round(matrix * factor)
+    if options.preserve_zeros:
+        rounded = rounded * tf.cast(matrix != 0.0, rounded.dtype)
+    return rounded
+
+
+BYTE_BIASES = WeightFormat(power_of_two=True)

@@ -15,6 +15,7 @@ from keras_fastgrnn.models import cells_of, fast_layers, layers_of
 from keras_fastgrnn.quantize_aware_layers import (
     Options,
     QuantizeAwareDense,
+    QuantizeAwareDropout,
     QuantizeAwareFastGRNNCell,
     QuantizeAwareFastRNNCell,
     QuantizeAwareRNN,
@@ -57,10 +58,12 @@ def quantize_aware(
     that scope. `fit` of Keras 3 itself trains no model on several workers: there use tf_keras, or
     a loop of `strategy.run`.
 
-    Normalization, Rescaling, and BatchNormalization with the statistics it has, are folded into
-    the layer after them. Ranges do not see the steps that a Masking layer masks. A recurrent layer
-    of the returned model gives the state as the device keeps it, `h / zeta` for FastGRNN and
-    `h / alpha` for FastRNN, and the layer after it has a kernel in that unit.
+    Kernels and biases are those of `model`, in its units, so that learning rates, regularizers and
+    pruning mean what they mean there. Normalization, Rescaling, and BatchNormalization with the
+    statistics it has, are folded into the layer after them where that is rounded. Ranges do not
+    see the steps that a Masking layer masks. A recurrent layer of the returned model gives the
+    state as the device keeps it, `h / zeta` for FastGRNN and `h / alpha` for FastRNN; the layer
+    after it multiplies by what zeta or alpha was in `model`.
 
     Args:
         model: Built Keras model: a chain of Input, Masking, Normalization, BatchNormalization,
@@ -179,16 +182,27 @@ class _Affine:
     def __sub__(self, shift) -> "_Affine":
         return self + -shift
 
-    def fold_into(self, kernel: list[np.ndarray], bias: list[np.ndarray]) -> None:
-        """Changes a kernel (a matrix or two factors) and the biases beside it, in place."""
-        first = kernel[0]
-        rows = np.broadcast_to(self.shift, len(first))
-        for vector in bias:
-            shifted = rows @ first
-            for factor in kernel[1:]:
-                shifted = shifted @ factor
-            vector += shifted
-        kernel[0] = first * np.broadcast_to(self.factor, len(first))[:, np.newaxis]
+    @property
+    def offset(self) -> np.ndarray:
+        """What to add to the input before it is multiplied by the factor."""
+        factor, shift = np.broadcast_arrays(np.float64(self.factor), np.float64(self.shift))
+        return np.divide(shift, factor, out=np.zeros(factor.shape), where=factor != 0.0)
+
+    @property
+    def has_factor(self) -> bool:
+        return bool(np.any(np.asarray(self.factor) != 1.0))
+
+    @property
+    def has_offset(self) -> bool:
+        return bool(np.any(self.offset != 0.0))
+
+    def constant(self, kernel: list[np.ndarray]) -> np.ndarray:
+        """What inputs whose factor is 0 add to the product with a matrix, or with two factors."""
+        rows = np.where(np.equal(self.factor, 0.0), self.shift, 0.0)
+        rows = np.broadcast_to(rows, len(kernel[0]))
+        for matrix in kernel:
+            rows = rows @ matrix
+        return rows
 
 
 def _assembled(model, chain, options: Options):
@@ -199,38 +213,50 @@ def _assembled(model, chain, options: Options):
             affine = AFFINE_LAYERS[type(layer)](layer, affine)
             continue
         if isinstance(layer, keras.layers.Dropout | keras.layers.Masking):
-            value = type(layer).from_config({**layer.get_config(), **_ARITHMETIC})(value)
+            aware, weights = _passed_on(layer, affine), []
+            made.append((aware, weights, affine))
+            value = aware(value)
             continue
         make = _recurrent if isinstance(layer, keras.layers.RNN) else _dense
-        aware, weights, affine = make(layer, options, affine, is_first)
-        is_first = False
+        aware, weights, following = make(layer, options, affine, is_first)
+        made.append((aware, weights, affine))
+        affine, is_first = following, False
         value = aware(value)
-        made.append((aware, weights))
     aware_model = keras.Model(source, value, name=model.name)
-    for aware, weights in made:
-        _set_weights(aware, weights)
+    for aware, weights, before in made:
+        _set_weights(aware, weights, before)
     return aware_model
+
+
+def _passed_on(layer, affine: _Affine):
+    """A Dropout or Masking layer of the values that a Normalization would give."""
+    is_shifted = isinstance(layer, keras.layers.Dropout) and affine.has_offset
+    kind = QuantizeAwareDropout if is_shifted else type(layer)
+    return kind.from_config({**layer.get_config(), **_ARITHMETIC})
 
 
 def _recurrent(layer, options: Options, affine: _Affine, is_first: bool):
     """Returns the quantization-aware layer, its weights, and what is left for the next layer."""
-    cells, weights = [], []
+    cells, weights, before = [], [], affine
     for cell in cells_of(layer):
         kernel = _copies(cell.kernel_factors)
+        recurrent = _copies(cell.recurrent_factors)
+        constant = affine.constant(kernel)
         zeros = [np.zeros(cell.units) for _ in cell.bias_names]
         biases = _copies(getattr(cell, n) for n in cell.bias_names) if cell.use_bias else zeros
-        affine.fold_into(kernel, biases)
-        use_bias = cell.use_bias or any(np.any(bias) for bias in biases)
+        use_bias = cell.use_bias or bool(np.any(constant))
+        biases = [bias + constant for bias in biases] if use_bias else []
         logits = _copies(getattr(cell, f"{name}_logit") for name in cell.scalar_names)
-        recurrent = _copies(cell.recurrent_factors)
-        weights.append([*kernel, *recurrent, *(biases if use_bias else []), *logits])
+        factor = [affine.factor] if affine.has_factor else []
+        weights.append([*kernel, *recurrent, *biases, *logits, *factor])
         config = {**cell.get_config(), **_ARITHMETIC, "use_bias": use_bias}
-        config |= dataclasses.asdict(options)
+        config |= dataclasses.asdict(options) | {"has_input_factor": affine.has_factor}
         cells.append(_CELLS[type(cell)].from_config(config))
         affine = _Affine(factor=float(cell.step_weights().unit))
     aware = QuantizeAwareRNN(
         keras.layers.StackedRNNCells(cells, **_ARITHMETIC) if len(cells) > 1 else cells[0],
         quantizes_input=is_first,
+        has_input_offset=before.has_offset,
         return_sequences=layer.return_sequences,
         unroll=layer.unroll,
         name=layer.name,
@@ -242,21 +268,32 @@ def _recurrent(layer, options: Options, affine: _Affine, is_first: bool):
 def _dense(layer, options: Options, affine: _Affine, is_first: bool):
     """As `_recurrent`."""
     kernel = _copies([layer.kernel])
+    constant = affine.constant(kernel)
+    use_bias = layer.use_bias or bool(np.any(constant))
     (bias,) = _copies([layer.bias]) if layer.use_bias else [np.zeros(layer.units)]
-    affine.fold_into(kernel, [bias])
-    use_bias = layer.use_bias or bool(np.any(bias))
     config = {**layer.get_config(), **_ARITHMETIC, "use_bias": use_bias}
-    config |= dataclasses.asdict(options)
-    aware = QuantizeAwareDense.from_config({**config, "quantizes_input": is_first})
-    return aware, [[*kernel, *([bias] if use_bias else [])]], _Affine()
+    config |= dataclasses.asdict(options) | {
+        "quantizes_input": is_first,
+        "has_input_offset": affine.has_offset,
+        "has_input_factor": affine.has_factor,
+    }
+    aware = QuantizeAwareDense.from_config(config)
+    factor = [affine.factor] if affine.has_factor else []
+    return aware, [[*kernel, *([bias + constant] if use_bias else []), *factor]], _Affine()
 
 
 def _copies(variables) -> list[np.ndarray]:
     return [variable.numpy().astype(np.float64) for variable in variables]
 
 
-def _set_weights(aware, weights) -> None:
+def _set_weights(aware, weights, affine: _Affine) -> None:
     owners = cells_of(aware) if isinstance(aware, QuantizeAwareRNN) else [aware]
-    for owner, values in zip(owners, weights, strict=True):
+    for owner, values in zip(owners, weights, strict=False):  # a Dropout has none
         for variable, value in zip(owner.weights, values, strict=False):  # and then the ranges
-            variable.assign(value.astype(np.float32))
+            _assign(variable, value)
+    if affine.has_offset and hasattr(aware, "input_offset"):
+        _assign(aware.input_offset, affine.offset)
+
+
+def _assign(variable, value) -> None:
+    variable.assign(np.broadcast_to(value, tuple(variable.shape)).astype(np.float32))

@@ -1,30 +1,39 @@
 """Cells and layers that compute in training what the device computes in integers.
 
 `keras_fastgrnn.quantization.quantize_aware` makes them of a model. A recurrent layer here returns
-the state as the device keeps it, `g = h / unit` (see `keras_fastgrnn.steps`); the layer after it
-has a kernel in that unit.
+the state as the device keeps it, `g = h / unit` (see `keras_fastgrnn.steps`).
+
+Kernels are those that the user trains, of inputs as a Normalization would give them, or of `h`.
+The device has no such inputs: it multiplies what it reads by `input_factor * kernel`. That is
+what is rounded, and what the gradient goes back through, so that a learning rate means the same as
+in the float model, whatever the sensor's unit.
 """
 
 import dataclasses
 import numbers
 from dataclasses import dataclass
 
+import tensorflow as tf
+
 from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
 from keras_fastgrnn.end_range import EndRange
-from keras_fastgrnn.fake_quantization import FORMATS, WeightFormat, round_to_integers
+from keras_fastgrnn.fake_quantization import (
+    BYTE_BIASES,
+    FORMATS,
+    WeightFormat,
+    half_of_first_unit,
+    round_matrix,
+    round_to_integers,
+    round_to_multiples,
+)
 from keras_fastgrnn.fixed_scales import Scale
 from keras_fastgrnn.keras_api import checked_boolean, invalid_argument, keras, register
 from keras_fastgrnn.masked_steps import MaskedSteps
 from keras_fastgrnn.models import cells_of
-from keras_fastgrnn.step_quantizer import (
-    BYTE_BIASES,
-    StepQuantizer,
-    reached_by,
-    round_matrix,
-    scale_of_group,
-)
+from keras_fastgrnn.ranged_groups import RangedGroup
+from keras_fastgrnn.step_quantizer import StepQuantizer
 
 # How much of its range an int8 input or output keeps from batch to batch.
 _INT8_MOMENTUM = 0.99
@@ -82,17 +91,47 @@ class _Quantized:
         return {**super().get_config(), **dataclasses.asdict(self.options)}
 
 
-class QuantizeAwareCell(_Quantized):
-    """A cell whose step is rounded, and which returns the state as the device keeps it."""
+class _Folding(_Quantized):
+    """What has a kernel that the device multiplies by a factor for each of its inputs.
+
+    Args:
+        has_input_factor: Boolean, whether there is such a factor, the weight `input_factor`, else
+            `None`. Defaults to `False`.
+    """
+
+    def __init__(self, *args, has_input_factor=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.has_input_factor = has_input_factor
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.quantizer = StepQuantizer(self, self, self.options)
+        self.input_factor = None
+        if self.has_input_factor:
+            self.input_factor = _constant_weight(self, "input_factor", input_shape, "ones")
+
+    def get_config(self):
+        return {**super().get_config(), "has_input_factor": self.has_input_factor}
+
+
+def _constant_weight(layer, name: str, input_shape, initializer: str):
+    """Adds a number for each channel of the input that no training changes."""
+    shape = (input_shape[-1],)
+    return layer.add_weight(name=name, shape=shape, initializer=initializer, trainable=False)
+
+
+class QuantizeAwareCell(_Folding):
+    """A cell whose step is rounded, and whose state, and output, is that of the device."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.quantizer = StepQuantizer(self, self, self.options, self.input_factor)
 
     def call(self, inputs, states, training=None):
+        g = states[0] if isinstance(states, (list, tuple)) else states
         inputs = self.quantizer.masked_steps.unmarked(inputs, self)
-        h, states = super().call(inputs, states, training)
-        return h / self.quantizer.step_weights().unit, states
+        inputs, weights, tap = self._begin_step(inputs, g, training)
+        g = self.step(inputs, g, weights, tap)
+        return g, [g] if isinstance(states, (list, tuple)) else g
 
 
 @register
@@ -105,28 +144,64 @@ class QuantizeAwareFastRNNCell(QuantizeAwareCell, FastRNNCell):
     """`FastRNNCell`, rounded as on the device. Made by `quantize_aware`."""
 
 
+class _Reading:
+    """A layer of a model, with what stands between the layer before it and its kernel.
+
+    Args:
+        quantizes_input: Boolean, whether its input is the model's, which is rounded here. Defaults
+            to `False`.
+        has_input_offset: Boolean, whether a number for each channel, the weight `input_offset`, is
+            added to the input, as subtracting a mean does; the device has it in a bias. Defaults
+            to `False`.
+    """
+
+    def __init__(self, *args, quantizes_input=False, has_input_offset=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.quantizes_input = quantizes_input
+        self.has_input_offset = has_input_offset
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.input_range = self.input_offset = None
+        if self.quantizes_input:
+            self.input_range = options_of(self).end_range("input_range", self)
+        if self.has_input_offset:
+            self.input_offset = _constant_weight(self, "input_offset", input_shape, "zeros")
+
+    def rounded_offset(self):
+        """Returns what is added to the input after `begin`: multiples of the input's unit."""
+        if self.input_range is None:
+            return tf.convert_to_tensor(self.input_offset)
+        rounded = round_to_multiples(self.input_offset, self.input_range.scale)
+        return tf.where(self.input_range.rounds, rounded, self.input_offset)
+
+    def read(self, inputs):
+        """Returns the inputs of the kernel, but for its factor, after `begin`."""
+        if self.input_range is not None:
+            inputs = self.input_range.round(inputs)
+        return inputs if self.input_offset is None else inputs + self.rounded_offset()
+
+    def get_config(self):
+        own = {name: getattr(self, name) for name in ("quantizes_input", "has_input_offset")}
+        return {**super().get_config(), **own}
+
+
 @register
-class QuantizeAwareRNN(keras.layers.RNN):
+class QuantizeAwareRNN(_Reading, keras.layers.RNN):
     """A recurrent layer of quantization-aware cells. Made by `quantize_aware`.
 
     Args:
         cell: `QuantizeAwareFastGRNNCell`, `QuantizeAwareFastRNNCell`, or a list of them.
         quantizes_input: Boolean, whether the sequences are the model's input, which is rounded
             here. Defaults to `False`.
+        has_input_offset: Boolean, whether a number is added to each channel of the input, as
+            subtracting a mean does; the device has it in a bias. Defaults to `False`.
         **kwargs: As for `keras.layers.RNN`.
     """
 
-    def __init__(self, cell, quantizes_input=False, **kwargs):
-        super().__init__(cell, **kwargs)
-        self.quantizes_input = quantizes_input
-
     def build(self, sequences_shape, initial_state_shape=None):
         super().build(sequences_shape)
-        self.input_range = None
-        if self.quantizes_input:
-            options = cells_of(self)[0].options
-            self.input_range = options.end_range("input_range", self)
-            cells_of(self)[0].quantizer.input_group = self.input_range
+        cells_of(self)[0].quantizer.input_group = self.input_range
 
     def get_prunable_weights(self) -> list:
         """Returns the matrices of all cells, or their factors: what TF-MOT prunes of a layer."""
@@ -140,15 +215,15 @@ class QuantizeAwareRNN(keras.layers.RNN):
         """
         if self.input_range is not None:
             self.input_range.begin()
+        source = source_of(self)
         for cell in cells_of(self):
-            cell.quantizer.begin(training)
+            cell.quantizer.begin(training, source)
+            source = cell.quantizer.state_scale()
 
     def call(self, sequences, initial_state=None, mask=None, training=None):
         training = bool(training)
         self.begin(training)
-        rounded = sequences
-        if self.input_range is not None:
-            rounded = self.input_range.round(sequences)
+        rounded = self.read(sequences)
         if training and mask is not None:
             cells = cells_of(self)
             masked_steps = MaskedSteps()
@@ -163,28 +238,22 @@ class QuantizeAwareRNN(keras.layers.RNN):
             cell.quantizer.end()
         return outputs
 
-    def get_config(self):
-        return {**super().get_config(), "quantizes_input": self.quantizes_input}
-
 
 @register
-class QuantizeAwareDense(_Quantized, keras.layers.Dense):
+class QuantizeAwareDense(_Reading, _Folding, keras.layers.Dense):
     """A Dense layer, rounded as on the device. Made by `quantize_aware`.
 
     Args:
         units: Integer; this and all other arguments as for `keras.layers.Dense`.
-        quantizes_input: Boolean, as for `QuantizeAwareRNN`. Defaults to `False`.
+        quantizes_input: Boolean, as for `QuantizeAwareRNN`, as is `has_input_offset`. Defaults to
+            `False`.
+        has_input_factor: Boolean, whether the device multiplies each row of the kernel by a
+            number. Defaults to `False`.
     """
-
-    def __init__(self, *args, quantizes_input=False, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.quantizes_input = quantizes_input
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.input_range = self.output_range = None
-        if self.quantizes_input:
-            self.input_range = self.options.end_range("input_range", self)
+        self.output_range = None
         self.output_scale, is_merged = self._scale_of_activation()
         if not (is_merged and self.output_scale):
             self.output_range = self.options.end_range("output_range", self)
@@ -199,7 +268,7 @@ class QuantizeAwareDense(_Quantized, keras.layers.Dense):
 
     def rounded_weights(self):
         """Returns kernel and bias (or `None`) as the device has them."""
-        kernel = round_matrix(self.kernel, self.options)
+        kernel = round_matrix(self.kernel, self.options, self.input_factor)
         bias = self.bias if self.use_bias else None
         if bias is not None and self.options.byte_biases:
             bias = BYTE_BIASES.round(bias)
@@ -213,10 +282,10 @@ class QuantizeAwareDense(_Quantized, keras.layers.Dense):
     def call(self, inputs, training=None):
         training = bool(training)
         self.begin(training)
-        rounded = inputs if self.input_range is None else self.input_range.round(inputs)
         kernel, bias = self.rounded_weights()
-        product = rounded @ kernel
+        product = self.read(inputs) @ kernel
         product = product if bias is None else product + bias
+        product = self._moved_away_from_zero(product, kernel)
         is_merged = self._scale_of_activation()[1]
         if is_merged:
             product = self.activation(product)
@@ -229,6 +298,17 @@ class QuantizeAwareDense(_Quantized, keras.layers.Dense):
         if training and self.output_range is not None:
             self.output_range.observe_replicas(product)
         return outputs
+
+    def _moved_away_from_zero(self, outputs, kernel):
+        """As TFLite Micro rounds int8 results, where the scale of the inputs is known."""
+        source = source_of(self)
+        if source is None or self.options.activation_format.bits == 16:
+            return outputs
+        line = PIECEWISE_LINEAR.get(activations.name_of(self.activation))
+        slope, shift = (line.slope, line.shift) if line else (1.0, 0.0)
+        product = slope * source.scale * self.options.weight_format.scale_of_rounded(kernel)
+        nudge = half_of_first_unit(product, (self.output_range or self.output_scale).scale)
+        return outputs + tf.stop_gradient(nudge / slope * tf.sign(outputs + shift))
 
     def _rounded_result(self, outputs):
         scale = self.output_scale
@@ -244,8 +324,54 @@ class QuantizeAwareDense(_Quantized, keras.layers.Dense):
     def load_own_variables(self, store):
         keras.layers.Layer.load_own_variables(self, store)
 
-    def get_config(self):
-        return {**super().get_config(), "quantizes_input": self.quantizes_input}
+
+@register
+class QuantizeAwareDropout(keras.layers.Dropout):
+    """Dropout of what a Normalization would give. Made by `quantize_aware`.
+
+    What is dropped becomes 0 there, which is `-input_offset` before it.
+
+    Args:
+        rate: Number in [0, 1), as all other arguments for `keras.layers.Dropout`.
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.input_offset = _constant_weight(self, "input_offset", input_shape, "zeros")
+
+    def call(self, inputs, training=None):
+        if not training:
+            return inputs
+        offset = tf.convert_to_tensor(self.input_offset)
+        return super().call(inputs + offset, training=training) - offset
+
+
+def source_of(layer) -> RangedGroup | Scale | None:
+    """Returns what the input of a layer is counted in, or `None` where that is not known.
+
+    Args:
+        layer: `QuantizeAwareRNN` or `QuantizeAwareDense`, after `begin`.
+    """
+    if layer.input_range is not None:
+        return layer.input_range
+    before = _layer_before(layer)
+    while isinstance(before, keras.layers.Dropout | keras.layers.Masking):
+        before = _layer_before(before)
+    match before:
+        case QuantizeAwareRNN():
+            return cells_of(before)[-1].quantizer.state_scale()
+        case QuantizeAwareDense():
+            return before.output_scale or before.output_range.current()
+        case _:
+            return None
+
+
+def _layer_before(layer):
+    """The layer whose output this one reads; `None` outside a model, and where it is in several."""
+    try:
+        return layer.input._keras_history[0]
+    except AttributeError:
+        return None
 
 
 def options_of(layer) -> Options:
@@ -255,62 +381,3 @@ def options_of(layer) -> Options:
         layer: `QuantizeAwareRNN` or `QuantizeAwareDense`.
     """
     return layer.options if isinstance(layer, QuantizeAwareDense) else cells_of(layer)[0].options
-
-
-def scales_of(layer) -> dict[str, Scale | None]:
-    """Returns the scales that a layer was trained with, by the names of the exporter's tensors.
-
-    Args:
-        layer: `QuantizeAwareRNN` or `QuantizeAwareDense`.
-
-    Returns:
-        Dictionary from name to `Scale`, or to `None` where no training step has shown the range.
-    """
-    layer.begin(training=False)
-    return _by_name(layer, scale_of_group, StepQuantizer.scales)
-
-
-def reached_of(layer) -> dict[str, tuple[float, float]]:
-    """Returns the smallest and the largest value that training showed of each tensor.
-
-    Args:
-        layer: `QuantizeAwareRNN` or `QuantizeAwareDense`.
-
-    Returns:
-        Dictionary from the names of `scales_of` to two floats, as `step_quantizer.reached_by`.
-    """
-    return _by_name(layer, reached_by, StepQuantizer.reached)
-
-
-def _by_name(layer, of_group, of_step) -> dict:
-    """What is so of each tensor, by a function of its group and one of the tensors of a step."""
-    found = {}
-    if layer.input_range is not None:
-        found["input"] = of_group(layer.input_range)
-    if isinstance(layer, QuantizeAwareDense):
-        result = layer.output_scale
-        if layer.output_range is not None:
-            found[f"{layer.name}/logits" if result else layer.name] = of_group(layer.output_range)
-        return found | ({layer.name: of_group(result)} if result else {})
-    for prefix, cell in _named_cells(layer):
-        found |= {f"{prefix}/{name}": one for name, one in of_step(cell.quantizer).items()}
-    return found
-
-
-def joined_products(layer) -> list[str]:
-    """Returns the names of the products that are one matrix with the one beside them.
-
-    Args:
-        layer: `QuantizeAwareRNN` or `QuantizeAwareDense`, after `scales_of`.
-    """
-    if isinstance(layer, QuantizeAwareDense):
-        return []
-    cells = _named_cells(layer)
-    return [f"{prefix}/kernel_product" for prefix, cell in cells if bool(cell.quantizer.is_joined)]
-
-
-def _named_cells(layer) -> list[tuple]:
-    """Pairs of the exporter's prefix and a cell."""
-    cells = cells_of(layer)
-    prefixes = [layer.name if len(cells) == 1 else f"{layer.name}/{i}" for i in range(len(cells))]
-    return list(zip(prefixes, cells, strict=True))

@@ -2,111 +2,42 @@
 
 Tensors that the device counts in one unit form a group with one scale. The state, the difference
 and what they are added up from are one, so that the sums are exact; what the functions read is
-another. A function's result has the scale that TFLite Micro dictates.
+another. A function's result has the scale that TFLite Micro dictates. What the functions read is
+of no use beyond a limit, but of its two parts, the products with the input and with the state, each
+may be larger, since they may cancel: such a part has a scale of its own.
 """
 
 import dataclasses
-import functools
 import math
 
 import tensorflow as tf
 
-from keras_fastgrnn import activations
+from keras_fastgrnn import activations, function_tables
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.fake_quantization import (
+    BYTE_BIASES,
     WeightFormat,
-    ends_of_integers,
+    half_of_first_unit,
     power_of_two_at_least,
+    round_matrix,
     round_to_integers,
     round_to_multiples,
 )
-from keras_fastgrnn.fixed_scales import INT8_LIMITS, INT16_RESULT_EXPONENT, Scale
+from keras_fastgrnn.fixed_scales import INT8_LIMITS, INT16_LIMIT, Scale
 from keras_fastgrnn.masked_steps import MaskedSteps
-from keras_fastgrnn.replicas import check_strategy, widest_range
+from keras_fastgrnn.ranged_groups import (
+    Group,
+    PartsOfSum,
+    RangedGroup,
+    reached_by,
+    scale_of_group,
+)
+from keras_fastgrnn.replicas import widest_range
 
-# A difference of int16 values is often halfway between two integers, and TFLite Micro then rounds
-# away from zero. This is a quarter of the finest unit, that of a function's result.
-_AWAY_FROM_ZERO = 2.0 ** (INT16_RESULT_EXPONENT - 2)
-
-
-class RangedGroup:
-    """Tensors that share a scale, found from the range of all values that training showed.
-
-    Args:
-        name: String, the name of the weight that holds the range.
-        layer: Keras layer that owns the weight.
-        activation_format: One of `FORMATS`.
-        units: Integer, the last axis of the tensors, to keep a range for each: in a loop that is
-            faster than to find the ends of all units at every step. Defaults to `None`, one range.
-        limit: Float, the magnitude beyond which values make no difference. Defaults to none.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        layer,
-        activation_format,
-        units: int | None = None,
-        limit: float = math.inf,
-    ):
-        check_strategy()
-        shape = (2,) if units is None else (2, units)
-        self.seen = layer.add_weight(name=name, shape=shape, initializer="zeros", trainable=False)
-        self.format = activation_format
-        self.limit = limit
-        self._axis = None if units is None else 0
-
-    def begin(self) -> None:
-        """Takes the scale for one call of the layer from what was seen before it."""
-        seen = self.values()
-        self.rounds = seen[0] < seen[1]
-        self.set_scale(*self.format.scale_of_range(seen, self.limit))
-
-    def set_scale(self, scale, zero_point) -> None:
-        """Sets the scale for one call of the layer, outside its loop."""
-        self.scale, self.zero_point = scale, zero_point
-        self._ends = ends_of_integers(scale, zero_point, self.format.bits)
-
-    def values(self):
-        """Returns the range of all units as a tensor of shape `(2,)`."""
-        low, high = tf.unstack(tf.convert_to_tensor(self.seen))
-        return tf.stack([tf.reduce_min(low), tf.reduce_max(high)])
-
-    @property
-    def is_seen(self) -> bool:
-        low, high = self.values().numpy()
-        return bool(low < high)
-
-    def round(self, value):
-        """Rounds a tensor to the integers of this call; leaves it as it is before any was seen."""
-        rounded = tf.quantization.fake_quant_with_min_max_vars(
-            value, *self._ends, num_bits=self.format.bits
-        )
-        return tf.where(self.rounds, rounded, value)
-
-    def observe(self, values: list) -> None:
-        """Widens the range to hold some tensors, and 0, for later calls.
-
-        Where one is NaN or infinite, the range stays as it was.
-        """
-        low = tf.reduce_min(functools.reduce(tf.minimum, values), self._axis)
-        high = tf.reduce_max(functools.reduce(tf.maximum, values), self._axis)
-        now = tf.stack([tf.minimum(low, 0.0), tf.maximum(high, 0.0)])
-        is_finite = tf.math.is_finite(now[1] - now[0])
-        self._widen(tf.where(is_finite, now, tf.zeros_like(now)))
-
-    def _widen(self, now) -> None:
-        """Takes all values ever seen: averages would clip the late steps of a growing state."""
-        self.seen.assign(union(tf.convert_to_tensor(self.seen), now))
-
-    def reached(self) -> tuple[float, float]:
-        """Returns the smallest and the largest value that training showed."""
-        return tuple(self.values().numpy().tolist())
-
-
-def union(seen, now):
-    """Returns the range that holds two, which are tensors of shape `(2, ...)`."""
-    return tf.stack([tf.minimum(seen[0], now[0]), tf.maximum(seen[1], now[1])])
+# What int16 values are added, subtracted or multiplied to may be halfway between two integers, and
+# TFLite Micro then rounds away from zero: so does a value larger by some units of float32.
+_ROUNDED_AWAY_FROM_ZERO = ("difference", "kept", "added", "state")
+_LARGER = 1.0 + 2.0**-22
 
 
 _PREFIXES = ("kernel", "recurrent")
@@ -129,20 +60,25 @@ class StepQuantizer:
         cell: Built `FastRNNCell` or `FastGRNNCell`.
         layer: Keras layer that owns the ranges, as non-trainable weights.
         options: `Options`, as in `keras_fastgrnn.quantize_aware_layers`.
+        input_factor: Weight of shape `(input_dim,)`, by which the device multiplies the rows of
+            the kernel. Defaults to `None`.
     """
 
-    def __init__(self, cell, layer, options):
+    def __init__(self, cell, layer, options, input_factor=None):
         self.options = options
+        self._input_factor = input_factor
         self.format = options.activation_format
         self._cell = cell
-        self._groups: dict[str, RangedGroup | Scale] = {}
+        self._groups: dict[str, Group | Scale] = {}
         self._declare(layer)
-        self.input_group: RangedGroup | None = None
+        self.input_group: RangedGroup | Scale | None = None
+        self._source: RangedGroup | Scale | None = None
         self.is_joined = False
         self._nudges = {}
         self._weights = None
         self._training = False
         self._seen_in_step: dict[RangedGroup, list] = {}
+        self._read_by_tables = dict.fromkeys(f"{name}_pre" for name in self._functions)
 
     def _declare(self, layer) -> None:
         """Says which tensors the device has for this cell, and which share a scale."""
@@ -177,6 +113,14 @@ class StepQuantizer:
             if rank is not None:
                 self._groups[f"{prefix}_projection"] = group(f"{prefix}_projection", rank)
         self._groups |= dict.fromkeys(_PRODUCTS, summed)
+        self._summed, self._parts = summed, None
+        limit = INT16_LIMIT if isinstance(summed, Scale) else summed.limit
+        if math.isfinite(limit):
+            self._parts = PartsOfSum(
+                "products_range", layer, summed, limit, self.format, cell.units
+            )
+            ranged["products"] = self._parts
+            self._groups |= dict(zip(_PRODUCTS, self._parts.parts, strict=True))
         self._ranged = list(ranged.values())
 
     @staticmethod
@@ -194,21 +138,37 @@ class StepQuantizer:
             return math.inf
         return INT8_LIMITS.get(name, math.inf)
 
-    def begin(self, training: bool) -> None:
+    @property
+    def ranges(self) -> list:
+        """The weights that hold ranges, in the order they were made."""
+        return [group.seen for group in self._ranged]
+
+    def state_scale(self) -> Scale:
+        """Returns the scale of the state, as tensors, of the range seen until now."""
+        return self._groups["state"].current()
+
+    def begin(self, training: bool, source: RangedGroup | Scale | None = None) -> None:
         """Takes scales and rounded weights for the steps of one call of a layer.
 
         Args:
             training: Boolean, whether to widen ranges to what these steps show.
+            source: What the cell's input is counted in. Defaults to `None`, what `input_group` is.
         """
         self._training = training
+        self._source = source or self.input_group
         self._seen_in_step = {}
         self.masked_steps = MaskedSteps()
+        weights = self._cell.step_weights()
         for group in self._ranged:
             group.begin()
-        self._weights = self._with_rounded_matrices(self._cell.step_weights())
+        if self._parts is not None and hasattr(weights, "gate_bias"):
+            difference = weights.candidate_bias - weights.gate_bias
+            self._parts.begin(added=tf.reduce_max(tf.abs(difference)))
+        self._weights = self._with_rounded_matrices(weights)
         if self._cell.use_bias:
             self._weights = self._with_rounded_biases(self._weights)
         if self.format.bits == 16:
+            self._weights = self._with_rounded_factor(self._weights)
             self._join()
         else:
             self._find_nudges()
@@ -250,30 +210,32 @@ class StepQuantizer:
         result's unit: all that is within half of that from the middle of two integers goes away
         from zero.
         """
-        sources = self.input_group, self._groups["state"]
+        sources = self._source, self._groups["state"]
         self._nudges = {}
         for source, kernel, prefix in zip(sources, self._kernels(), _PREFIXES, strict=True):
             names = [f"{prefix}_projection", f"{prefix}_product"][-len(kernel) :]
             for name, weight_scale in zip(names, self._weight_scales(kernel), strict=True):
                 if source is not None:
                     product = source.scale * weight_scale
-                    self._nudges[name] = _nudge(product, self._groups[name].scale)
+                    self._nudges[name] = half_of_first_unit(product, self._groups[name].scale)
                 source = self._groups[name]
         difference, state = (self._groups[name] for name in ("difference", "state"))
         if "gate" in self._groups:
             gate, candidate = self._groups["gate"], self._groups["candidate"]
             weights = self._weights
             factor = tf.abs(1.0 + weights.nu / weights.zeta) / WeightFormat().largest
-            self._nudges["kept"] = _nudge(gate.scale * difference.scale, state.scale)
-            self._nudges["added"] = _nudge(factor * candidate.scale, state.scale)
+            self._nudges["kept"] = half_of_first_unit(gate.scale * difference.scale, state.scale)
+            self._nudges["added"] = half_of_first_unit(factor * candidate.scale, state.scale)
         else:
             factor = tf.abs(self._weights.beta) / WeightFormat().largest
-            self._nudges["kept"] = _nudge(factor * state.scale, state.scale)
+            self._nudges["kept"] = half_of_first_unit(factor * state.scale, state.scale)
         for name, function in self._functions.items():
             line, before = PIECEWISE_LINEAR.get(function), self._groups.get(f"{name}_pre")
             if line and before:  # the device multiplies by the slope
                 factor = line.slope / WeightFormat().largest
-                self._nudges[name] = _nudge(factor * before.scale, self._groups[name].scale)
+                self._nudges[name] = half_of_first_unit(
+                    factor * before.scale, self._groups[name].scale
+                )
 
     def step_weights(self, recurrent_mask=None):
         """Returns what the step reads, as `FastCell.step_weights` does, rounded."""
@@ -286,23 +248,41 @@ class StepQuantizer:
             return value
         offset = self._offset(name)
         value = value + offset if offset else value
-        if name == "difference" and self.format.bits == 16:
-            value = value + tf.stop_gradient(_AWAY_FROM_ZERO * tf.sign(value))
+        value = self._by_table(name, value)
+        if name in _ROUNDED_AWAY_FROM_ZERO and self.format.bits == 16:
+            value = value * _LARGER
         if name in self._nudges:
             value = value + tf.stop_gradient(self._nudges[name] * tf.sign(value))
         rounded = self._rounded(group, value)
+        if name in self._read_by_tables:
+            self._read_by_tables[name] = rounded
         if name in _PRODUCTS and self.is_joined is not False:
             rounded = tf.where(self.is_joined, value, rounded)
         if name == "state":
             self._end_step()
         return rounded - offset if offset else rounded
 
+    def _by_table(self, name: str, value):
+        """What TFLite Micro's function answers to the tensor it reads, with the real gradient."""
+        function = function_tables.FUNCTIONS.get(self._functions.get(name))
+        if function is None or self.format.bits != 16:
+            return value
+        return value + tf.stop_gradient(function(self._read_by_tables[f"{name}_pre"]) - value)
+
     def _rounded(self, group, value):
         if isinstance(group, Scale):
             return round_to_integers(value, group.scale, group.zero_point, self.format.bits)
         if self._training:
-            self._seen_in_step.setdefault(group, []).append(self.masked_steps.hidden(value))
+            shown = self.masked_steps.hidden(value)
+            for observer in self._observers(group):
+                self._seen_in_step.setdefault(observer, []).append(shown)
         return group.round(value)
+
+    def _observers(self, group) -> list[RangedGroup]:
+        """The groups whose ranges are to hold the values of one of them."""
+        if self._parts is None or group not in self._parts.parts:
+            return [group]
+        return [g for g in (self._parts, self._summed) if isinstance(g, RangedGroup)]
 
     def _offset(self, name: str) -> float:
         """What the device has added to a tensor already: the shift of a piecewise-linear function.
@@ -324,10 +304,23 @@ class StepQuantizer:
 
     def _with_rounded_matrices(self, weights):
         first, *others = weights.recurrent_kernel
-        first = round_matrix(first * weights.unit, self.options) / weights.unit
-        others = [round_matrix(factor, self.options) for factor in others]
-        kernel = tuple(round_matrix(factor, self.options) for factor in weights.kernel)
-        return dataclasses.replace(weights, kernel=kernel, recurrent_kernel=(first, *others))
+        recurrent_kernel = (
+            round_matrix(first * weights.unit, self.options) / weights.unit,
+            *(round_matrix(factor, self.options) for factor in others),
+        )
+        first, *others = weights.kernel
+        kernel = (
+            round_matrix(first, self.options, self._input_factor),
+            *(round_matrix(factor, self.options) for factor in others),
+        )
+        return dataclasses.replace(weights, kernel=kernel, recurrent_kernel=recurrent_kernel)
+
+    def _with_rounded_factor(self, weights):
+        """The number that multiplies the state or the candidate is a tensor of 16 bits."""
+        if hasattr(weights, "beta"):
+            return dataclasses.replace(weights, beta=_rounded_factor(weights.beta))
+        factor = _rounded_factor(1.0 + weights.nu / weights.zeta)
+        return dataclasses.replace(weights, nu=(factor - 1.0) * weights.zeta)
 
     def _with_rounded_biases(self, weights):
         if not hasattr(weights, "gate_bias"):
@@ -351,9 +344,8 @@ class StepQuantizer:
         """What is added to a tensor of the device is a tensor of its type itself."""
         if self.options.byte_biases or self.format.bits == 8:
             return self.options.constant_format.round(values + shift) - shift
-        products = self._groups[_PRODUCTS[0]]
-        if isinstance(products, Scale):  # coarser than the constant's own: the sum is exact
-            scale = products.scale
+        if isinstance(self._summed, Scale):  # coarser than the constant's own: the sum is exact
+            scale = self._summed.scale
             return round_to_integers(values + shift, scale, 0, self.format.bits) - shift
         return values
 
@@ -381,45 +373,9 @@ class StepQuantizer:
         return line.slope if line and "gate" not in self._groups else 1.0
 
 
-def _nudge(product_scale, result_scale):
-    """Half of the unit to which TFLite Micro rounds first."""
-    factor = product_scale / result_scale
-    return 0.5 * result_scale * power_of_two_at_least(factor * (1.0 + 2.0**-20))
-
-
-def round_matrix(matrix, options):
-    """Rounds one matrix or factor.
-
-    Args:
-        matrix: Variable or tensor.
-        options: `Options`.
-
-    Returns:
-        Tensor of its shape. Where `options.preserve_zeros`, zeros have no gradient.
-    """
-    matrix = tf.convert_to_tensor(matrix)
-    rounded = options.weight_format.round(matrix)
-    if options.preserve_zeros:
-        rounded = rounded * tf.cast(matrix != 0.0, rounded.dtype)
-    return rounded
-
-
-BYTE_BIASES = WeightFormat(power_of_two=True)
-
-
-def scale_of_group(group: RangedGroup | Scale) -> Scale | None:
-    """Returns the scale of a group, or `None` if it depends on values not seen yet."""
-    if isinstance(group, Scale):
-        return group
-    return Scale(float(group.scale), int(group.zero_point)) if group.is_seen else None
-
-
-def reached_by(group: RangedGroup | Scale) -> tuple[float, float]:
-    """Returns the smallest and the largest value that training showed of a group.
-
-    They are infinite for one that has no range: training clips its values, however large.
-    """
-    return group.reached() if isinstance(group, RangedGroup) else (-math.inf, math.inf)
+def _rounded_factor(value):
+    """A positive number of 15 bits, which the exporter may count in a unit that has one more."""
+    return round_to_multiples(value, power_of_two_at_least(tf.stop_gradient(value)) * 2.0**-14)
 
 
 def _shift(activation) -> float:

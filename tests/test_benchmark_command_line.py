@@ -8,9 +8,11 @@ NUMBERS = {
     "__main__": ("--seeds", "--workers"),
     "ablation": ("--seeds", "--workers"),
     "convert_time": ("--sequences",),
+    "exactness": ("--models",),
     "export_size": ("--timeout", "--rounds"),
     "quantization": ("--epochs", "--fine-epochs", "--seeds"),
     "quantization_cost": ("--rounds", "--steps"),
+    "raw_sensors": ("--epochs", "--fine-epochs"),
     "step_cost": ("--models",),
     "stock": ("--timeout",),
 }

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from aware_models import FORMATS, STEPS, aware, data, fitted
 from small_models import CHANNELS, sequential
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, export, keras, quant_tanh
 from keras_fastgrnn.export import UnsupportedLayerError
+from keras_fastgrnn.keras_api import IS_TF_KERAS
 from keras_fastgrnn.quantization import quantize_aware
 from keras_fastgrnn.sparsity import IterativeHardThresholding, PruneLowMagnitude
 
@@ -85,10 +87,79 @@ def test_layers_keep_their_names_weights_and_what_else_they_are():
     assert (cell.dropout, cell.recurrent_dropout, drop.rate) == (0.1, 0.2, 0.3)
     assert head.activation is keras.activations.softmax
     assert head.kernel_regularizer is not None
-    expected = [w.numpy() for w in model.trainable_weights]
-    expected[-2] *= 1.0 / (1.0 + np.exp(-expected[4]))  # the head reads h over zeta
-    for weight, value in zip(made.trainable_weights, expected, strict=True):
-        np.testing.assert_allclose(weight.numpy(), value, rtol=1e-6)
+    for weight, value in zip(made.trainable_weights, model.trainable_weights, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value.numpy())
+
+
+RAW = 1000.0
+MEANS = [500.0, 0.0, 2000.0]
+
+
+def layers_for_raw_values():
+    """Layers for raw sensor values."""
+    normalization = LAYERS.Normalization(mean=MEANS, variance=[RAW**2] * 3)
+    return {
+        "FastGRNN": [normalization, FastGRNN(5)],
+        "FastRNN": [normalization, FastRNN(5)],
+        "low rank": [normalization, FastGRNN(5, kernel_rank=2, use_bias=False)],
+        "Rescaling": [LAYERS.Rescaling(1.0 / RAW, offset=-0.5), FastGRNN(5)],
+        "two layers": [normalization, FastGRNN(4, return_sequences=True), FastRNN(3)],
+        "Dense first": [normalization, LAYERS.Dense(4, "tanh", use_bias=False), FastGRNN(5)],
+    }
+
+
+def gradients(of, x, y):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean((of(x) - y) ** 2)
+    return tape.gradient(loss, [v if IS_TF_KERAS else v.value for v in of.trainable_weights])
+
+
+@pytest.mark.parametrize("quantization", FORMATS)
+@pytest.mark.parametrize("case", layers_for_raw_values())
+def test_weights_and_gradients_are_those_of_the_float_model_whatever_the_unit(case, quantization):
+    model = make(*layers_for_raw_values()[case], LAYERS.Dense(2))
+    x, y = data()
+    x = (x * RAW + MEANS).astype("float32")
+    found = quantize_aware(model, quantization, calibration_data=x)
+    for weight, expected in zip(found.trainable_weights, model.trainable_weights, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), expected.numpy())
+    pairs = zip(gradients(found, x, y), gradients(model, x, y), strict=True)
+    part = {"int16x8": 0.05, "int8": 0.3}[quantization]  # weights and values are rounded
+    for gradient, expected in pairs:
+        if expected.shape == ():  # zeta acts on the layer after it by what it was
+            continue
+        np.testing.assert_allclose(gradient, expected, atol=part * np.abs(expected).max())
+
+
+def test_dropout_before_a_folded_layer_drops_to_the_mean():
+    normalization = LAYERS.Normalization(mean=MEANS, variance=[RAW**2] * 3)
+    model = make(normalization, LAYERS.Dropout(0.5, name="drop"), FastGRNN(4), LAYERS.Dense(2))
+    drop = quantize_aware(model).get_layer("drop")
+    x = np.full((64, STEPS, CHANNELS), np.add(MEANS, RAW), "float32")
+    dropped = np.asarray(drop(x, training=True))
+    np.testing.assert_array_equal(np.asarray(drop(x)), x)
+    means = np.broadcast_to(np.float32(MEANS), dropped.shape)
+    is_dropped = np.isclose(dropped, means)
+    assert 0.4 < is_dropped.mean() < 0.6
+    np.testing.assert_allclose(dropped[~is_dropped], (means + 2.0 * RAW)[~is_dropped], rtol=1e-5)
+
+
+def test_dropout_of_the_cell_drops_to_the_mean():
+    normalization = LAYERS.Normalization(mean=MEANS, variance=[RAW**2] * 3)
+    model = make(normalization, FastGRNN(4, dropout=0.999999), LAYERS.Dense(2))
+    at_mean = np.broadcast_to(np.float32(MEANS), (8, STEPS, CHANNELS))
+    x = (data()[0][:8] * RAW + MEANS).astype("float32")
+    found = quantize_aware(model, calibration_data=x)
+    expected = np.asarray(found(at_mean.astype("float32")))
+    np.testing.assert_allclose(np.asarray(found(x, training=True)), expected, atol=1e-3)
+
+
+def test_channel_that_is_rescaled_to_a_constant_stays_that_constant():
+    model = make(LAYERS.Rescaling([1.0, 0.0, 2.0], [0.0, 3.0, 1.0]), FastGRNN(4, use_bias=False))
+    model = keras.Sequential([LAYERS.Input((STEPS, CHANNELS)), *model.layers, LAYERS.Dense(2)])
+    x, _ = data()
+    found = quantize_aware(model, calibration_data=x)
+    np.testing.assert_allclose(np.asarray(found(x)), np.asarray(model(x)), atol=0.02)
 
 
 def test_model_itself_stays_as_it_was():

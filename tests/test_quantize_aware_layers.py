@@ -5,16 +5,23 @@ import pytest
 import tensorflow as tf
 from aware_models import FORMATS, aware, data, fitted
 
-from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNNCell, export, keras
+from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, export, keras
 from keras_fastgrnn.keras_api import IS_TF_KERAS
+from keras_fastgrnn.layer_scales import scales_of
 from keras_fastgrnn.models import copied
-from keras_fastgrnn.quantize_aware_layers import Options, options_of, scales_of
+from keras_fastgrnn.quantize_aware_layers import Options, options_of
 
 LAYERS = keras.layers
 
 MODELS = {
     "int16x8": lambda: aware(FastGRNN(4)),
     "int8": lambda: aware(FastGRNN(4), quantization="int8"),
+    "folded": lambda: aware(
+        LAYERS.Normalization(mean=[0.1, -0.2, 0.3], variance=[4.0, 0.25, 1.0]),
+        LAYERS.Dropout(0.1),
+        FastGRNN(4, use_bias=False, return_sequences=True),
+        FastRNN(3),
+    ),
     "stack, low rank, every option": lambda: aware(
         LAYERS.RNN([FastGRNNCell(5, "quant_tanh", kernel_rank=2), FastRNNCell(4)]),
         LAYERS.Dropout(0.2),

@@ -2,19 +2,23 @@
 
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from aware_models import FORMATS, aware, data
+from aware_models import FORMATS, STEPS, aware, data
+from small_models import sequential
 
 from keras_fastgrnn import FastGRNN, FastRNN, export, keras
 from keras_fastgrnn.export import reference
+from keras_fastgrnn.export.limits import real_ends
 from keras_fastgrnn.fake_quantization import FORMATS as ACTIVATION_FORMATS
 from keras_fastgrnn.keras_api import IS_TF_KERAS
+from keras_fastgrnn.layer_scales import scales_of
 from keras_fastgrnn.models import cells_of
-from keras_fastgrnn.quantize_aware_layers import scales_of
-from keras_fastgrnn.step_quantizer import RangedGroup
+from keras_fastgrnn.quantization import quantize_aware
+from keras_fastgrnn.ranged_groups import RangedGroup
 
 FUNCTIONS = ["tanh", "sigmoid", "relu", "quant_tanh", "quant_sigmoid", "quant_sigmoid4"]
 RANKS = [(None, None), (2, None), (None, 3), (2, 3)]
@@ -134,9 +138,7 @@ def test_gradients_go_straight_through_the_rounding():
     layers = FastGRNN(5, name="rnn"), keras.layers.Dense(2)
     model = keras.Sequential([keras.layers.Input(x.shape[1:]), *layers])
     rounded = aware(FastGRNN(5, name="rnn"))
-    weights = [w.numpy() for w in rounded.trainable_weights]
-    zeta = 1.0 / (1.0 + np.exp(-weights[-4]))  # the head's kernel is in the unit of the state
-    model.set_weights([*weights[:-2], weights[-2] / zeta, weights[-1]])
+    model.set_weights([w.numpy() for w in rounded.trainable_weights])
 
     def gradients(of):
         with tf.GradientTape() as tape:
@@ -147,6 +149,47 @@ def test_gradients_go_straight_through_the_rounding():
         largest = np.abs(expected).max()
         # Weights of 8 bits move a value by a few thousandths of the largest.
         np.testing.assert_allclose(found, expected, atol=0.03 * largest)
+
+
+# Parts of a sum
+
+
+def model_of_cancelling_parts(layer, quantization):
+    """Both products are far beyond the limit of the gate, and their sum is not.
+
+    The first channel is the same number in every step, and the bias takes it away again.
+    """
+    size = 40.0
+    model = sequential(layer, keras.layers.Dense(2), steps=STEPS, spread=0.3)
+    cell = layer.cell
+    kernel = cell.kernel_factors[0].numpy()
+    kernel[0] = 0.5
+    cell.kernel_factors[0].assign(kernel)
+    for name in cell.bias_names:
+        getattr(cell, name).assign(getattr(cell, name).numpy() - size)
+    x = data()[0].copy()
+    x[..., 0] = 2.0 * size
+    return quantize_aware(model, quantization, calibration_data=x), model, x
+
+
+@pytest.mark.parametrize("quantization", FORMATS)
+@pytest.mark.parametrize("layer", [FastGRNN, FastRNN])
+def test_parts_of_a_sum_have_the_ranges_that_they_need(layer, quantization):
+    aware_model, model, x = model_of_cancelling_parts(layer(4, name="rnn"), quantization)
+    deployed = export.convert(aware_model)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        answers = deployed.predict(x, on="reference")
+    assert not [w for w in told if "_product" in str(w.message)]
+    computed = {op.output.name: op.output for op in deployed.graph.ops}
+    for name in ("rnn/kernel_product", "rnn/recurrent_product"):
+        assert max(map(abs, real_ends(computed[name]))) >= 38.0
+    unit = deployed.graph.outputs[0].scale
+    found = np.asarray(aware_model(x))
+    assert np.abs(answers - found).max() <= 6.1 * unit
+    # Where 40 is counted in 8 bits, steps of a third are left of both parts and of the input.
+    allowed = {"int16x8": 0.05, "int8": 1.0}[quantization]
+    assert np.abs(found - model.predict(x, verbose=0)).max() <= allowed
 
 
 # Ranges

@@ -8,8 +8,8 @@ from aware_models import FORMATS, STEPS, aware, data, fitted
 from small_models import CHANNELS, needs_tflm, sequential
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, export, keras, quant_tanh
+from keras_fastgrnn.layer_scales import scales_of
 from keras_fastgrnn.quantization import quantize_aware
-from keras_fastgrnn.quantize_aware_layers import scales_of
 
 LAYERS = keras.layers
 
