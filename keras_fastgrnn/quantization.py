@@ -63,7 +63,8 @@ def quantize_aware(
     statistics it has, are folded into the layer after them where that is rounded. Ranges do not
     see the steps that a Masking layer masks. A recurrent layer of the returned model gives the
     state as the device keeps it, `h / zeta` for FastGRNN and `h / alpha` for FastRNN; the layer
-    after it multiplies by what zeta or alpha was in `model`.
+    after it multiplies by what zeta or alpha was in `model`. A folded matrix has one scale, so
+    channels whose sizes differ a hundredfold cost accuracy: scale them before the model.
 
     Args:
         model: Built Keras model: a chain of Input, Masking, Normalization, BatchNormalization,

@@ -11,11 +11,11 @@ def benchmark(benchmarks_on_path):
     return importlib.import_module("benchmarks.exactness")
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_outputs_of_a_trained_model_are_those_of_the_device(benchmark, seed):
     quantization, found = benchmark.difference(seed)
     assert quantization == benchmark.QUANTIZATIONS[seed % 2]
-    assert np.mean(found.units < 0.5) >= 0.85
+    assert np.mean(found.units < 0.5) >= 0.7
     assert found.part <= {"int16x8": 0.002, "int8": 0.1}[quantization]
 
 

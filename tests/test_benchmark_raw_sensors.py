@@ -7,7 +7,6 @@ import pytest
 CASES = [
     ("FastGRNN", 1e4, "int16x8"),
     ("FastGRNN", 1e-2, "int8"),
-    ("two layers", 1e2, "int8"),
 ]
 
 
