@@ -77,17 +77,12 @@ class GivenSequences:
 
     def _found_masks(self) -> list[np.ndarray] | None:
         """Which steps of each sequence are fed; `None` where that is a whole array."""
-        if self._masking is not None:
-            together = isinstance(self.x, np.ndarray)
-            batches = [self.x] if together else [one[np.newaxis] for one in self.x]
-            found = [self._masking.compute_mask(self._cast(batch)) for batch in batches]
-            return [mask for masks in found for mask in np.asarray(masks)]
-        if isinstance(self.x, np.ndarray):
-            return None
-        return [np.ones(len(one), bool) for one in self.x]
-
-    def _cast(self, batch):
-        return tf.cast(batch, self._masking.compute_dtype)
+        if self._masking is None:
+            is_array = isinstance(self.x, np.ndarray)
+            return None if is_array else [np.ones(len(one), bool) for one in self.x]
+        steps = tf.cast(np.concatenate(self.x)[np.newaxis], self._masking.compute_dtype)
+        (mask,) = np.asarray(self._masking.compute_mask(steps))
+        return np.split(mask, np.cumsum([len(one) for one in self.x])[:-1])
 
     @property
     def places(self) -> list[int]:

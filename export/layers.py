@@ -247,12 +247,13 @@ def _masking_problems(chain):
     masking = masking_of(chain)
     if masking is None:
         return
-    layers = list(chain.layers[1:])
-    if layers[0] is not masking or type(masking) is not keras.layers.Masking:
-        yield masking, "put it behind the Input, with the mask_value that padded steps have there"
+    first, *layers = chain.layers[1:]
+    for layer in (one for one in (first, *layers) if isinstance(one, keras.layers.Masking)):
+        if layer is not first:
+            yield layer, "put it behind the Input, with the mask_value that padded steps have there"
     if not isinstance(masking.mask_value, numbers.Real):
         yield masking, "its mask_value is not one number"
-    while not isinstance(layers[-1], keras.layers.RNN):
+    while layers and not isinstance(layers[-1], keras.layers.RNN):
         layers.pop()
     for layer in layers:
         if not layer.supports_masking:
