@@ -89,6 +89,8 @@ def check_labeled(argument: str, data, model) -> tuple[np.ndarray, np.ndarray]:
     """
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         raise invalid_argument(argument, "a tuple of inputs and labels", type(data).__name__)
+    if any(map(np.ma.is_masked, data)):
+        raise invalid_argument(argument, "arrays without masked values", "a masked array")
     try:
         x, y = map(np.asarray, data)
     except ValueError as error:

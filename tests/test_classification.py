@@ -86,6 +86,14 @@ NAN = np.where(np.arange(CHANNELS) == 1, np.nan, X)
 WRONG = {
     "no tuple": (X, "a tuple of inputs and labels, got 'ndarray'"),
     "three": ((X, [0, 1], [1, 1]), "a tuple of inputs and labels, got 'tuple'"),
+    "masked": (
+        (np.ma.masked_less(X, 0.0), [0, 1]),
+        "arrays without masked values, got 'a masked array'",
+    ),
+    "masked labels": (
+        (X, np.ma.masked_equal([0, 1], 1)),
+        "arrays without masked values, got 'a masked array'",
+    ),
     "empty": ((X[:0], []), "inputs of shape (None, 12, 3), not empty, got (0, 12, 3)"),
     "other steps": ((X[:, 1:], [0, 1]), "inputs of shape (None, 12, 3), not empty, got (2, 11, 3)"),
     "a matrix": ((X[0], [0] * 12), "inputs of shape (None, 12, 3), not empty, got (12, 3)"),
