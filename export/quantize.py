@@ -41,8 +41,9 @@ BIAS_TYPES = {"int16": "int64", "int8": "int32"}
 # Below these, by the type of its result, FULLY_CONNECTED counts the sum of products and bias.
 SUM_LIMITS = {"int16": 2.0**47, "int8": 2.0**31}
 
-# About one scale in 128 has the factor that is looked for.
-_ATTEMPTS = 1 << 12
+# About one scale in 128 has the factor that is looked for, but they may lie together: of a thousand
+# searches one takes more than 12,000 numbers.
+_ATTEMPTS = 1 << 18
 
 
 def quantize_int16(

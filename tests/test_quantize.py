@@ -357,3 +357,15 @@ def test_constant_shares_the_smallest_scale_that_holds_it(value, scale, integer)
 def test_scale_of_a_computed_tensor_is_shared_if_its_zero_point_is_0(zero_point, scale, integer):
     found = constant_after_product("ADD", [0.25], Scale(2.0**-8, zero_point))
     assert found == (scale, [integer])
+
+
+def test_no_matrix_of_ordinary_scales_is_refused():
+    """Some need a scale that is thousands of float32 numbers away."""
+    rng = np.random.default_rng(0)
+    for weight, input_scale, output_scale in rng.uniform(0.004, 0.01, (500, 3)).astype("float32"):
+        graph = chain(1, (FULL, [[[127.0 * weight]]], {}))
+        scales = [Scale(float(input_scale), 0), Scale(float(output_scale), 0)]
+        tensors = graph.inputs[0], graph.ops[0].output
+        integers = quantize_int8(graph, dict(zip(tensors, scales, strict=True)), frozenset())
+        # No more than 2^18 of the 2^23 numbers up to twice the scale.
+        assert weight <= integers.ops[0].inputs[1].scale <= 1.07 * weight
