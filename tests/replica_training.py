@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNNCell, export, keras
+from keras_fastgrnn import FastGRNN, export, keras
 from keras_fastgrnn.keras_api import IS_TF_KERAS
 from keras_fastgrnn.quantization import quantize_aware
 
@@ -29,9 +29,8 @@ def data():
 
 def float_model():
     keras.utils.set_random_seed(1)
-    cells = [FastGRNNCell(4, kernel_rank=2, recurrent_rank=2), FastRNNCell(3)]
-    layers = [keras.layers.Input((STEPS, CHANNELS)), keras.layers.RNN(cells), keras.layers.Dense(2)]
-    return keras.Sequential(layers)
+    layer = FastGRNN(4, kernel_rank=2)
+    return keras.Sequential([keras.layers.Input((STEPS, CHANNELS)), layer, keras.layers.Dense(2)])
 
 
 def ranges_of(model):

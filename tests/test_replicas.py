@@ -17,7 +17,7 @@ from keras_fastgrnn.keras_api import IS_TF_KERAS
 from keras_fastgrnn.quantization import quantize_aware
 
 SCRIPT = Path(__file__).parent / "replica_training.py"
-SECONDS = 600
+SECONDS = 1200
 
 
 def started(*arguments, **environment):
@@ -120,7 +120,7 @@ def test_pruning_and_its_report_take_mirrored_weights(mirrored):
     made.fit(np.ones((4, 4, 2)), np.ones((4, 2)), epochs=2, verbose=0, callbacks=[pruning])
     with mirrored.scope():
         kept = [matrix.kept for matrix in sparsity.report(made).matrices[:2]]
-    assert kept == [np.count_nonzero(weights) for weights in made.get_weights()[:2]] == [3, 5]
+    assert kept == [np.count_nonzero(weights) for weights in made.get_weights()[:2]] == [3, 4]
 
 
 def test_recipe_trains_in_the_scope_of_its_model_and_is_exported(mirrored):

@@ -11,6 +11,8 @@ from small_models import needs_tflm
 from keras_fastgrnn import FastGRNN, FastRNN, export, keras
 from keras_fastgrnn.quantization import quantize_aware
 
+pytestmark = pytest.mark.filterwarnings("ignore::keras_fastgrnn.export.PrecisionWarning")
+
 LAYERS = keras.layers
 FUNCTIONS = ["tanh", "sigmoid", "relu", "quant_tanh", "quant_sigmoid", "quant_sigmoid4"]
 STEPS = 6
