@@ -163,12 +163,12 @@ def model_of_cancelling_parts(layer, quantization):
     model = sequential(layer, keras.layers.Dense(2), steps=STEPS, spread=0.3)
     cell = layer.cell
     kernel = cell.kernel_factors[0].numpy()
-    kernel[0] = 0.5
+    kernel[0] = size / 2.0
     cell.kernel_factors[0].assign(kernel)
     for name in cell.bias_names:
         getattr(cell, name).assign(getattr(cell, name).numpy() - size)
     x = data()[0].copy()
-    x[..., 0] = 2.0 * size
+    x[..., 0] = 2.0
     return quantize_aware(model, quantization, calibration_data=x), model, x
 
 
@@ -187,8 +187,8 @@ def test_parts_of_a_sum_have_the_ranges_that_they_need(layer, quantization):
     unit = deployed.graph.outputs[0].scale
     found = np.asarray(aware_model(x))
     assert np.abs(answers - found).max() <= 6.1 * unit
-    # Where 40 is counted in 8 bits, steps of a third are left of both parts and of the input.
-    allowed = {"int16x8": 0.05, "int8": 1.0}[quantization]
+    # A weight of 20 leaves steps of a sixth to the others, and 40 in 8 bits steps of a third.
+    allowed = {"int16x8": 0.15, "int8": 0.5}[quantization]
     assert np.abs(found - model.predict(x, verbose=0)).max() <= allowed
 
 
