@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
+import warnings
 
 import numpy as np
-import tensorflow as tf
 
 from keras_fastgrnn.cells import FastCell, FastGRNNCell, FastRNNCell
 from keras_fastgrnn.export.given_sequences import GivenSequences
@@ -121,10 +121,11 @@ def quantize_aware(
     with scope_for(model):
         aware = _assembled(model, chain, options)
         if calibration_data is not None:
-            with _without_dropout(aware):
-                # Called as a layer, Keras 3 warns that the mask ends with the model.
-                sequences, mask = given.padded()
-                aware.call(tf.constant(sequences), mask=mask, training=True)
+            sequences, mask = given.padded()
+            with _without_dropout(aware), warnings.catch_warnings():
+                # So Keras 3 says that the mask ends with the model.
+                warnings.filterwarnings("ignore", ".*destroy the mask information")
+                aware(sequences, mask=mask, training=True)
     return aware
 
 
