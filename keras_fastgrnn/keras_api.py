@@ -11,10 +11,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-
-from keras_fastgrnn import own_command  # noqa: F401
-
-# isort: split
 import tensorflow as tf
 
 keras = tf.keras

@@ -1,7 +1,7 @@
 """Keeps TensorFlow's log off the terminal where this package is a command and not a library.
 
 TensorFlow's libraries write to descriptor 2 while they are imported, whatever the environment says.
-`keras_api` imports this module first; in any other program it does nothing.
+The package imports this module first; in any other program it does nothing.
 """
 
 import itertools
