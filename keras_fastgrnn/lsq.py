@@ -94,12 +94,12 @@ def fit_lsq(
     `kernel_rank` and `recurrent_rank`, or use `low_rank.factorize`.
 
     Each stage gives its best epoch, by `metric` on the validation data, then by loss, and the next
-    one goes on from there. Where that is a point (0.01 of the metric) or more below what the stages
-    before could have given, it gives what it began with: of many epochs at high rates the best one
-    is good by chance, so less than a point does not count against a later one. Where zeros are
-    asked for, models without them are not given from the second stage on; in the fourth, what was
-    rounded without any training may be. A `TrainingWarning` tells where the model that is returned
-    is a point or more below an earlier stage's.
+    one goes on from there. Where that is two points (0.02 of the metric) or more below what the
+    stages before could have given, it gives what it began with: of many epochs at high rates the
+    best one is good by chance, so less than that does not count against a later one. Where zeros
+    are asked for, models without them are not given from the second stage on; in the fourth, what
+    was rounded without any training may be. A `TrainingWarning` tells where the model that is
+    returned is a point or more below an earlier stage's.
 
     Gradients through a hundred steps can overflow: a batch with one that is not finite changes
     nothing. After an epoch that diverged, which is one whose loss is far above that of the first

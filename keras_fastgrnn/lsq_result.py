@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 from keras_fastgrnn import sparsity_report
 from keras_fastgrnn.classification import ACCURACY, shown
-from keras_fastgrnn.staged_training import A_POINT, QUANTIZED, ROUNDING, Stage
+from keras_fastgrnn.staged_training import QUANTIZED, ROUNDING, Stage
+
+# Of the metric: a loss that is told.
+_A_POINT = 0.01
 
 
 class TrainingWarning(UserWarning):
@@ -35,13 +38,13 @@ class LSQResult:
         """What there is to say where the model is a point or more below an earlier stage's."""
         last = self.stages[-1]
         best = max(self.stages, key=lambda stage: stage.score)
-        if best.score - last.score < A_POINT - ROUNDING:
+        if best.score - last.score < _A_POINT - ROUNDING:
             return None
         sparse = [stage for stage in self.stages if stage.name != QUANTIZED][-1]
         advice = []
-        if best.score - sparse.score >= A_POINT / 2:
+        if best.score - sparse.score >= _A_POINT / 2:
             advice.append("fewer zeros, by kernel_sparsity and recurrent_sparsity, or more epochs")
-        if sparse.score - last.score >= A_POINT / 2:
+        if sparse.score - last.score >= _A_POINT / 2:
             advice.append("more quantization_epochs, 'int16x8' or weight_bits=8")
         metric = last.metric
         return (

@@ -18,7 +18,7 @@ QUANTIZED = "quantized"
 
 # Of the metric. What a stage began with is given only where the stage lost so much: the highest of
 # many epochs at high rates is high by chance, and those of a later stage have lower rates.
-A_POINT = 0.01
+LARGEST_LOSS = 0.02
 
 # A metric is as exact as float32.
 ROUNDING = 1e-7
@@ -77,7 +77,7 @@ class Stage:
         """The epoch, counted from 1, of the highest metric, then the lowest loss.
 
         It is 0 where all diverged, or where even the best is worse than what the stage began with
-        and a point or more below `reference`.
+        and two points or more below `reference`.
         """
         quality = {
             epoch: self._quality(epoch)
@@ -86,7 +86,7 @@ class Stage:
         }
         best = max(quality, key=quality.get, default=0)
         if best and self.start and quality[best] <= self._quality(0):
-            return best if quality[best][0] > self.reference - A_POINT + ROUNDING else 0
+            return best if quality[best][0] > self.reference - LARGEST_LOSS + ROUNDING else 0
         return best
 
     @property

@@ -44,7 +44,7 @@ def assert_same_weights(weights, expected):
 
 
 def test_without_zeros_every_stage_goes_on_from_the_best_epoch_that_there_was():
-    scores = [0.1, 0.5, 0.7, 0.6, 0.6, 0.69, 0.6, 0.65, 0.695, 0.6, 0.68, 0.6]
+    scores = [0.1, 0.5, 0.7, 0.6, 0.6, 0.68, 0.6, 0.65, 0.695, 0.6, 0.68, 0.6]
     result, starts = fit_scored(*scores, **DENSE, quantization_epochs=1)
     dense, pruned, frozen, quantized = result.stages
     assert [stage.best_epoch for stage in result.stages] == [2, 0, 2, 0]
