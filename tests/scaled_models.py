@@ -24,8 +24,6 @@ from keras_fastgrnn.fake_quantization import WeightFormat
 LAYERS = keras.layers
 REFUSAL = "differ too much in size for {}-bit integers. Scale the inputs or the weights"
 SANITIZED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-# For a clang without the library of its sanitizers.
-TRAPPING = ("-O1", "-fsanitize=undefined", "-fsanitize-trap=undefined")
 SEQUENCES, STEPS, CHANNELS = 8, 12, 4
 
 CELLS = {
