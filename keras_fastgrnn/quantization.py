@@ -10,7 +10,7 @@ from keras_fastgrnn.cells import FastCell, FastGRNNCell, FastRNNCell
 from keras_fastgrnn.export.given_sequences import GivenSequences
 from keras_fastgrnn.export.layers import masking_of
 from keras_fastgrnn.export.trace import AFFINE_LAYERS, trace
-from keras_fastgrnn.keras_api import keras
+from keras_fastgrnn.keras_api import IS_TF_KERAS, keras
 from keras_fastgrnn.models import cells_of, fast_layers, layers_of
 from keras_fastgrnn.quantize_aware_layers import (
     Options,
@@ -122,9 +122,11 @@ def quantize_aware(
         aware = _assembled(model, chain, options)
         if calibration_data is not None:
             with _without_dropout(aware):
-                # Called as a layer, Keras 3 warns that the mask ends with the model.
                 sequences, mask = given.padded()
-                aware.call(tf.constant(sequences), mask=mask, training=True)
+                # Called as a layer, Keras 3 warns that the mask ends with the model; tf_keras
+                # tells its layers of training only there.
+                compute = aware if IS_TF_KERAS else aware.call
+                compute(tf.constant(sequences), mask=mask, training=True)
     return aware
 
 
