@@ -346,6 +346,7 @@ class QuantizeAwareDropout(keras.layers.Dropout):
         return super().call(inputs + offset, training=training) - offset
 
 
+@tf.autograph.experimental.do_not_convert
 def source_of(layer) -> RangedGroup | Scale | None:
     """Returns what the input of a layer is counted in, or `None` where that is not known.
 
