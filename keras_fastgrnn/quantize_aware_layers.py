@@ -370,9 +370,11 @@ def source_of(layer) -> RangedGroup | Scale | None:
 def _layer_before(layer):
     """The layer whose output this one reads; `None` outside a model, and where it is in several."""
     try:
-        return layer.input._keras_history[0]
+        inputs = layer.input
     except AttributeError:
         return None
+    value, *_ = inputs if isinstance(inputs, (list, tuple)) else [inputs]  # and then its mask
+    return getattr(value, "_keras_history", (None,))[0]
 
 
 def options_of(layer) -> Options:

@@ -34,8 +34,8 @@ def float_model():
 
 
 def ranges_of(model):
-    """The weights that hold ranges: of every layer those that no gradient changes."""
-    return [one for layer in model.layers for one in layer.weights if not one.trainable]
+    """The weights that hold ranges."""
+    return [one for layer in model.layers for one in layer.weights if "_range" in one.name]
 
 
 def copies(weight):

@@ -174,7 +174,7 @@ ZEROS = {
     "head 1e-30": (GRNN, setting(-2, 1e-30)),
     "input kernel 1e-12": (GRNN, setting(0, 1e-12)),
     "all 0": (GRNN, everything_zero),
-    "zeta of 1e-35": (GRNN, setting(4, -80.0)),
+    "zeta of 2e-9": (GRNN, setting(4, -20.0)),
     "nu of 0": (GRNN, setting(5, -200.0)),
     "a dead relu candidate": ([lambda: FastGRNN(4, "relu"), GRNN[1]], no_bias),
     "a dead relu gate": ([lambda: FastGRNN(4, "tanh", "relu"), GRNN[1]], setting(2, -50.0)),

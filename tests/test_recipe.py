@@ -8,6 +8,9 @@ from small_models import sequential
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, export, keras, recipe
 from keras_fastgrnn.models import fast_cells
 
+# Of so few validation sequences one alone is more than a point.
+pytestmark = pytest.mark.filterwarnings("ignore::keras_fastgrnn.recipe.TrainingWarning")
+
 LAYERS = keras.layers
 STEPS, CHANNELS, UNITS = 8, 3, 8
 STAGES = ["dense", "pruned", "frozen", "quantized"]

@@ -11,6 +11,9 @@ from test_recipe import CHANNELS, STEPS, VALIDATION, X, Y, fit, small_model
 from keras_fastgrnn import FastGRNN, keras
 from keras_fastgrnn.keras_api import IS_TF_KERAS
 
+# Of so few validation sequences one alone is more than a point.
+pytestmark = pytest.mark.filterwarnings("ignore::keras_fastgrnn.recipe.TrainingWarning")
+
 LAYERS = keras.layers
 BATCH = 40
 FLOAT = {"epochs": 3, "quantization": None, "kernel_sparsity": 0.0, "recurrent_sparsity": 0.0}

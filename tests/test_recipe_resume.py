@@ -11,6 +11,9 @@ from test_recipe import STAGES, VALIDATION, fit, small_model
 
 from keras_fastgrnn import FastGRNN, keras
 
+# Of so few validation sequences one alone is more than a point.
+pytestmark = pytest.mark.filterwarnings("ignore::keras_fastgrnn.recipe.TrainingWarning")
+
 EPOCHS = {"dense": 1, "pruned": 4, "frozen": 7, "quantized": 10}
 
 

@@ -111,9 +111,9 @@ def test_model_runs_in_the_arena_found_and_not_in_32_bytes_less(size, quantizati
     tried = []
 
     class Recorded(tflm.Interpreter):
-        def __init__(self, model, arena_size=1 << 20, **more):
+        def __init__(self, model, arena_size=1 << 20, *more):
             tried.append(arena_size)
-            super().__init__(model, arena_size, **more)
+            super().__init__(model, arena_size, *more)
 
     model = sequential(*SIZES[size](), spread=0.1)
     monkeypatch.setattr(tflm, "Interpreter", Recorded)
