@@ -208,7 +208,7 @@ class PlainCModel:
         given = GivenSequences(x, source.shape[-1], "x", masking=self._masking)
         integers = given.fed.map(lambda values: reference.quantize_input(values, source))
         program = self._compiled() if on == "host" else None
-        outputs, tensors = observe(self.graph, integers)
+        outputs, tensors = observe(self.graph, integers, every_step)
         warn_of_saturation(tensors, self.report.tensors)
         if program is not None:
             padded = program.run(integers.values, output.shape[-1])

@@ -145,7 +145,7 @@ class DeployedModel:
         given = GivenSequences(x, channels, "x", self._steps, self._masking)
         interpreter = self._tflm() if on == "tflm" else None
         integers = self._to_input(given.fed)
-        outputs, tensors = observe(self.graph, integers)
+        outputs, tensors = observe(self.graph, integers, every_step)
         warn_of_saturation(tensors, self.report.tensors)
         if interpreter is not None:
             outputs = self._run_on_tflm(interpreter, integers, verbose)

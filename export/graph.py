@@ -124,6 +124,14 @@ class Graph:
         """Returns the operators that read a tensor, in the order they run."""
         return [op for op in self.ops if any(value is tensor for value in op.inputs)]
 
+    def sources_of_states(self) -> set[Tensor]:
+        """Returns the states after a step, and all tensors that they are computed from."""
+        sources = {state.after for state in self.states}
+        for op in reversed(self.ops):
+            if op.output in sources:
+                sources.update(op.inputs)
+        return sources
+
     def is_kept(self, tensor: Tensor) -> bool:
         """Returns whether `tensor` is read from outside the step: an output or a state."""
         kept = [*self.outputs, *(state.after for state in self.states)]

@@ -236,23 +236,31 @@ def describe(
 
 
 def observe(
-    graph: Graph, x: np.ndarray | Sequences
+    graph: Graph, x: np.ndarray | Sequences, every_step: bool = True
 ) -> tuple[np.ndarray | list[np.ndarray], list[TensorReport]]:
     """Runs sequences on the reference and records the range of every computed tensor.
 
     Args:
         graph: Float or integer graph.
         x: Array of shape `(batch, steps, input_dim)`, or `Sequences`, in the graph's own numbers.
+        every_step: Boolean, whether the answer is of use at every step. If not, what no state
+            comes from is observed after the last step of each sequence alone. Defaults to `True`.
 
     Returns:
         The outputs of every step, as `Sequences.apart` returns them, and a list of
         `TensorReport`.
     """
     outputs, seen = [], {}
-    for values in reference.steps(graph, x):
-        outputs.append(values[graph.outputs[0]])
+    kept = graph.sources_of_states()
+    lengths = as_sequences(x).lengths
+    for time, values in enumerate(reference.steps(graph, x)):
+        answer = values[graph.outputs[0]]
+        outputs.append(answer)
+        is_last = lengths[: len(answer)] == time + 1
         for tensor, value in values.items():
-            seen.setdefault(tensor, _Observation(tensor)).add(value)
+            observed = value if every_step or tensor in kept else value[is_last]
+            if observed.size:
+                seen.setdefault(tensor, _Observation(tensor)).add(observed)
     after = {state.after for state in graph.states}
     before = {state.before for state in graph.states}
     reports = [

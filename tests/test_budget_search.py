@@ -10,6 +10,9 @@ from small_models import sequential
 from keras_fastgrnn import FastGRNN, FastRNN, budget_search, export, keras, recipe, sparsity
 from keras_fastgrnn.staged_training import DivergedError, Stage
 
+# Of so few validation sequences one alone is more than a point.
+pytestmark = pytest.mark.filterwarnings("ignore::keras_fastgrnn.recipe.TrainingWarning")
+
 LAYERS = keras.layers
 STEPS, CHANNELS = 6, 4
 BUDGET = 120

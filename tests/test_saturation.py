@@ -21,10 +21,10 @@ def test_warning_of_our_own_is_an_error_in_the_tests(category):
         warnings.warn("Ours, raised in the name of a caller.", category, stacklevel=1)
 
 
-def warnings_of(deployed, x, on="reference"):
+def warnings_of(deployed, x, on="reference", **arguments):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        deployed.predict(x, on=on)
+        deployed.predict(x, on=on, **arguments)
     return [w for w in caught if issubclass(w.category, export.SaturationWarning)]
 
 
@@ -103,7 +103,7 @@ def test_numbers_in_the_warning_are_those_that_tflite_micro_computes(layers):
     """Every tensor at an end of 16 bits is counted, except where nothing is lost by it."""
     deployed = export.convert(sequential(*layers(), spread=0.4), sequences())
     x = 8.0 * sequences(5, seed=3)
-    (warning,) = warnings_of(deployed, x)
+    (warning,) = warnings_of(deployed, x, return_sequences=True)
     graph = deployed.graph
     tensors = {op.output.name: op.output for op in graph.ops}
     opened = tflm.Interpreter(write(graph, outputs=[*tensors.values()]), output_count=len(tensors))
@@ -143,6 +143,8 @@ def test_output_of_a_relu_that_is_clipped_is_told():
     deployed = export.convert(model, x)
     assert warnings_of(deployed, 1.2 * x) == []
     (warning,) = warnings_of(deployed, 3.0 * x)
+    assert counts_of(warning)["head"] == (1, 1)
+    (warning,) = warnings_of(deployed, 3.0 * x, return_sequences=True)
     assert counts_of(warning)["head"] == (2, 3)
 
 

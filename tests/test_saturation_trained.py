@@ -18,15 +18,16 @@ FUNCTIONS = ["tanh", "sigmoid", "relu", "quant_tanh", "quant_sigmoid", "quant_si
 STEPS = 6
 
 
-def warnings_of(deployed, x, on="reference"):
+def warnings_of(deployed, x, on="reference", **arguments):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        deployed.predict(x, on=on)
+        deployed.predict(x, on=on, **arguments)
     return [str(w.message) for w in caught if issubclass(w.category, export.SaturationWarning)]
 
 
 def drawn_model(rng):
     """A float model as a user would have it, and raw sensor data for it with outliers."""
+    keras.utils.set_random_seed(0)
     channels, units = rng.integers(1, 5), int(rng.integers(2, 9))
     unit, offset = rng.choice([1.0, 40.0]), rng.choice([0.0, 100.0])
     x = rng.standard_t(4, size=(48, STEPS, channels)) * unit + offset
@@ -73,15 +74,15 @@ def test_random_model_gives_no_warning_on_its_training_data(seed, quantization):
     assert warnings_of(export.convert(aware), x) == []
 
 
-def accumulator(quantization):
-    """Adds its inputs up, `h' = x + h`, and has seen it add up to 10."""
+def accumulator(quantization, x=np.ones((1, 10, 1))):  # noqa: B008
+    """Adds its inputs up, `h' = x + h`, and has seen `x`, which adds up to 10."""
     layer = FastRNN(
         1, "linear", use_bias=False, alpha_initializer=30.0, beta_initializer=30.0, name="sum"
     )
     model = keras.Sequential([LAYERS.Input((None, 1)), layer, LAYERS.Dense(1, use_bias=False)])
     for weight, number in zip(model.trainable_weights, (1.0, 0.0, 30.0, 30.0, 0.001), strict=True):
         weight.assign(np.full(tuple(weight.shape), number))
-    return quantize_aware(model, quantization, calibration_data=np.ones((1, 10, 1)))
+    return quantize_aware(model, quantization, calibration_data=x)
 
 
 @pytest.mark.parametrize("on", [pytest.param("tflm", marks=needs_tflm), "reference"])
@@ -129,3 +130,13 @@ def test_plain_c_gives_no_warning_on_its_calibration_or_training_data(seed):
 def test_int8_model_gives_no_warning_on_its_calibration_data(seed):
     model, x = drawn_model(np.random.default_rng(seed))
     assert warnings_of(export.convert(model, x, quantization="int8"), x) == []
+
+
+def test_head_whose_last_answer_alone_counts_is_told_of_where_all_are_asked_for():
+    """Before its last step the sum, and so the head, is twenty times as large."""
+    x = np.repeat([[2.0], [-1.9]], 5, axis=0)[np.newaxis]
+    deployed = export.convert(accumulator("int16x8", x))
+    assert warnings_of(deployed, x) == []
+    (message,) = warnings_of(deployed, x, return_sequences=True)
+    (head,) = deployed.graph.outputs
+    assert message.partition("as the device clips them: ")[2].startswith(f"{head.name!r} beyond")
