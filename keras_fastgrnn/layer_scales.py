@@ -27,7 +27,7 @@ def reached_of(layer) -> dict[str, tuple[float, float]]:
         layer: `QuantizeAwareRNN` or `QuantizeAwareDense`.
 
     Returns:
-        Dictionary from the names of `scales_of` to two floats, as `step_quantizer.reached_by`.
+        Dictionary from the names of `scales_of` to two floats, as `ranged_groups.reached_by`.
     """
     return _by_name(layer, reached_by, StepQuantizer.reached)
 
