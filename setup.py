@@ -1,9 +1,13 @@
-"""Where the two packages lie; everything else about the project stands in pyproject.toml."""
+"""Where the packages lie; everything else about the project stands in pyproject.toml."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
-    packages=["keras_fastgrnn", "keras_fastgrnn.export"],
+    packages=[
+        *find_packages(include=["keras_fastgrnn", "keras_fastgrnn.*"], exclude=["*.export*"]),
+        "keras_fastgrnn.export",
+        *(f"keras_fastgrnn.export.{room}" for room in find_packages("export")),
+    ],
     package_dir={"keras_fastgrnn.export": "export"},
-    package_data={"": ["py.typed"]},
+    package_data={"": ["py.typed", "*.h"]},
 )

@@ -11,7 +11,7 @@ from benchmarks.tasks import Part
 from examples.firmware import firmware
 from examples.firmware.golden import checksums_of, generated_inputs, golden_of
 from keras_fastgrnn import export, keras, sparsity
-from keras_fastgrnn.export import reference
+from keras_fastgrnn.graph import reference
 
 FORMATS = ("int16x8", "int8")
 DEVICES = ("cortex-m4", "atmega328p")

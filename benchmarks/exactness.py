@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.command_line import positive_integer
 from keras_fastgrnn import FastGRNN, FastRNN, export, keras
-from keras_fastgrnn.export import reference
+from keras_fastgrnn.graph import reference
 from keras_fastgrnn.keras_api import FLAVOR
 from keras_fastgrnn.quantization import quantize_aware
 

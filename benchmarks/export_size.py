@@ -31,7 +31,7 @@ from benchmarks.stock_converter import (
 )
 from keras_fastgrnn import export, keras
 from keras_fastgrnn.export.files import write_all
-from keras_fastgrnn.export.tflm_process import TFLMProcess
+from keras_fastgrnn.export.tflm.process import TFLMProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS, CHANNELS = 128, 9

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_fastgrnn.export import reference
-from keras_fastgrnn.export.flatbuffer_reader import read_model
-from keras_fastgrnn.export.graph import Tensor
-from keras_fastgrnn.export.report import compare
-from keras_fastgrnn.export.schema import TYPE_NAMES, operator_name, shape_of
-from keras_fastgrnn.export.tflm_process import TFLMProcess
+from keras_fastgrnn.export.report.report import compare
+from keras_fastgrnn.export.tflite.flatbuffer_reader import read_model
+from keras_fastgrnn.export.tflite.schema import TYPE_NAMES, operator_name, shape_of
+from keras_fastgrnn.export.tflm.process import TFLMProcess
+from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph.graph import Tensor
 
 BATCH_SECONDS = 0.002
 

@@ -6,9 +6,10 @@ What was chosen here was chosen on validation sequences alone.
 from dataclasses import dataclass, replace
 
 from benchmarks.tasks import Task
-from keras_fastgrnn import FastGRNN, FastRNN, keras, search_space, sparsity
+from keras_fastgrnn import FastGRNN, FastRNN, keras, sparsity
 from keras_fastgrnn.layers import FastLayer
-from keras_fastgrnn.learning_rates import RISE, risen_and_fallen
+from keras_fastgrnn.recipe import search_space
+from keras_fastgrnn.recipe.learning_rates import RISE, risen_and_fallen
 
 # Models that one training gives: the recipe's float stages and its last.
 SPARSE, RECIPE = "FastGRNN LS", "FastGRNN LSQ"

@@ -18,8 +18,8 @@ from benchmarks.command_line import output_file
 from examples.firmware import firmware
 from examples.firmware.golden import checksums_of, generated_inputs, golden_of
 from keras_fastgrnn import FastGRNN, export, keras, sparsity
-from keras_fastgrnn.export import reference
 from keras_fastgrnn.export.files import write_all
+from keras_fastgrnn.graph import reference
 from keras_fastgrnn.quantization import quantize_aware
 
 DOCUMENT = Path("benchmarks/PLAIN_C.md")

@@ -1,4 +1,4 @@
-"""Fits and tests the estimate of `keras_fastgrnn.step_cost` on models that ran in QEMU.
+"""Fits and tests the estimate of `keras_fastgrnn.recipe.step_cost` on models that ran in QEMU.
 
     python -m benchmarks.step_cost [--models 120]
 
@@ -17,9 +17,10 @@ import numpy as np
 from benchmarks.command_line import positive_integer
 from examples.firmware import firmware
 from examples.firmware.golden import checksums_of, generated_inputs, golden_of
-from keras_fastgrnn import FastGRNN, FastRNN, export, keras, step_cost
-from keras_fastgrnn.export import reference
+from keras_fastgrnn import FastGRNN, FastRNN, export, keras
+from keras_fastgrnn.graph import reference
 from keras_fastgrnn.models import fast_cells
+from keras_fastgrnn.recipe import step_cost
 
 STEPS, BLOCKS = 20, 5
 SMOOTH, PIECEWISE_LINEAR = ("tanh", "sigmoid"), ("quant_tanh", "quant_sigmoid4")

@@ -23,7 +23,7 @@ from benchmarks.models import EQUAL_UNITS
 from benchmarks.stock_converter import LAYERS, Job, convert
 from benchmarks.training import calibration_data
 from keras_fastgrnn import export
-from keras_fastgrnn.export.tflm_process import TFLMProcess
+from keras_fastgrnn.export.tflm.process import TFLMProcess
 
 FOLDER = "stock"
 WORK = Path("build/stock")

@@ -11,9 +11,9 @@ from benchmarks.models import RECIPE, SPARSE, Structure, Training, build
 from benchmarks.tasks import Part, Task
 from keras_fastgrnn import keras, recipe
 from keras_fastgrnn.quantization import quantize_aware
-from keras_fastgrnn.staged_training import QUANTIZED, Stage, StagedTraining
-from keras_fastgrnn.training_data import Arrays
-from keras_fastgrnn.training_state import TrainingState
+from keras_fastgrnn.recipe.staged_training import QUANTIZED, Stage, StagedTraining
+from keras_fastgrnn.recipe.training_data import Arrays
+from keras_fastgrnn.recipe.training_state import TrainingState
 
 CALIBRATION_SEQUENCES = 64
 

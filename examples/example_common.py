@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_fastgrnn.export import tflm
+from keras_fastgrnn.export.tflm.interpreter import is_available
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-WHERE = "tflm" if tflm.is_available() else "reference"
+WHERE = "tflm" if is_available() else "reference"
 PLACE = "TFLite Micro" if WHERE == "tflm" else "the NumPy reference (no TFLite Micro here)"
 
 

@@ -35,7 +35,7 @@ from example_common import (
 )
 
 from keras_fastgrnn import FastGRNN, export, keras
-from keras_fastgrnn.export.int8_scales import int8_scale_for
+from keras_fastgrnn.quantization.int8_scales import int8_scale_for
 
 WORDS = ("yes", "no", "unknown")
 PARTS = ("train", "validation", "test")

@@ -1,22 +1,23 @@
 """From a trained Keras model to what a microcontroller runs.
 
-`convert` is the way in, `convert_c` that to plain C; the steps behind them are modules of their
-own: `trace`, `rewrite`, `calibrate`, `quantize`, `tflite`, `c_source`, and `reference`, which
-defines the arithmetic.
+`convert` is the way in, `convert_c` that to plain C. `reference` defines the arithmetic, and
+`verify` checks files, whoever made them.
 """
 
-from keras_fastgrnn.export.convert import convert
-from keras_fastgrnn.export.convert_c import PlainCModel, PlainCReport, convert_c
-from keras_fastgrnn.export.deployed import DeployedModel
-from keras_fastgrnn.export.errors import (
+from keras_fastgrnn.errors import (
     InexactExportError,
     MissingRuntimeError,
     PrecisionWarning,
     SaturationWarning,
     UnsupportedLayerError,
 )
-from keras_fastgrnn.export.host_compiler import MissingCompilerError
-from keras_fastgrnn.export.report import Report
+from keras_fastgrnn.export.convert import convert
+from keras_fastgrnn.export.convert_c import PlainCModel, PlainCReport, convert_c
+from keras_fastgrnn.export.deployed_model import DeployedModel
+from keras_fastgrnn.export.foreign import verify
+from keras_fastgrnn.export.plain_c.host import MissingCompilerError
+from keras_fastgrnn.export.report.report import Report
+from keras_fastgrnn.graph import reference
 
 __all__ = [
     "DeployedModel",
@@ -31,4 +32,6 @@ __all__ = [
     "UnsupportedLayerError",
     "convert",
     "convert_c",
+    "reference",
+    "verify",
 ]

@@ -15,16 +15,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from keras_fastgrnn.export.arrays import load_array
-from keras_fastgrnn.export.c_text import check_name
+from keras_fastgrnn.errors import PrecisionWarning, SaturationWarning
 from keras_fastgrnn.export.convert import CHOICES, convert
 from keras_fastgrnn.export.convert_c import convert_c
-from keras_fastgrnn.export.errors import PrecisionWarning, SaturationWarning
 from keras_fastgrnn.export.files import write_all
-from keras_fastgrnn.export.inspection import inspect
-from keras_fastgrnn.export.load_keras import load_model
-from keras_fastgrnn.export.run_file import SequenceRunner
-from keras_fastgrnn.export.tflm_process import TFLMProcess
+from keras_fastgrnn.export.firmware.names import check_name
+from keras_fastgrnn.export.foreign.arrays import load_array
+from keras_fastgrnn.export.foreign.inspection import inspect
+from keras_fastgrnn.export.foreign.load_keras import load_model
+from keras_fastgrnn.export.foreign.run_file import SequenceRunner
+from keras_fastgrnn.export.tflm.process import TFLMProcess
 from keras_fastgrnn.own_command import NAME as PROGRAM
 
 FAILED, INTERRUPTED = 1, 130

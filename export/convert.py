@@ -1,13 +1,13 @@
 """Keras model -> a model that TFLite Micro runs, in one call."""
 
-from keras_fastgrnn.export.c_text import check_name
-from keras_fastgrnn.export.deployed import DeployedModel
-from keras_fastgrnn.export.graph import Graph, Tensor
-from keras_fastgrnn.export.imprecision import warn_of_imprecision
-from keras_fastgrnn.export.io_types import TYPES, with_io_types
-from keras_fastgrnn.export.precision import rounding_costs
-from keras_fastgrnn.export.prepare import CHOOSERS, prepare
-from keras_fastgrnn.export.tflite import with_float_clips
+from keras_fastgrnn.export.deployed_model import DeployedModel
+from keras_fastgrnn.export.firmware.names import check_name
+from keras_fastgrnn.export.lowering.costs import rounding_costs
+from keras_fastgrnn.export.lowering.end_types import TYPES, with_io_types
+from keras_fastgrnn.export.lowering.lower import CHOOSERS, prepare
+from keras_fastgrnn.export.report.warnings import warn_of_imprecision
+from keras_fastgrnn.export.tflite.write import with_float_clips
+from keras_fastgrnn.graph.graph import Graph, Tensor
 from keras_fastgrnn.keras_api import invalid_argument
 
 CHOICES = {

@@ -8,22 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_fastgrnn.export import c_header, reference
-from keras_fastgrnn.export.c_schedule import for_c, with_logits
-from keras_fastgrnn.export.c_source import Source
-from keras_fastgrnn.export.c_text import check_name, marked
-from keras_fastgrnn.export.deployed import warn_of_saturation
-from keras_fastgrnn.export.exactness import Exactness, compared, drawn_inputs
+from keras_fastgrnn.export.deployed_model import warn_of_saturation
 from keras_fastgrnn.export.files import write_all
-from keras_fastgrnn.export.float_kernels import softmax
-from keras_fastgrnn.export.given_sequences import GivenSequences, wants_every_step
-from keras_fastgrnn.export.graph import Graph
-from keras_fastgrnn.export.host_compiler import HostProgram, MissingCompilerError, section_bytes
-from keras_fastgrnn.export.imprecision import warn_of_imprecision
-from keras_fastgrnn.export.precision import rounding_costs
-from keras_fastgrnn.export.prepare import Prepared, prepare
-from keras_fastgrnn.export.report import Agreement, TensorReport, compare, observe
-from keras_fastgrnn.export.sequences import Sequences
+from keras_fastgrnn.export.firmware.names import check_name, marked
+from keras_fastgrnn.export.lowering.costs import rounding_costs
+from keras_fastgrnn.export.lowering.lower import Prepared, prepare
+from keras_fastgrnn.export.plain_c import header
+from keras_fastgrnn.export.plain_c.host import HostProgram, MissingCompilerError, section_bytes
+from keras_fastgrnn.export.plain_c.schedule import for_c, with_logits
+from keras_fastgrnn.export.plain_c.source import Source
+from keras_fastgrnn.export.report.exactness import Exactness, compared, drawn_inputs
+from keras_fastgrnn.export.report.report import Agreement, TensorReport, compare, observe
+from keras_fastgrnn.export.report.warnings import warn_of_imprecision
+from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph.float_kernels import softmax
+from keras_fastgrnn.graph.given_sequences import GivenSequences, wants_every_step
+from keras_fastgrnn.graph.graph import Graph
+from keras_fastgrnn.graph.sequences import Sequences
 from keras_fastgrnn.keras_api import checked_boolean, checked_path, invalid_argument
 
 _QUANTIZATION = "int16x8"
@@ -160,7 +161,7 @@ class PlainCModel:
         name: String, the C identifier.
         header: String, the text of `NAME.h`.
         source: String, the text of `NAME.c`.
-        graph: `Graph`, the integers of one step, which `keras_fastgrnn.export.reference` runs.
+        graph: `Graph`, the integers of one step, which `keras_fastgrnn.graph.reference` runs.
         report: `PlainCReport`.
     """
 
@@ -169,7 +170,7 @@ class PlainCModel:
         self.graph = with_logits(prepared.graph)
         _refuse_softmax(self.graph)
         source = Source(name, for_c(self.graph))
-        texts = marked({"header": c_header.header(source), "source": source.source()})
+        texts = marked({"header": header.header(source), "source": source.source()})
         self.header, self.source = texts["header"], texts["source"]
         self._returns_sequences = prepared.returns_sequences
         self._masking = prepared.masking

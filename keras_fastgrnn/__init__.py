@@ -9,11 +9,11 @@ saved model may name is known to Keras once this package is imported.
 from keras_fastgrnn import own_command  # noqa: F401  (before TensorFlow)
 
 # isort: split
-from keras_fastgrnn import quantize_aware_layers as _registered  # noqa: F401
 from keras_fastgrnn.activations import quant_sigmoid, quant_sigmoid4, quant_tanh
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
 from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.layers import FastGRNN, FastRNN
+from keras_fastgrnn.quantization import aware_layers as _registered  # noqa: F401
 
 __version__ = "0.1.0"
 

@@ -10,7 +10,7 @@ from keras_fastgrnn import classification
 from keras_fastgrnn.cells import FastCell
 from keras_fastgrnn.keras_api import checked_integer, invalid_argument
 from keras_fastgrnn.models import FACTORS, cells_of, check_finite, fast_layers, rebuilt, set_weights
-from keras_fastgrnn.quantize_aware_layers import QuantizeAwareRNN
+from keras_fastgrnn.quantization.aware_layers import QuantizeAwareRNN
 
 _RANKS = {"kernel": "kernel_rank", "recurrent_kernel": "recurrent_rank"}
 

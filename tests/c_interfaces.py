@@ -1,6 +1,6 @@
 """Inputs and outputs as the exporter's modes give them to a file, by name."""
 
-from keras_fastgrnn.export.graph import Tensor
+from keras_fastgrnn.graph.graph import Tensor
 
 SCALE = 0.0123456789  # no float32: the file and C hold its rounding
 INT16 = {"dtype": "int16", "scale": 2.0**-11}

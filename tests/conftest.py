@@ -19,11 +19,15 @@ IS_TF_KERAS = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")
 # TF-MOT takes models of tf_keras only. What a device computes depends on the integers alone, which
 # other tests hold equal in both. Benchmarks, and what TensorFlow converts, are run in Keras 3.
 collect_ignore = (
-    ["test_firmware.py", "test_broken_foreign_files.py", "test_foreign_files.py"]
+    [
+        "examples/test_firmware.py",
+        "export/foreign/test_broken_foreign_files.py",
+        "export/foreign/test_foreign_files.py",
+    ]
     if IS_TF_KERAS
-    else ["test_tfmot_pruning.py", "test_tfmot_quantization.py"]
+    else ["test_tfmot_pruning.py", "quantization/test_tfmot_training.py"]
 )
-collect_ignore_glob = ["test_benchmark_*.py"] if IS_TF_KERAS else []
+collect_ignore_glob = ["benchmarks/*.py"] if IS_TF_KERAS else []
 
 settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")
@@ -131,9 +135,9 @@ def wheels():
     """The installed TFLite Micro wheel and the oldest supported one, by name."""
     from tflm_wheels import InstalledWheel, OldestWheel
 
-    from keras_fastgrnn.export import tflm
+    from keras_fastgrnn.export.tflm.interpreter import is_available
 
-    if not tflm.is_available():
+    if not is_available():
         pytest.skip("The TFLite Micro wheel is absent; install keras-fastgrnn[tflm].")
     folder = os.environ.get("KERAS_FASTGRNN_OLDEST_TFLM", "")
     if not Path(folder, "tflite_micro").is_dir():

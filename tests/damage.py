@@ -4,10 +4,16 @@ import copy
 
 import numpy as np
 
-from keras_fastgrnn.export.flatbuffer_reader import read_model
-from keras_fastgrnn.export.flatbuffer_writer import TableWriter
-from keras_fastgrnn.export.schema import OPERATORS, OPTIONS, TABLES, TENSOR_TYPES, tensor_bytes
-from keras_fastgrnn.export.verify_operators import RULES
+from keras_fastgrnn.export.foreign.verify_operators import RULES
+from keras_fastgrnn.export.tflite.flatbuffer_reader import read_model
+from keras_fastgrnn.export.tflite.flatbuffer_writer import TableWriter
+from keras_fastgrnn.export.tflite.schema import (
+    OPERATORS,
+    OPTIONS,
+    TABLES,
+    TENSOR_TYPES,
+    tensor_bytes,
+)
 
 NUMBERS = (-(2**31), -5, -1, 0, 1, 2, 3, 4, 7, 100, 65536, 2**31 - 1)
 TYPES = ("float32", "int8", "int16", "int32", "int64", "uint8", "bool", "int4", "resource")

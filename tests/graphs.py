@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_fastgrnn.export.graph import Graph, Op, State, Tensor
+from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor
 
 
 def value(width, name=""):

@@ -100,7 +100,7 @@ def described(model):
 
 def refusal_of_tfmot(strategy):
     """What TF-MOT's own scheme, which keeps other ranges on every replica, is answered."""
-    from keras_fastgrnn.tfmot_quantization import FastGRNNQuantizeConfig, tfmot
+    from keras_fastgrnn.quantization.tfmot_training import FastGRNNQuantizeConfig, tfmot
 
     quantization = tfmot.quantization.keras
     with strategy.scope():

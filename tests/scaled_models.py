@@ -10,16 +10,17 @@ import sys
 import numpy as np
 
 from keras_fastgrnn import FastGRNN, FastRNN, keras
-from keras_fastgrnn.export import c_header, reference
-from keras_fastgrnn.export.c_schedule import for_c
-from keras_fastgrnn.export.c_source import Source
-from keras_fastgrnn.export.calibrate import calibrate
-from keras_fastgrnn.export.choose import Int16Chooser
-from keras_fastgrnn.export.host_compiler import HostProgram
-from keras_fastgrnn.export.prepare import name_tensors
-from keras_fastgrnn.export.rewrite import simplify
-from keras_fastgrnn.export.trace import trace
-from keras_fastgrnn.fake_quantization import WeightFormat
+from keras_fastgrnn.export.lowering.alternatives import Int16Chooser
+from keras_fastgrnn.export.lowering.lower import name_tensors
+from keras_fastgrnn.export.plain_c import header
+from keras_fastgrnn.export.plain_c.host import HostProgram
+from keras_fastgrnn.export.plain_c.schedule import for_c
+from keras_fastgrnn.export.plain_c.source import Source
+from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph.ranges import calibrate
+from keras_fastgrnn.graph.rewrite import simplify
+from keras_fastgrnn.graph.trace import trace
+from keras_fastgrnn.quantization.fake_quantization import WeightFormat
 
 LAYERS = keras.layers
 REFUSAL = "differ too much in size for {}-bit integers. Scale the inputs or the weights"
@@ -96,7 +97,7 @@ def integers_of(model, x, power_of_two: bool):
 def differing(graph, x, *compilers) -> int:
     """How many answers and states of the C that each compiler makes are not the reference's."""
     source = Source("model", for_c(graph))
-    texts = c_header.header(source), source.source()
+    texts = header.header(source), source.source()
     integers = reference.quantize_input(np.concatenate([x, 30.0 * x]), graph.inputs[0])
     states = [state.after for state in graph.states]
     expected = [

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from keras_fastgrnn import keras
-from keras_fastgrnn.export import tflm
+from keras_fastgrnn.export.tflm.interpreter import is_available
 
 STEPS, CHANNELS = 12, 3
 
 needs_tflm = pytest.mark.skipif(
-    not tflm.is_available(),
+    not is_available(),
     reason="The TFLite Micro wheel is absent; install keras-fastgrnn[tflm].",
 )
 

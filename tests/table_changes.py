@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_fastgrnn.export.schema import TENSOR_TYPES, operator_name, tensor_bytes
+from keras_fastgrnn.export.tflite.schema import TENSOR_TYPES, operator_name, tensor_bytes
 
 
 def find(model, kind, graph=0):

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_fastgrnn.export.flatbuffer_writer import TableWriter
-from keras_fastgrnn.export.schema import OPERATORS, OPTIONS_TYPES, TENSOR_TYPES
+from keras_fastgrnn.export.tflite.flatbuffer_writer import TableWriter
+from keras_fastgrnn.export.tflite.schema import OPERATORS, OPTIONS_TYPES, TENSOR_TYPES
 
 
 @dataclass

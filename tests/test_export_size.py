@@ -8,7 +8,7 @@ import sys
 import pytest
 from small_models import needs_tflm
 
-from keras_fastgrnn.export.tflm_process import TFLMProcess
+from keras_fastgrnn.export.tflm.process import TFLMProcess
 
 pytestmark = needs_tflm
 

@@ -14,10 +14,10 @@ import tensorflow as tf
 from small_models import needs_tflm, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, edgeml, export, keras
-from keras_fastgrnn.export.tflm_process import TFLMProcess
+from keras_fastgrnn.export.tflm.process import TFLMProcess
 from keras_fastgrnn.keras_api import checked_boolean, checked_path, checked_verbose
 from keras_fastgrnn.quantization import quantize_aware
-from keras_fastgrnn.quantize_aware_layers import Options, options_of
+from keras_fastgrnn.quantization.aware_layers import Options, options_of
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,10 @@ def test_importing_it_leaves_the_environment_and_the_keras_as_they_were(
 
 
 REFUSAL = """
-from keras_fastgrnn.tfmot_quantization import FastGRNNQuantizeConfig, FastGRNNQuantizeScheme
+from keras_fastgrnn.quantization import tfmot_training
+
+FastGRNNQuantizeConfig = tfmot_training.FastGRNNQuantizeConfig
+FastGRNNQuantizeScheme = tfmot_training.FastGRNNQuantizeScheme
 for kind in FastGRNNQuantizeConfig, FastGRNNQuantizeScheme:
     try:
         kind()

@@ -8,8 +8,8 @@ import tensorflow as tf
 from small_models import CHANNELS, STEPS, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, export, keras
-from keras_fastgrnn.export.flatbuffer_reader import read_model
-from keras_fastgrnn.export.flatbuffer_writer import TableWriter
+from keras_fastgrnn.export.tflite.flatbuffer_reader import read_model
+from keras_fastgrnn.export.tflite.flatbuffer_writer import TableWriter
 
 FORMATS = {
     "int16x8": {},

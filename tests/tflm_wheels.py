@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_fastgrnn.export import tflm
+from keras_fastgrnn.export.tflm.interpreter import Interpreter
 
 _WORKER = """
 import pickle, sys
@@ -40,7 +40,7 @@ class InstalledWheel:
 
     def run(self, model: bytes, inputs: np.ndarray, outputs: int) -> list[np.ndarray]:
         """Runs `inputs`, a step or a sequence an Invoke, and returns each output's rows."""
-        interpreter = tflm.Interpreter(model, output_count=outputs)
+        interpreter = Interpreter(model, output_count=outputs)
         results = [interpreter.invoke(x) for x in inputs[:, np.newaxis]]
         return [np.concatenate(output) for output in zip(*results, strict=True)]
 

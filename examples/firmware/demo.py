@@ -15,7 +15,7 @@ import numpy as np
 from examples.firmware import firmware
 from examples.firmware.golden import checksums_of, generated_inputs, golden_of
 from keras_fastgrnn import FastGRNN, export, keras
-from keras_fastgrnn.export import reference
+from keras_fastgrnn.graph import reference
 
 LONG_RUN_BLOCKS = 100
 

@@ -1,14 +1,14 @@
 """What a device must compute: golden sequences and checksums, and the C header that holds them.
 
-The numbers come from `keras_fastgrnn.export.reference`, which knows nothing of the C.
+The numbers come from `keras_fastgrnn.graph.reference`, which knows nothing of the C.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from keras_fastgrnn.export import reference
-from keras_fastgrnn.export.c_text import rows
+from keras_fastgrnn.export.firmware.names import rows
+from keras_fastgrnn.graph import reference
 
 # Of the long run, as main.c generates it.
 BLOCK_STEPS = 100

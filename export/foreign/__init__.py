@@ -1,0 +1,1 @@
+"""Files that somebody else made: read, checked, inspected and run, and never believed."""

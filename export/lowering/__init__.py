@@ -1,0 +1,1 @@
+"""From the graph of a trained model to the graph of integers that the device computes."""

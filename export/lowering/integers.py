@@ -1,0 +1,379 @@
+"""Float graph -> integer graph: int8 weights, and activations of int16 or of int8.
+
+The formulas are in `docs/numerics.md`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_fastgrnn.errors import too_different_in_size
+from keras_fastgrnn.graph.fixed_point import quantize_multiplier
+from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor
+from keras_fastgrnn.graph.reference import quantize_values
+from keras_fastgrnn.quantization.fake_quantization import WeightFormat
+from keras_fastgrnn.quantization.fixed_scales import SMALLEST_SCALE, Scale
+from keras_fastgrnn.quantization.int16_scales import (
+    CONSTANT_SHARING_BITS,
+    exponent_for,
+    scale_of,
+    shared_exponent,
+)
+from keras_fastgrnn.quantization.limits import check_scale
+
+INT8_MAX = 127
+INT8_WEIGHTS = WeightFormat()
+
+# Weights this small, as a part of the output's unit for each unit of the input, add less than a
+# thousandth of that unit; a smaller scale would only leave no room for the bias, which has 32 bits
+# where the output has 8.
+SMALLEST_MULTIPLIERS = {"int16": 2.0**-24, "int8": 2.0**-22}
+
+# A factor of 15 bits times the unit of a state over it may be so little above one of 15 bits, as a
+# part of the last of them.
+_HAIR = 2.0**-5
+
+BIAS_TYPES = {"int16": "int64", "int8": "int32"}
+
+# Below these, by the type of its result, FULLY_CONNECTED counts the sum of products and bias.
+SUM_LIMITS = {"int16": 2.0**47, "int8": 2.0**31}
+
+# About one scale in 128 has the factor that is looked for, but they may lie together: of a thousand
+# searches one takes more than 12,000 numbers.
+_ATTEMPTS = 1 << 18
+
+
+def quantize_int16(
+    graph: Graph, exponents: dict[Tensor, float], weight_format: WeightFormat = INT8_WEIGHTS
+) -> Graph:
+    """Quantizes a float graph to int16 activations.
+
+    Args:
+        graph: Float graph.
+        exponents: Dictionary from computed tensor to exponent, as `assign_exponents` returns it.
+        weight_format: `WeightFormat` of the matrices. Defaults to 8 bits with any scale.
+
+    Returns:
+        A new `Graph` of integers.
+
+    Raises:
+        ValueError: If values are too large for the arithmetic.
+    """
+    used = set(exponents.values())
+
+    def constant(tensor: Tensor, op: Op, weight_scales: set[float]) -> Tensor:
+        needed = exponent_for(max(-tensor.data.min(), tensor.data.max() * (1.0 + 2.0**-16)))
+        exponent = shared_exponent(needed, used, CONSTANT_SHARING_BITS)
+        return _constant(tensor, "int16", max(2.0**exponent, SMALLEST_SCALE))
+
+    integers = {
+        tensor: Tensor(tensor.name, tensor.shape, "int16", scale=scale_of(exponent))
+        for tensor, exponent in exponents.items()
+    }
+    return _integer_graph(graph, integers, constant, _MatrixRules(weight_format))
+
+
+def quantize_int8(
+    graph: Graph,
+    scales: dict[Tensor, Scale],
+    per_channel: frozenset[Tensor],
+    portable: bool = False,
+    weight_format: WeightFormat = INT8_WEIGHTS,
+    constant_format: WeightFormat | None = None,
+) -> Graph:
+    """Quantizes a float graph to int8 activations.
+
+    Args:
+        graph: Float graph.
+        scales: Dictionary from computed tensor to scale and zero point, as `assign_int8_scales`
+            returns it.
+        per_channel: Set of the results of FULLY_CONNECTED operators whose weights have a scale
+            for each unit.
+        portable: Boolean, whether weights and biases are even and their scales such that full
+            TFLite, which rounds a product once and not twice, computes the same integers.
+            Defaults to `False`.
+        weight_format: `WeightFormat` of the matrices. Defaults to 8 bits with any scale.
+        constant_format: `WeightFormat` to which the constants of ADDs are rounded already, or
+            `None` where constants may have the scales of other tensors, which saves bytes.
+            Defaults to `None`.
+
+    Returns:
+        A new `Graph` of integers.
+
+    Raises:
+        ValueError: If values are too large for the arithmetic.
+    """
+
+    used = {scale.scale for scale in scales.values() if scale.zero_point == 0}
+
+    def constant(tensor: Tensor, op: Op, weight_scales: set[float]) -> Tensor:
+        if constant_format is None:
+            unit = scales[op.output].scale if op.kind == "ADD" else 0.0
+            scale = _int8_constant_scale(tensor.data, unit, used | weight_scales)
+        else:
+            rounded_to = constant_format if op.kind == "ADD" else INT8_WEIGHTS
+            scale = float(np.float32(max(weight_scale(tensor.data, rounded_to), SMALLEST_SCALE)))
+        return _constant(tensor, "int8", scale)
+
+    integers = {
+        tensor: Tensor(
+            tensor.name, tensor.shape, "int8", scale=scale.scale, zero_point=scale.zero_point
+        )
+        for tensor, scale in scales.items()
+    }
+    rules = _MatrixRules(weight_format, per_channel, 2 if portable else 1)
+    return _integer_graph(graph, integers, constant, rules)
+
+
+def _int8_constant_scale(values: np.ndarray, unit: float, used: set[float]) -> float:
+    """A scale in use that rounds the constant as finely as one of its own might, or its own.
+
+    What is added to values counted in `unit` need not be finer than a tenth of that.
+    """
+    largest = np.abs(values).max() or 1.0
+    tolerance = max(largest / (2 * INT8_MAX), 0.1 * unit)
+    for scale in sorted(used):
+        rounded = np.round(values / scale)
+        error = np.abs(rounded * scale - values).max()
+        if np.abs(rounded).max() <= INT8_MAX and error <= tolerance:
+            return scale
+    return float(np.float32(max(largest / INT8_MAX, SMALLEST_SCALE)))
+
+
+def _constant(tensor: Tensor, dtype: str, scale: float) -> Tensor:
+    constant = Tensor(tensor.name, tensor.shape, dtype, scale=scale)
+    check_scale(scale, tensor.name, dtype)
+    constant.data = quantize_values(tensor.data, constant)
+    return constant
+
+
+def _integer_graph(
+    graph: Graph,
+    integers: dict[Tensor, Tensor],
+    constant: Callable[[Tensor, Op, set[float]], Tensor],
+    rules: "_MatrixRules",
+) -> Graph:
+    for tensor in integers.values():
+        check_scale(tensor.scale, tensor.name, tensor.dtype)
+    matrices = {
+        op: _matrix(op, integers[op.inputs[0]], integers[op.output], rules)
+        for op in graph.ops
+        if op.kind == "FULLY_CONNECTED"
+    }
+    scales = [weights.scale for _, weights, *_ in matrices.values()]
+    scales = {scale for scale in scales if np.ndim(scale) == 0}
+    ops = []
+    for op in graph.ops:
+        inputs = matrices.get(op) or [
+            integers[t] if t in integers else constant(t, op, scales) for t in op.inputs
+        ]
+        ops.append(Op(op.kind, inputs, integers[op.output], op.low, op.high))
+        check_rescaling(ops[-1])
+    return Graph(
+        inputs=[integers[tensor] for tensor in graph.inputs],
+        outputs=[integers[tensor] for tensor in graph.outputs],
+        ops=ops,
+        states=[State(integers[s.before], integers[s.after]) for s in graph.states],
+    )
+
+
+@dataclass(frozen=True)
+class _MatrixRules:
+    """How matrices become integers.
+
+    Attributes:
+        weight_format: `WeightFormat`.
+        per_channel: Set of the results of matrices with a scale for each unit.
+        step: Integer that all integers of weights and biases are multiples of.
+    """
+
+    weight_format: WeightFormat
+    per_channel: frozenset[Tensor] = frozenset()
+    step: int = 1
+
+
+def weight_scale(matrix: np.ndarray, weight_format: WeightFormat, axis=None) -> np.ndarray:
+    """Returns the scale of a matrix; for one that is rounded already, that of its integers.
+
+    Args:
+        matrix: Array.
+        weight_format: `WeightFormat`.
+        axis: Integer, the axis along which one scale is to do. Defaults to `None`, both.
+    """
+    scale = np.abs(matrix).max(axis=axis, keepdims=axis is not None) / weight_format.largest
+    if weight_format.power_of_two and np.all(scale > 0.0):
+        # What was a power of two times another number may be a hair above one.
+        return 2.0 ** np.ceil(np.log2(scale) - 1e-6)
+    return scale
+
+
+def _matrix(op: Op, x: Tensor, output: Tensor, rules: _MatrixRules) -> list[Tensor]:
+    """Input, weights and bias."""
+    matrix = op.inputs[1].data
+    smallest = SMALLEST_MULTIPLIERS[output.dtype] * output.scale / x.scale
+    per_channel, step = op.output in rules.per_channel, rules.step
+    scale = weight_scale(matrix, rules.weight_format, 1 if per_channel else None)
+    scale = np.maximum(scale, smallest)
+    check_scale(scale, op.output.name, output.dtype)
+    scale = np.float32(scale)
+    if not per_channel:
+        settle = _short_scale if output.dtype == "int16" else _settled_scale
+        settle = _scale_of_a_power if step == 2 else settle
+        scale = settle(float(scale), x.scale, output)
+    check_scale(scale, op.output.name, output.dtype)
+    weights = Tensor(f"{op.output.name}/weights", matrix.shape, "int8", scale=scale)
+    weights.data = np.clip(_multiples(matrix, weights, step), -INT8_MAX, INT8_MAX)
+    tensors = [x, weights]
+    if len(op.inputs) == 3:
+        bias_scale = np.float32(x.scale) * np.float32(scale)
+        check_scale(bias_scale, op.output.name, output.dtype)
+        bias_scale = bias_scale.ravel() if per_channel else float(bias_scale)
+        bias = Tensor(f"{op.output.name}/bias", op.inputs[2].shape, BIAS_TYPES[output.dtype])
+        bias.scale = bias_scale
+        if np.any(np.abs(op.inputs[2].data / bias_scale) >= SUM_LIMITS[output.dtype]):
+            raise _refusal(output)
+        bias.data = _multiples(op.inputs[2].data, bias, step)
+        tensors.append(bias)
+    return tensors
+
+
+def _multiples(values: np.ndarray, tensor: Tensor, step: int) -> np.ndarray:
+    if step == 1:
+        return quantize_values(values, tensor)
+    coarse = dataclasses.replace(tensor, scale=step * tensor.scale)
+    return step * quantize_values(values, coarse).astype(np.int64)
+
+
+def _short_scale(scale: float, input_scale: float, output: Tensor) -> float:
+    """Enlarges a scale by up to 1 in 2^14 until the factor of the product has 15 bits.
+
+    TFLite Micro's int16 kernel uses 15 bits of it and full TFLite's all: so they do the same.
+    """
+    mantissa, exponent = math.frexp(input_scale * scale / output.scale)
+    factor = math.ldexp(math.ceil(math.ldexp(mantissa, 15) - _HAIR), exponent - 15)
+    return float(np.float32(factor * output.scale / input_scale))
+
+
+def _scale_of_a_power(scale: float, input_scale: float, output: Tensor) -> float:
+    """Enlarges a scale until the factor of the product is a hair above a power of two.
+
+    Then an even sum is halved exactly in the first of TFLite Micro's two roundings, and what is
+    halfway in the second goes away from zero in full TFLite's only one, too.
+    """
+    _, exponent = math.frexp(input_scale * scale * INT8_MAX / (INT8_MAX - 1) / output.scale)
+
+    def is_above(product):
+        multiplier, shift = quantize_multiplier(product / output.scale)
+        return shift == exponent + 1 and 2**30 < multiplier < 2**30 + 2**13
+
+    return _enlarged(
+        float(np.float32(math.ldexp(output.scale / input_scale, exponent))),
+        lambda scale: all(map(is_above, _products(input_scale, scale))),
+        output,
+    )
+
+
+def _settled_scale(scale: float, input_scale: float, output: Tensor) -> float:
+    """Enlarges a scale by some parts in a million until the product's factor is unmistakable.
+
+    TFLite Micro multiplies the scales of input and weights in double precision; until October
+    2026 it did in single. About one scale in 128 gives the same multiplier in both.
+    """
+
+    def agrees(scale):
+        double, single = _products(input_scale, scale)
+        return quantize_multiplier(double / output.scale) == quantize_multiplier(
+            single / output.scale
+        )
+
+    return _enlarged(scale, agrees, output)
+
+
+def _products(input_scale: float, scale: float) -> tuple[float, float]:
+    """The product in double and in single precision."""
+    return input_scale * scale, float(np.float32(input_scale) * np.float32(scale))
+
+
+def _enlarged(scale: float, is_right: Callable[[float], bool], output: Tensor) -> float:
+    """The first float32 number from a scale on that is right."""
+    for _ in range(_ATTEMPTS):
+        if is_right(scale):
+            return scale
+        scale = float(np.nextafter(np.float32(scale), np.float32(np.inf)))
+    raise _refusal(output)
+
+
+def _refusal(tensor: Tensor) -> ValueError:
+    return too_different_in_size(tensor.name, 8 * np.dtype(tensor.dtype).itemsize)
+
+
+def check_rescaling(op: Op) -> None:
+    """Refuses scales whose products would leave the widths of TFLite Micro's kernels.
+
+    Args:
+        op: Operator of an integer graph.
+
+    Raises:
+        ValueError: If they would.
+    """
+    if op.kind in ("QUANTIZE", "DEQUANTIZE"):
+        fits = _conversion_fits
+    else:
+        fits = _int8_fits if op.output.dtype == "int8" else _int16_fits
+    if not fits(op):
+        raise _refusal(op.output if op.output.scale is not None else op.inputs[0])
+
+
+def _conversion_fits(op: Op) -> bool:
+    counted = [tensor for tensor in (*op.inputs, op.output) if tensor.scale is not None]
+    for tensor in counted:
+        check_scale(tensor.scale, tensor.name, tensor.dtype)
+    if len(counted) == 1:
+        return True
+    x, output = counted
+    largest = np.iinfo(x.dtype).max - np.iinfo(x.dtype).min
+    return largest * 2.0 ** quantize_multiplier(x.scale / output.scale)[1] < 2**31
+
+
+def _int16_fits(op: Op) -> bool:
+    scales = [tensor.scale for tensor in op.inputs]
+    if op.kind == "FULLY_CONNECTED":
+        factor, largest = scales[0] * scales[1] / op.output.scale, _largest_sum(op, 2**15).max()
+        # The kernel shifts its result to the right, by a bit at least.
+        is_fraction = quantize_multiplier(factor)[1] < 15
+        return bool(is_fraction and largest < SUM_LIMITS["int16"] and largest * factor < 2**31)
+    if op.kind in ("ADD", "SUB"):
+        return 2.0 * max(scales) / (2**15 * op.output.scale) < 1.0
+    if op.kind == "MUL":
+        return scales[0] * scales[1] / op.output.scale <= 1.0
+    if op.kind in ("LOGISTIC", "TANH"):
+        return 3.0 * 4096.0 * scales[0] * 2**15 < 2**31
+    if op.kind == "SOFTMAX":
+        return quantize_multiplier(scales[0] / (10.0 / 65535.0))[1] <= 15
+    return op.kind == "CONCATENATION"
+
+
+def _int8_fits(op: Op) -> bool:
+    scales = [tensor.scale for tensor in op.inputs]
+    if op.kind == "FULLY_CONNECTED":
+        factors = np.ravel(scales[0] * scales[1] / op.output.scale)
+        left = np.array([2.0 ** max(quantize_multiplier(factor)[1], 0) for factor in factors])
+        return bool((_largest_sum(op, 2**8) * left).max() < 2**31)
+    if op.kind in ("ADD", "SUB"):
+        return 2.0 * max(scales) / (2**20 * op.output.scale) < 1.0
+    if op.kind == "MUL":
+        return scales[0] * scales[1] / op.output.scale < 2**14
+    if op.kind in ("LOGISTIC", "TANH"):
+        return scales[0] < 16.0  # from there on even 0 is beyond the kernel's fixed-point numbers
+    if op.kind == "SOFTMAX":
+        return scales[0] > 2.0**-26
+    return op.kind == "CONCATENATION"
+
+
+def _largest_sum(op: Op, largest_input: int) -> np.ndarray:
+    """The largest sum of products each unit can come to."""
+    sums = np.abs(op.inputs[1].data.astype(np.int64)).sum(axis=1) * largest_input
+    return sums + np.abs(op.inputs[2].data) if len(op.inputs) == 3 else sums

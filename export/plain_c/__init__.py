@@ -1,0 +1,1 @@
+"""Graph of integers -> C99 that needs no runtime."""

@@ -1,0 +1,190 @@
+"""The order in which plain C computes an integer graph: loops over units, each of many operators.
+
+A row of a matrix needs the whole vector it multiplies, everything else one entry at a time. So
+operators run in one loop where none of its rows reads a vector that the loop computes; what no
+other loop reads is a local number of it, and needs no memory.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor
+
+
+@dataclass(eq=False)
+class Loop:
+    """Operators whose results have one length, computed unit by unit.
+
+    Attributes:
+        units: Integer, the length.
+        ops: List of `Op` in the order they run.
+    """
+
+    units: int
+    ops: list[Op] = field(default_factory=list)
+
+    @property
+    def computed(self) -> set[Tensor]:
+        return {op.output for op in self.ops}
+
+
+@dataclass(eq=False)
+class Schedule:
+    """What a function of the generated C computes.
+
+    Attributes:
+        loops: List of `Loop` in the order they run.
+        arrays: List of tensors that more than one loop uses, and that are no state.
+        buffered: List of `State` whose new value waits in an array until all loops have run.
+    """
+
+    loops: list[Loop]
+    arrays: list[Tensor]
+    buffered: list[State]
+
+
+def step_schedule(graph: Graph) -> Schedule:
+    """Returns the loops that bring all states to the next time step.
+
+    Args:
+        graph: Integer graph.
+    """
+    loops = _loops(graph, [state.after for state in graph.states])
+    buffered = [state for state in graph.states if _needs_buffer(state, loops)]
+    states = {tensor for state in graph.states for tensor in (state.before, state.after)}
+    return Schedule(loops, _arrays(loops, states), buffered)
+
+
+def output_schedule(graph: Graph) -> Schedule:
+    """Returns the loops that compute the output from the states after a step.
+
+    Args:
+        graph: Integer graph whose output, as that of any recurrent model, is one of the states or
+            is computed from them.
+    """
+    done = {state.after for state in graph.states}
+    (output,) = graph.outputs
+    loops = _loops(graph, [output], done)
+    return Schedule(loops, _arrays(loops, {*done, output}), [])
+
+
+def for_c(graph: Graph) -> Graph:
+    """Returns the graph as plain C computes it.
+
+    A FULLY_CONNECTED of a CONCATENATION reads the vectors themselves, each of which meets some
+    columns of the matrix. A SOFTMAX at the end is left out, so the outputs are logits.
+
+    Args:
+        graph: Integer graph of one time step.
+    """
+    graph = with_logits(graph)
+    ops = []
+    for op in graph.ops:
+        source = graph.producer(op.inputs[0])
+        if op.kind == "FULLY_CONNECTED" and source and source.kind == "CONCATENATION":
+            op = dataclasses.replace(op, inputs=[*source.inputs, *op.inputs[1:]])
+        ops.append(op)
+    return dataclasses.replace(graph, ops=[op for op in ops if op.kind != "CONCATENATION"])
+
+
+def with_logits(graph: Graph) -> Graph:
+    """Returns the graph without a SOFTMAX at its end.
+
+    Args:
+        graph: Integer graph of one time step.
+    """
+    (output,) = graph.outputs
+    last = graph.producer(output)
+    is_state = any(state.after is output for state in graph.states)
+    if last is None or last.kind != "SOFTMAX" or is_state:
+        return graph
+    ops = [op for op in graph.ops if op is not last]
+    return dataclasses.replace(graph, ops=ops, outputs=[last.inputs[0]])
+
+
+def sources(op: Op) -> list[Tensor]:
+    """Returns the computed tensors that an operator reads.
+
+    Args:
+        op: Operator.
+    """
+    return [tensor for tensor in op.inputs if not tensor.is_constant]
+
+
+def matrix_of(op: Op) -> Tensor:
+    """Returns the weights of a FULLY_CONNECTED."""
+    return next(tensor for tensor in op.inputs if tensor.is_constant)
+
+
+def bias_of(op: Op) -> Tensor | None:
+    """Returns the bias of a FULLY_CONNECTED, or `None`."""
+    _, *bias = (tensor for tensor in op.inputs if tensor.is_constant)
+    return bias[0] if bias else None
+
+
+def _loops(graph: Graph, wanted: list[Tensor], given: set[Tensor] = frozenset()) -> list[Loop]:
+    ops = _needed(graph, wanted, given)
+    levels = _levels(ops)
+    loops: dict[tuple[int, int], Loop] = {}
+    for op in sorted(ops, key=levels.get):
+        key = levels[op], op.output.shape[-1]
+        loops.setdefault(key, Loop(key[1])).ops.append(op)
+    return list(loops.values())
+
+
+def _needed(graph: Graph, wanted, given) -> list[Op]:
+    """The operators that the wanted tensors need."""
+    needed = set(wanted) - given
+    ops = []
+    for op in reversed(graph.ops):
+        if op.output in needed:
+            needed.update(tensor for tensor in op.inputs if tensor not in given)
+            ops.append(op)
+    return ops[::-1]
+
+
+def _levels(ops: list[Op]) -> dict[Op, int]:
+    """How many matrices come one after another before each operator, as late as its readers let.
+
+    What is late need not wait in an array for the vector that it is added to.
+    """
+    made_by = {op.output: op for op in ops}
+    levels: dict[Op, int] = {}
+    for op in ops:
+        before = [levels[made_by[t]] for t in sources(op) if t in made_by]
+        levels[op] = max(before, default=0) + (op.kind == "FULLY_CONNECTED")
+    for op in reversed(ops):
+        after = [
+            levels[reader] - (reader.kind == "FULLY_CONNECTED")
+            for reader in ops
+            if op.output in sources(reader)
+        ]
+        levels[op] = min(after, default=levels[op])
+    return levels
+
+
+def _needs_buffer(state: State, loops: list[Loop]) -> bool:
+    """Whether something still reads the old value when the new one is written."""
+    written = next((i for i, loop in enumerate(loops) if state.after in loop.computed), None)
+    if written is None:
+        return True
+    for index, loop in enumerate(loops):
+        for op in loop.ops:
+            reads_vector = op.kind == "FULLY_CONNECTED" and index == written
+            if state.before in sources(op) and (index > written or reads_vector):
+                return True
+    return False
+
+
+def _arrays(loops: list[Loop], elsewhere: set[Tensor]) -> list[Tensor]:
+    read_in: dict[Tensor, set[int]] = {}
+    for index, loop in enumerate(loops):
+        for op in loop.ops:
+            for tensor in sources(op):
+                read_in.setdefault(tensor, set()).add(index)
+    return [
+        op.output
+        for index, loop in enumerate(loops)
+        for op in loop.ops
+        if read_in.get(op.output, set()) - {index} and op.output not in elsewhere
+    ]

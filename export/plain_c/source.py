@@ -1,0 +1,404 @@
+"""Integer graph -> a pair of C99 files that compute it, and need nothing else."""
+
+import re
+import textwrap
+
+import numpy as np
+
+from keras_fastgrnn.export.firmware.names import banner, export_check, rows
+from keras_fastgrnn.export.plain_c.expressions import (
+    FUNCTIONS,
+    Expressions,
+    needs_64_bits,
+    rounding,
+)
+from keras_fastgrnn.export.plain_c.matrices import (
+    CURSOR,
+    NEXT_OF_4_BITS,
+    StoredMatrix,
+    cursor,
+    definition,
+    stored,
+)
+from keras_fastgrnn.export.plain_c.schedule import (
+    Loop,
+    Schedule,
+    bias_of,
+    matrix_of,
+    output_schedule,
+    sources,
+    step_schedule,
+)
+from keras_fastgrnn.graph.graph import Graph, Op, Tensor
+from keras_fastgrnn.graph.tables import SIGMOID_TABLE
+
+_FLASH = """#ifdef __AVR__
+#include <avr/pgmspace.h>
+#define FLASH PROGMEM
+#define FLASH_U8(place) pgm_read_byte(place)
+#define FLASH_U16(place) pgm_read_word(place)
+#define FLASH_U32(place) pgm_read_dword(place)
+#define FLASH_U64(place) \\
+  ((uint64_t)FLASH_U32((const uint8_t *)(place) + 4) << 32 | FLASH_U32(place))
+#else
+#define FLASH
+#define FLASH_U8(place) (*(place))
+#define FLASH_U16(place) (*(place))
+#define FLASH_U32(place) (*(place))
+#define FLASH_U64(place) (*(place))
+#endif"""
+
+# Names that mean something else where a tensor's name may stand.
+_TAKEN = (
+    "auto break case char const continue default do double else enum extern float for goto if "
+    "inline int long register restrict return short signed sizeof static struct switch typedef "
+    "union unsigned void volatile while int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t "
+    "uint64_t i input state logits row main sigmoid_table matrix_cursor"
+)
+_CALLED = ("state", "reset", "step", "output", "classify")
+
+
+class _Names:
+    """Gives things names that are identifiers of C, each once."""
+
+    def __init__(self, taken):
+        self._taken = set(taken)
+
+    def unique(self, text: str) -> str:
+        base = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_") or "value"
+        base = f"v{base}" if base[0].isdigit() else base
+        name, count = base, 1
+        while name in self._taken:
+            count += 1
+            name = f"{base}_{count}"
+        self._taken.add(name)
+        return name
+
+
+def short(tensor: Tensor) -> str:
+    """Returns a tensor's name without that of its layer."""
+    return tensor.name.split("/")[-1]
+
+
+class Source:
+    """The text of the two files, and what is in them.
+
+    Attributes:
+        matrices: Dictionary from name to `StoredMatrix`.
+        tables: Dictionary from the name of every constant array to its bytes.
+        expressions: `Expressions` of all operators.
+
+    Args:
+        name: String, a C identifier.
+        graph: Integer graph, as `c_schedule.for_c` gives it.
+    """
+
+    def __init__(self, name: str, graph: Graph):
+        self.name = name
+        self.graph = graph
+        self.matrices: dict[str, StoredMatrix] = {}
+        self.tables: dict[str, int] = {}
+        self._constants: list[str] = []
+        self.expressions = Expressions()
+        self._names = _Names(
+            [*_TAKEN.split(), *FUNCTIONS, *(f"{name}_{ending}" for ending in _CALLED)]
+        )
+        self._state_names = {
+            state: self._names.unique(state.before.name or "kept") for state in graph.states
+        }
+        step = _Function(self, step_schedule(graph))
+        output = _Function(self, output_schedule(graph), graph.outputs[0])
+        self._step = _using(step.text(), "input", "state")
+        self._output = _using(output.text(), "state")
+        self._add_sigmoid_table()
+
+    def state_members(self) -> list[tuple[str, int]]:
+        """Returns the name and length of every state."""
+        return [(name, s.before.shape[-1]) for s, name in self._state_names.items()]
+
+    @property
+    def state_bytes(self) -> int:
+        """What is kept from one step to the next."""
+        return 2 * sum(length for _, length in self.state_members())
+
+    @property
+    def multiply_accumulates(self) -> int:
+        """How many products a step and its output add up: the weights that are not zero."""
+        return sum(matrix.kept for matrix in self.matrices.values())
+
+    def state_name(self, tensor: Tensor) -> str | None:
+        """Returns the member that holds a tensor before or after a step, or `None`."""
+        for state, name in self._state_names.items():
+            if tensor in (state.before, state.after):
+                return name
+        return None
+
+    def source(self) -> str:
+        """Returns the text of `NAME.c`."""
+        name, upper = self.name, self.name.upper()
+        classify = _CLASSIFY if self.graph.outputs[0].shape[-1] > 1 else _CLASSIFY_ONE
+        parts = [
+            f'{banner(name)}\n#include "{name}.h"',
+            export_check(name, f"{name}.c"),
+            _FLASH,
+            *self._constants,
+            *self._functions_text(),
+            f"void {name}_reset({name}_state *state) {{\n{self._reset()}}}",
+            f"void {name}_step({name}_state *state, const int16_t *input) {{\n{self._step}}}",
+            f"void {name}_output(const {name}_state *state, int16_t *logits) {{\n{self._output}}}",
+            classify.replace("NAME", upper).replace("name", name),
+        ]
+        return "\n\n".join(parts) + "\n"
+
+    def _reset(self) -> str:
+        return "".join(
+            f"  for ({_index_type(length)} i = 0; i < {length}; ++i) state->{member}[i] = 0;\n"
+            for member, length in self.state_members()
+        )
+
+    def _add_sigmoid_table(self) -> None:
+        if {"logistic", "hyperbolic_tangent"} & self.expressions.functions:
+            title = "/* 2^16 / (1 + exp(-i / 24)), the numbers of TensorFlow Lite. */"
+            numbers = self._array("sigmoid_table", "uint16_t", SIGMOID_TABLE)
+            self._constants.insert(0, f"{title}\n{numbers}")
+
+    def _functions_text(self) -> list[str]:
+        others = [m for m in self.matrices.values() if not m.is_plain]
+        texts = [CURSOR] if others else []
+        if any(matrix.bits == 4 for matrix in others):
+            texts.append(NEXT_OF_4_BITS)
+        dots = {m.function: definition(m) for m in self.matrices.values()}
+        texts += list(dots.values())
+        return texts + [FUNCTIONS[key] for key in FUNCTIONS if key in self.expressions.functions]
+
+    def _array(self, name: str, c_type: str, values) -> str:
+        values = np.ravel(values)
+        size = int(re.sub(r"\D", "", c_type)) // 8
+        self.tables[name] = size * len(values)
+        numbers = rows([str(int(value)) for value in values], "  ")
+        return f"static const {c_type} {name}[{len(values)}] FLASH = {{\n{numbers}}};"
+
+    def add_matrix(self, name: str, values: np.ndarray, is_wide: bool) -> tuple[str, StoredMatrix]:
+        """Adds a matrix; returns the name it got and how it is stored."""
+        name = self._names.unique(name)
+        matrix = stored(values, is_wide)
+        self.matrices[name] = matrix
+        c_type = "int8_t" if matrix.is_plain else "uint8_t"
+        weights = matrix.weights.view(np.int8) if matrix.is_plain else matrix.weights
+        self._constants.append(self._array(f"{name}_weights", c_type, weights))
+        if matrix.places.size:
+            self._constants.append(self._array(f"{name}_places", "uint8_t", matrix.places))
+        return name, matrix
+
+    def add_vector(self, name: str, values: np.ndarray, units: int) -> str:
+        """Adds constants, one for each unit; returns the expression of the one of unit `i`."""
+        values, width, bits = _compact(values, units)
+        if width == 0:
+            return str(values[0] << bits)
+        name = self._names.unique(name)
+        self._constants.append(self._array(name, f"int{width}_t", values))
+        text = f"(int{width}_t)FLASH_U{width}(&{name}[i])"
+        unit = "(int64_t)1" if np.abs(values).max() << bits >= 2**31 else "(int32_t)1"
+        return f"{text} * ({unit} << {bits})" if bits else text
+
+    def unique(self, name: str) -> str:
+        """Returns a name that nothing else has."""
+        return self._names.unique(name)
+
+
+def _joins(op: Op) -> bool:
+    return op.kind == "FULLY_CONNECTED" and len(sources(op)) > 1
+
+
+def _compact(values: np.ndarray, units: int) -> tuple[np.ndarray, int, int]:
+    """Constants as integers of few bits times a power of two; of 0 bits where all are equal."""
+    values = np.broadcast_to(np.ravel(values).astype(np.int64), (units,))
+    if np.all(values == values[0]):
+        return values, 0, 0
+    bits = int(np.min([(v & -v).bit_length() - 1 for v in map(int, values) if v]))
+    values = values >> bits
+    return values, next(w for w in (8, 16, 32, 64) if np.abs(values).max() < 2 ** (w - 1)), bits
+
+
+def _vector_bytes(values: np.ndarray, units: int) -> int:
+    """How many bytes constants take that are one number for each unit, or one for all."""
+    return units * _compact(values, units)[1] // 8
+
+
+class _Function:
+    """The body of a function that computes a schedule."""
+
+    def __init__(self, source: Source, schedule: Schedule, output: Tensor | None = None):
+        self._source = source
+        self._schedule = schedule
+        self._output = output
+        self._buffers = {s.after: source.unique("next_state") for s in schedule.buffered}
+        self._arrays: dict[str, int] = {}
+        self._places: dict[Tensor, tuple[str, int]] = {}
+        self._place_arrays()
+        self._locals: dict[Tensor, str] = {}
+        self._unread: set[str] = set()  # arrays, by matrices of zeros
+
+    def _place_arrays(self) -> None:
+        """Vectors that one matrix reads lie one after another, so that its rows are whole."""
+        arrays = self._schedule.arrays
+        groups = [sources(op) for loop in self._schedule.loops for op in loop.ops if _joins(op)]
+        groups = [group for group in groups if all(tensor in arrays for tensor in group)]
+        for group in [*groups, *([tensor] for tensor in arrays)]:
+            if any(tensor in self._places for tensor in group):
+                continue
+            name = self._source.unique("all_" + "_and_".join(map(short, group)))
+            self._arrays[name] = 0
+            for tensor in group:
+                self._places[tensor] = name, self._arrays[name]
+                self._arrays[name] += tensor.shape[-1]
+
+    def text(self) -> str:
+        buffers = {name: tensor.shape[-1] for tensor, name in self._buffers.items()}
+        arrays = {**self._arrays, **buffers}
+        lines = [f"  int16_t {name}[{length}];\n" for name, length in arrays.items()]
+        lines += [self._loop(loop) for loop in self._schedule.loops]
+        lines += [f"  (void){name};\n" for name in sorted(self._unread)]
+        for state in self._schedule.buffered:
+            buffer = self._buffers[state.after]
+            target = self._source.state_name(state.before)
+            lines.append(_copy(f"state->{target}", buffer, state.before.shape[-1]))
+        if self._output is not None and not self._schedule.loops:
+            target = self._source.state_name(self._output)
+            lines.append(_copy("logits", f"state->{target}", self._output.shape[-1]))
+        return "".join(lines)
+
+    def _vector(self, tensor: Tensor) -> str | None:
+        """The array that holds a tensor, or `None` for a local number."""
+        if tensor in self._source.graph.inputs:
+            return "input"
+        if self._output is not None and tensor is self._output:
+            return "logits"
+        if tensor in self._buffers:
+            return self._buffers[tensor]
+        if tensor in self._places:
+            name, offset = self._places[tensor]
+            return f"&{name}[{offset}]" if offset else name
+        member = self._source.state_name(tensor)
+        return f"state->{member}" if member else None
+
+    def _element(self, tensor: Tensor) -> str:
+        """The entry of a vector that belongs to unit `i`."""
+        name, offset = self._places.get(tensor, (self._vector(tensor), 0))
+        return f"{name}[{offset} + i]" if offset else f"{name}[i]"
+
+    def _loop(self, loop: Loop) -> str:
+        before, inside = [], []
+        for op in loop.ops:
+            if op.kind == "FULLY_CONNECTED":
+                value = self._row(op, before, inside)
+            else:
+                operands = [self._entry(tensor, op) for tensor in op.inputs]
+                value = self._source.expressions.elementwise(op, operands)
+            vector = self._vector(op.output)
+            if vector:
+                inside.append(f"{self._element(op.output)} = {value};")
+            else:
+                name = self._source.unique(short(op.output))
+                self._locals[op.output] = name
+                inside.append(f"const int16_t {name} = {value};")
+        head = f"  for ({_index_type(loop.units)} i = 0; i < {loop.units}; ++i) {{\n"
+        body = "".join(_line(line, 4) for line in inside)
+        return "".join(_line(line, 2) for line in before) + head + body + "  }\n"
+
+    def _entry(self, tensor: Tensor, op: Op) -> str:
+        if tensor.is_constant:
+            return self._source.add_vector(
+                f"{short(op.output)}_constant", tensor.data, op.output.shape[-1]
+            )
+        if tensor in self._locals:
+            return self._locals[tensor]
+        return self._element(tensor)
+
+    def _vectors(self, op: Op) -> list[tuple[Tensor, int]]:
+        """What the rows of a matrix meet, and its length; vectors that lie together are one."""
+        vectors = sources(op)
+        names = {self._places.get(vector, (None, 0))[0] for vector in vectors}
+        if len(vectors) > 1 and len(names) == 1 and None not in names:
+            return [(vectors[0], sum(vector.shape[-1] for vector in vectors))]
+        return [(vector, vector.shape[-1]) for vector in vectors]
+
+    def _start(self, op: Op) -> str:
+        """The bias and what rounds the sum: one constant where that takes no more bytes."""
+        bias, half = bias_of(op), rounding(op)
+        if bias is None:
+            return str(half)
+        name, units = f"{short(op.output)}_bias", op.output.shape[-1]
+        if half and _vector_bytes(bias.data + half, units) > _vector_bytes(bias.data, units):
+            text = self._source.add_vector(name, bias.data, units)
+            return f"(int64_t){text} + {half}" if needs_64_bits(op) else f"{text} + {half}"
+        return self._source.add_vector(name, bias.data + half, units)
+
+    def _row(self, op: Op, before: list, inside: list) -> str:
+        """The sum of one unit, a row of the matrix for each vector, and the bias."""
+        is_wide = needs_64_bits(op)
+        total = self._source.unique(f"{short(op.output)}_sum")
+        start = self._start(op)
+        inside.append(f"{'int64_t' if is_wide else 'int32_t'} {total} = {start};")
+        column = 0
+        for vector, length in self._vectors(op):
+            columns = slice(column, column + length)
+            column = columns.stop
+            values = matrix_of(op).data[:, columns]
+            if not values.any():
+                if vector in self._places:
+                    self._unread.add(self._places[vector][0])
+                continue
+            name, matrix = self._source.add_matrix(
+                f"{short(op.output)}_of_{short(vector)}", values, is_wide
+            )
+            row = self._source.unique(f"{name}_row")
+            start = f"{name}_weights" if matrix.is_plain else cursor(matrix, name)
+            kind = "const int8_t *" if matrix.is_plain else "matrix_cursor "
+            before.append(f"{kind}{row} = {start};")
+            call = f"{matrix.function}({total}, &{row}, {self._vector(vector)}, {matrix.columns})"
+            inside.append(f"{total} = {call};")
+        return self._source.expressions.rescaled(op, total, is_wide)
+
+
+def _line(statement: str, indent: int) -> str:
+    """A statement, in as many lines as it takes."""
+    lines = textwrap.wrap(
+        statement,
+        100 - indent,
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "".join(f"{' ' * indent}{line}\n" for line in lines)
+
+
+def _using(body: str, *arguments: str) -> str:
+    """A function's body that uses its arguments: where a matrix is all zeros, it may not."""
+    unused = [name for name in arguments if not re.search(rf"\b{name}\b", body)]
+    return "".join(f"  (void){name};\n" for name in unused) + body
+
+
+def _index_type(length: int) -> str:
+    return "uint8_t" if length < 256 else "uint16_t"
+
+
+def _copy(target: str, source: str, length: int) -> str:
+    return f"  for ({_index_type(length)} i = 0; i < {length}; ++i) {target}[i] = {source}[i];\n"
+
+
+_CLASSIFY = """uint16_t name_classify(const name_state *state) {
+  int16_t logits[NAME_OUTPUT_SIZE];
+  uint16_t best = 0;
+  name_output(state, logits);
+  for (uint16_t i = 1; i < NAME_OUTPUT_SIZE; ++i) {
+    if (logits[i] > logits[best]) best = i;
+  }
+  return best;
+}"""
+
+_CLASSIFY_ONE = """uint16_t name_classify(const name_state *state) {
+  int16_t logit;
+  name_output(state, &logit);
+  return logit > 0;
+}"""

@@ -1,0 +1,1 @@
+"""What came out of an export, and how exact it is: said, drawn and warned of."""

@@ -1,0 +1,1 @@
+"""TFLite files: their schema, and graphs written as one."""

@@ -1,0 +1,1 @@
+"""TFLite Micro on this machine: runs a file, here or in a process of its own."""

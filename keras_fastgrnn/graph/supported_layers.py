@@ -1,0 +1,302 @@
+"""Which layers a model has, and which of them cannot be exported."""
+
+import inspect
+import itertools
+import math
+import numbers
+
+import numpy as np
+
+from keras_fastgrnn import activations
+from keras_fastgrnn.errors import UnsupportedLayerError
+from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS, keras
+from keras_fastgrnn.models import cells_of, check_built
+
+_IN_SCOPE = "load the file in TF-MOT's quantize_scope, and call convert on the model in Python"
+_HINTS = {
+    "Bidirectional": "it reads the sequence from its end; use the forward layer alone",
+    "TimeDistributed": "a Dense or Dropout layer acts step by step; use it without the wrapper",
+    "Embedding": "its input is an index; look the vector up before the model",
+    "LayerNormalization": (
+        "it divides by a deviation at every step, for which TFLite Micro has no integers; train "
+        "with BatchNormalization, which is folded into the next layer"
+    ),
+    "Activation": "give the activation to the layer before it",
+    "Sequential": "add its layers to the model directly",
+    "Functional": "add its layers to the model directly",
+    "PruneLowMagnitude": "call TF-MOT's strip_pruning on the model first",
+    "QuantizeAnnotate": "call TF-MOT's quantize_apply on the model, and train it first",
+    "QuantizeLayer": _IN_SCOPE,
+    "QuantizeWrapperV2": _IN_SCOPE,
+}
+_ADVICE_ON_INPUTS = (
+    "Put the channels of all inputs beside each other in the data, and build the model with one "
+    "Input of them."
+)
+_ADVICE_ON_OUTPUTS = (
+    "Convert a model for each output, keras.Model(model.inputs, model.outputs[0]), or join the "
+    "heads into one Dense layer without a softmax."
+)
+_CALL_HINTS = {
+    "initial_state": "it is given an initial_state; an exported model starts from zero",
+    "mask": "it is given a mask of its own; use a Masking layer behind the Input",
+    "training": "training=True leaves its dropout on; call it without",
+}
+
+
+def chain_of(model):
+    """Returns a model that holds nothing but the layers on the way from input to output.
+
+    Args:
+        model: Built Keras model with one input of shape `(batch, steps, input_dim)`.
+
+    Returns:
+        Keras model of the same layers, in the order they run.
+
+    Raises:
+        TypeError: If `model` is not a model of this process's Keras.
+        ValueError: If it is not built, has several inputs or outputs, computes something of its
+            own in `call`, or its input is not a sequence of vectors.
+    """
+    check_built(model)
+    inputs = model.inputs
+    if len(inputs) != 1 or len(model.outputs) != 1:
+        advice = _ADVICE_ON_INPUTS if len(inputs) != 1 else _ADVICE_ON_OUTPUTS
+        raise ValueError(
+            "Received an invalid value for argument model, expected one input and one output, "
+            f"got {len(inputs)} and {len(model.outputs)}. {advice} An exported model keeps its "
+            "state inside and starts each sequence from zero, so no state can be either."
+        )
+    shape = tuple(inputs[0].shape)
+    if len(shape) != 3 or shape[-1] is None:
+        raise ValueError(
+            "Received an invalid value for argument model, expected an input of shape (batch, "
+            f"steps, input_dim), got {shape}."
+        )
+    chain = keras.Model(model.inputs[0], model.outputs[0])
+    if type(model).call not in (type(chain).call, keras.Sequential.call):
+        raise ValueError(
+            "Received an invalid value for argument model, expected a Sequential or Functional "
+            f"model, got a {type(model).__name__} with a call of its own, which would be missing "
+            "from the export. Convert keras.Model(model.inputs, model.outputs) if that is enough."
+        )
+    return chain
+
+
+def unsupported_layers(chain, layer_classes, cell_classes) -> list[str]:
+    """Finds what of a model cannot be exported.
+
+    Args:
+        chain: Model as `chain_of` returns it.
+        layer_classes: The classes of layers that can be traced.
+        cell_classes: The classes of cells that can be traced.
+
+    Returns:
+        List of one line for every such layer: its name, why, and what to use.
+    """
+    # In Keras 3 an operation such as `x * 2` is not a layer. One of booleans belongs to a mask.
+    steps = getattr(chain, "operations", chain.layers)
+    layers = [s for s in steps if s in chain.layers or getattr(s.output, "dtype", None) != "bool"]
+    problems = [
+        f"{title(layer)}: {why}."
+        for layer in layers
+        for why in _problems(layer, layer_classes, cell_classes)
+    ]
+    if not problems:
+        problems = [f"{title(layer)}: {why}." for layer, why in call_problems(chain)]
+    if not problems and not any(isinstance(layer, keras.layers.RNN) for layer in layers):
+        problems.append("the whole model: it has no recurrent layer; use TensorFlow's converter.")
+    return problems
+
+
+def refuse_layers(problems: list[str]) -> None:
+    """Raises the error for layers that cannot be exported.
+
+    Args:
+        problems: List of one line for every such layer.
+
+    Raises:
+        UnsupportedLayerError: If there is any.
+    """
+    if problems:
+        lines = "\n".join(f"- {problem}" for problem in problems)
+        raise UnsupportedLayerError(f"The model has layers that cannot be exported:\n{lines}")
+
+
+def masking_of(model):
+    """Returns the Masking layer of a model, or `None`.
+
+    Args:
+        model: Chain of layers.
+    """
+    return next((one for one in model.layers if isinstance(one, keras.layers.Masking)), None)
+
+
+def title(layer) -> str:
+    """Returns what errors call a layer."""
+    return f"{layer.name} ({type(layer).__name__})"
+
+
+def hint(class_name: str) -> str | None:
+    """Returns what to do about a layer that is often met and cannot be exported, if it is one.
+
+    Args:
+        class_name: String, the name of its class.
+    """
+    return _HINTS.get(class_name)
+
+
+def no_exporter(layer_classes) -> str:
+    """Returns why any other layer cannot be exported.
+
+    Args:
+        layer_classes: The classes of layers that can be traced.
+    """
+    return f"there is no exporter for this layer; use {_names(layer_classes)}"
+
+
+def _names(classes) -> str:
+    """Those that users write; `quantize_aware` makes the others."""
+    names = sorted(one.__name__ for one in classes)
+    return ", ".join(name for name in names if not name.startswith("QuantizeAware"))
+
+
+def _problems(layer, layer_classes, cell_classes):
+    kind = type(layer)
+    if kind not in layer_classes:
+        yield _hint_for(layer, layer_classes)
+    elif issubclass(kind, keras.layers.RNN):
+        yield from _recurrent_problems(layer, cell_classes)
+    elif kind is keras.layers.Dense:
+        yield from _activation_problems(layer, ("activation",))
+    elif kind is keras.layers.Normalization:
+        if getattr(layer, "mean", None) is None:
+            yield "it has no mean and variance; call adapt, or give them as arguments"
+        elif not _is_per_channel(layer.mean, layer):
+            yield "it normalizes over steps; use axis=-1"
+    elif kind is keras.layers.BatchNormalization:
+        if set(np.ravel(layer.axis)) - {-1, len(layer.output.shape) - 1}:
+            yield "it normalizes over steps; use axis=-1"
+    elif kind is keras.layers.Rescaling and not (
+        _is_per_channel(layer.scale, layer) and _is_per_channel(layer.offset, layer)
+    ):
+        yield "its scale or offset is not one number or one per channel"
+    if getattr(layer, "quantization_mode", None) is not None:
+        yield "Keras has quantized it; export the float model"
+
+
+def _hint_for(layer, layer_classes) -> str:
+    if not isinstance(layer, keras.layers.TimeDistributed):
+        return hint(type(layer).__name__) or no_exporter(layer_classes)
+    inner = type(layer.layer)
+    if inner in layer_classes and not issubclass(inner, keras.layers.RNN):
+        return f"{inner.__name__} acts step by step by itself; use it without the wrapper"
+    return f"of the {inner.__name__} in it, {_hint_for(layer.layer, layer_classes)}"
+
+
+def _is_per_channel(value, layer) -> bool:
+    shape = np.shape(value)
+    return math.prod(shape[:-1]) == 1 and shape[-1:] in ((), (1,), (layer.output.shape[-1],))
+
+
+def _recurrent_problems(layer, cell_classes):
+    for cell in cells_of(layer):
+        if type(cell) not in cell_classes:
+            yield f"its cell is a {type(cell).__name__}; use {_names(cell_classes)}"
+        else:
+            yield from _activation_problems(cell, ("activation", "recurrent_activation"))
+    if layer.go_backwards:
+        yield "go_backwards reads the sequence from its end; train with go_backwards=False"
+    if layer.return_state:
+        yield "return_state gives a second output; build the model with return_state=False"
+    if layer.stateful:
+        yield (
+            "stateful=True; build the model with stateful=False and the same weights, the "
+            "exported model keeps its state between steps by itself"
+        )
+    if getattr(layer, "time_major", False):
+        yield "time_major=True takes the steps first; use time_major=False"
+
+
+def _activation_problems(layer, arguments):
+    for argument in arguments:
+        function = getattr(layer, argument, None)
+        if activations.name_of(function) is None:
+            name = getattr(function, "__name__", function)
+            yield f"its {argument} {name!r} has no operator; use {', '.join(activations.known())}"
+
+
+def call_problems(chain):
+    """Yields layers, and why the way they are called cannot be exported."""
+    calls = {layer["name"]: layer["inbound_nodes"] for layer in chain.get_config()["layers"]}
+    yield from _masking_problems(chain)
+    mask = _mask_operation(chain, calls)
+    for previous, layer in itertools.pairwise(chain.layers):
+        sources, arguments = _call(layer, calls[layer.name][0], mask)
+        if len(calls[layer.name]) > 1:
+            yield layer, f"it is used {len(calls[layer.name])} times; use a layer for each"
+        elif sources != [previous.name]:
+            yield layer, "it is not a link of a plain chain of layers"
+        for argument, why in _CALL_HINTS.items():
+            if arguments.get(argument) not in (None, False):
+                yield layer, why
+
+
+def _masking_problems(chain):
+    """Yields layers, and why a device that is not fed masked steps would answer otherwise."""
+    masking = masking_of(chain)
+    if masking is None:
+        return
+    first, *layers = chain.layers[1:]
+    for layer in (one for one in (first, *layers) if isinstance(one, keras.layers.Masking)):
+        if layer is not first:
+            yield layer, "put it behind the Input, with the mask_value that padded steps have there"
+    if not isinstance(masking.mask_value, numbers.Real):
+        yield masking, "its mask_value is not one number"
+    while layers and not isinstance(layers[-1], keras.layers.RNN):
+        layers.pop()
+    for layer in layers:
+        if not layer.supports_masking:
+            yield (
+                layer,
+                f"in {FLAVOR} it loses the mask of {masking.name}, so that padded steps are "
+                "computed; leave it out, and normalize the data before it is padded",
+            )
+        if getattr(layer, "zero_output_for_mask", False):
+            yield (
+                layer,
+                "zero_output_for_mask=True answers 0 at masked steps, where a device keeps its "
+                "answer; build the model with zero_output_for_mask=False and the same weights",
+            )
+
+
+def _mask_operation(chain, calls) -> str | None:
+    """The name of the operation that computes the mask of a Masking layer, in Keras 3."""
+    masking = masking_of(chain)
+    if masking is None or IS_TF_KERAS:
+        return None
+    compared = (calls[masking.name][0]["args"][0], masking.mask_value)
+    sources = {name: nodes[0]["args"] for name, nodes in calls.items() if nodes}
+    comparison = next((name for name, args in sources.items() if args == compared), None)
+    found = (name for name, args in sources.items() if comparison in _sources(args))
+    return next(found, None)
+
+
+def _sources(arguments) -> list[str]:
+    tensors = [value["config"] for value in arguments if isinstance(value, dict)]
+    return [tensor["keras_history"][0] for tensor in tensors if "keras_history" in tensor]
+
+
+def _call(layer, node, mask: str | None) -> tuple[list[str], dict]:
+    """Reads one call in a model's configuration: the names of its sources, its arguments.
+
+    The mask that a Masking layer has passed on is left out.
+    """
+    if IS_TF_KERAS:
+        initial_state = {"initial_state": True} if len(node) > 1 else {}
+        return [source[0] for source in node], {**node[0][3], **initial_state}
+    names = inspect.signature(layer.call).parameters
+    arguments = {**dict(zip(names, node["args"], strict=False)), **node["kwargs"]}
+    if mask is not None and _sources([arguments.get("mask")]) == [mask]:
+        del arguments["mask"]
+    return _sources(arguments.values()), arguments

@@ -1,0 +1,386 @@
+"""Cells and layers that compute in training what the device computes in integers.
+
+`keras_fastgrnn.quantization.quantize_aware` makes them of a model. A recurrent layer here returns
+the state as the device keeps it, `g = h / unit` (see `keras_fastgrnn.steps`).
+
+Kernels are those that the user trains, of inputs as a Normalization would give them, or of `h`.
+The device has no such inputs: it multiplies what it reads by `input_factor * kernel`. That is
+what is rounded, and what the gradient goes back through, so that a learning rate means the same as
+in the float model, whatever the sensor's unit.
+"""
+
+import dataclasses
+import numbers
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from keras_fastgrnn import activations
+from keras_fastgrnn.activations import PIECEWISE_LINEAR
+from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
+from keras_fastgrnn.keras_api import checked_boolean, invalid_argument, keras, register
+from keras_fastgrnn.models import cells_of
+from keras_fastgrnn.quantization.end_range import EndRange
+from keras_fastgrnn.quantization.fake_quantization import (
+    BYTE_BIASES,
+    FORMATS,
+    WeightFormat,
+    half_of_first_unit,
+    round_matrix,
+    round_to_integers,
+    round_to_multiples,
+)
+from keras_fastgrnn.quantization.fixed_scales import Scale
+from keras_fastgrnn.quantization.masked_steps import MaskedSteps
+from keras_fastgrnn.quantization.ranged_groups import RangedGroup
+from keras_fastgrnn.quantization.step_quantizer import StepQuantizer
+
+# How much of its range an int8 input or output keeps from batch to batch.
+_INT8_MOMENTUM = 0.99
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a layer is quantized; the arguments are documented at `quantize_aware`."""
+
+    quantization: str = "int16x8"
+    weight_bits: int = 8
+    power_of_two_weights: bool = False
+    byte_biases: bool = False
+    preserve_zeros: bool = True
+
+    def __post_init__(self):
+        if not (isinstance(self.quantization, str) and self.quantization in FORMATS):
+            expected = " or ".join(map(repr, FORMATS))
+            raise invalid_argument("quantization", expected, self.quantization)
+        bits = self.weight_bits
+        if not isinstance(bits, numbers.Integral) or isinstance(bits, bool) or bits not in (4, 8):
+            raise invalid_argument("weight_bits", "4 or 8", bits)
+        object.__setattr__(self, "weight_bits", int(bits))  # which a saved model can hold
+        for name in ("power_of_two_weights", "byte_biases", "preserve_zeros"):
+            object.__setattr__(self, name, checked_boolean(name, getattr(self, name)))
+
+    @property
+    def activation_format(self):
+        return FORMATS[self.quantization]
+
+    @property
+    def weight_format(self) -> WeightFormat:
+        return WeightFormat(self.weight_bits, self.power_of_two_weights)
+
+    @property
+    def constant_format(self) -> WeightFormat:
+        """That of an int8 constant which is added to a tensor of the device."""
+        return WeightFormat(power_of_two=self.byte_biases)
+
+    def end_range(self, name: str, layer) -> EndRange:
+        """Returns the range of an input or output of a layer."""
+        momentum = _INT8_MOMENTUM if self.quantization == "int8" else None
+        return EndRange(name, layer, self.activation_format, momentum)
+
+
+class _Quantized:
+    """What has the fields of `Options` as arguments and in its configuration."""
+
+    def __init__(self, *args, **kwargs):
+        names = [field.name for field in dataclasses.fields(Options)]
+        self.options = Options(**{name: kwargs.pop(name) for name in names if name in kwargs})
+        super().__init__(*args, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), **dataclasses.asdict(self.options)}
+
+
+class _Folding(_Quantized):
+    """What has a kernel that the device multiplies by a factor for each of its inputs.
+
+    Args:
+        has_input_factor: Boolean, whether there is such a factor, the weight `input_factor`, else
+            `None`. Defaults to `False`.
+    """
+
+    def __init__(self, *args, has_input_factor=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.has_input_factor = has_input_factor
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.input_factor = None
+        if self.has_input_factor:
+            self.input_factor = _constant_weight(self, "input_factor", input_shape, "ones")
+
+    def get_config(self):
+        return {**super().get_config(), "has_input_factor": self.has_input_factor}
+
+
+def _constant_weight(layer, name: str, input_shape, initializer: str):
+    """Adds a number for each channel of the input that no training changes."""
+    shape = (input_shape[-1],)
+    return layer.add_weight(name=name, shape=shape, initializer=initializer, trainable=False)
+
+
+class QuantizeAwareCell(_Folding):
+    """A cell whose step is rounded, and whose state, and output, is that of the device."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.quantizer = StepQuantizer(self, self, self.options, self.input_factor)
+
+    def call(self, inputs, states, training=None):
+        g = states[0] if isinstance(states, (list, tuple)) else states
+        inputs = self.quantizer.masked_steps.unmarked(inputs, self)
+        inputs, weights, tap = self._begin_step(inputs, g, training)
+        g = self.step(inputs, g, weights, tap)
+        return g, [g] if isinstance(states, (list, tuple)) else g
+
+
+@register
+class QuantizeAwareFastGRNNCell(QuantizeAwareCell, FastGRNNCell):
+    """`FastGRNNCell`, rounded as on the device. Made by `quantize_aware`."""
+
+
+@register
+class QuantizeAwareFastRNNCell(QuantizeAwareCell, FastRNNCell):
+    """`FastRNNCell`, rounded as on the device. Made by `quantize_aware`."""
+
+
+class _Reading:
+    """A layer of a model, with what stands between the layer before it and its kernel.
+
+    Args:
+        quantizes_input: Boolean, whether its input is the model's, which is rounded here. Defaults
+            to `False`.
+        has_input_offset: Boolean, whether a number for each channel, the weight `input_offset`, is
+            added to the input, as subtracting a mean does; the device has it in a bias. Defaults
+            to `False`.
+    """
+
+    def __init__(self, *args, quantizes_input=False, has_input_offset=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.quantizes_input = quantizes_input
+        self.has_input_offset = has_input_offset
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.input_range = self.input_offset = None
+        if self.quantizes_input:
+            self.input_range = options_of(self).end_range("input_range", self)
+        if self.has_input_offset:
+            self.input_offset = _constant_weight(self, "input_offset", input_shape, "zeros")
+
+    def rounded_offset(self):
+        """Returns what is added to the input after `begin`: multiples of the input's unit."""
+        if self.input_range is None:
+            return tf.convert_to_tensor(self.input_offset)
+        rounded = round_to_multiples(self.input_offset, self.input_range.scale)
+        return tf.where(self.input_range.rounds, rounded, self.input_offset)
+
+    def read(self, inputs):
+        """Returns the inputs of the kernel, but for its factor, after `begin`."""
+        if self.input_range is not None:
+            inputs = self.input_range.round(inputs)
+        return inputs if self.input_offset is None else inputs + self.rounded_offset()
+
+    def get_config(self):
+        own = {name: getattr(self, name) for name in ("quantizes_input", "has_input_offset")}
+        return {**super().get_config(), **own}
+
+
+@register
+class QuantizeAwareRNN(_Reading, keras.layers.RNN):
+    """A recurrent layer of quantization-aware cells. Made by `quantize_aware`.
+
+    Args:
+        cell: `QuantizeAwareFastGRNNCell`, `QuantizeAwareFastRNNCell`, or a list of them.
+        quantizes_input: Boolean, whether the sequences are the model's input, which is rounded
+            here. Defaults to `False`.
+        has_input_offset: Boolean, whether a number is added to each channel of the input, as
+            subtracting a mean does; the device has it in a bias. Defaults to `False`.
+        **kwargs: As for `keras.layers.RNN`.
+    """
+
+    def build(self, sequences_shape, initial_state_shape=None):
+        super().build(sequences_shape)
+        cells_of(self)[0].quantizer.input_group = self.input_range
+
+    def get_prunable_weights(self) -> list:
+        """Returns the matrices of all cells, or their factors: what TF-MOT prunes of a layer."""
+        return [weight for cell in cells_of(self) for weight in cell.get_prunable_weights()]
+
+    def begin(self, training: bool) -> None:
+        """Takes scales and rounded weights for one call.
+
+        Args:
+            training: Boolean, whether to widen the ranges to what it shows.
+        """
+        if self.input_range is not None:
+            self.input_range.begin()
+        source = source_of(self)
+        for cell in cells_of(self):
+            cell.quantizer.begin(training, source)
+            source = cell.quantizer.state_scale()
+
+    def call(self, sequences, initial_state=None, mask=None, training=None):
+        training = bool(training)
+        self.begin(training)
+        rounded = self.read(sequences)
+        if training and mask is not None:
+            cells = cells_of(self)
+            masked_steps = MaskedSteps()
+            for cell in cells:
+                cell.quantizer.masked_steps = masked_steps
+            rounded = masked_steps.marked(rounded, mask, reader=cells[0])
+        arguments = {"initial_state": initial_state, "mask": mask, "training": training}
+        outputs = super().call(rounded, **arguments)
+        if training and self.input_range is not None:
+            self.input_range.observe_replicas(sequences)
+        for cell in cells_of(self):
+            cell.quantizer.end()
+        return outputs
+
+
+@register
+class QuantizeAwareDense(_Reading, _Folding, keras.layers.Dense):
+    """A Dense layer, rounded as on the device. Made by `quantize_aware`.
+
+    Args:
+        units: Integer; this and all other arguments as for `keras.layers.Dense`.
+        quantizes_input: Boolean, as for `QuantizeAwareRNN`, as is `has_input_offset`. Defaults to
+            `False`.
+        has_input_factor: Boolean, whether the device multiplies each row of the kernel by a
+            number. Defaults to `False`.
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.output_range = None
+        self.output_scale, is_merged = self._scale_of_activation()
+        if not (is_merged and self.output_scale):
+            self.output_range = self.options.end_range("output_range", self)
+
+    def _scale_of_activation(self) -> tuple[Scale | None, bool]:
+        """The scale of its result, and whether it is that of the matrix product itself."""
+        name = activations.name_of(self.activation)
+        line = PIECEWISE_LINEAR.get(name)
+        ends = (line.low, line.high) if line else None
+        scale = self.options.activation_format.scale_of_function(name, ends)
+        return scale, name == "linear" or line is not None
+
+    def rounded_weights(self):
+        """Returns kernel and bias (or `None`) as the device has them."""
+        kernel = round_matrix(self.kernel, self.options, self.input_factor)
+        bias = self.bias if self.use_bias else None
+        if bias is not None and self.options.byte_biases:
+            bias = BYTE_BIASES.round(bias)
+        return kernel, bias
+
+    def begin(self, training: bool) -> None:
+        """As `QuantizeAwareRNN.begin`."""
+        for group in filter(None, (self.input_range, self.output_range)):
+            group.begin()
+
+    def call(self, inputs, training=None):
+        training = bool(training)
+        self.begin(training)
+        kernel, bias = self.rounded_weights()
+        product = self.read(inputs) @ kernel
+        product = product if bias is None else product + bias
+        product = self._moved_away_from_zero(product, kernel)
+        is_merged = self._scale_of_activation()[1]
+        if is_merged:
+            product = self.activation(product)
+        outputs = product if self.output_range is None else self.output_range.round(product)
+        if not is_merged:
+            outputs = self.activation(outputs)
+        outputs = self._rounded_result(outputs)
+        if training and self.input_range is not None:
+            self.input_range.observe_replicas(inputs)
+        if training and self.output_range is not None:
+            self.output_range.observe_replicas(product)
+        return outputs
+
+    def _moved_away_from_zero(self, outputs, kernel):
+        """As TFLite Micro rounds int8 results, where the scale of the inputs is known."""
+        source = source_of(self)
+        if source is None or self.options.activation_format.bits == 16:
+            return outputs
+        line = PIECEWISE_LINEAR.get(activations.name_of(self.activation))
+        slope, shift = (line.slope, line.shift) if line else (1.0, 0.0)
+        product = slope * source.scale * self.options.weight_format.scale_of_rounded(kernel)
+        nudge = half_of_first_unit(product, (self.output_range or self.output_scale).scale)
+        return outputs + tf.stop_gradient(nudge / slope * tf.sign(outputs + shift))
+
+    def _rounded_result(self, outputs):
+        scale = self.output_scale
+        if scale is None or activations.name_of(self.activation) == "softmax":
+            return outputs
+        bits = self.options.activation_format.bits
+        return round_to_integers(outputs, scale.scale, scale.zero_point, bits)
+
+    # Keras 3's Dense saves its kernel and bias alone.
+    def save_own_variables(self, store):
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store):
+        keras.layers.Layer.load_own_variables(self, store)
+
+
+@register
+class QuantizeAwareDropout(keras.layers.Dropout):
+    """Dropout of what a Normalization would give. Made by `quantize_aware`.
+
+    What is dropped becomes 0 there, which is `-input_offset` before it.
+
+    Args:
+        rate: Number in [0, 1), as all other arguments for `keras.layers.Dropout`.
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.input_offset = _constant_weight(self, "input_offset", input_shape, "zeros")
+
+    def call(self, inputs, training=None):
+        if not training:
+            return inputs
+        offset = tf.convert_to_tensor(self.input_offset)
+        return super().call(inputs + offset, training=training) - offset
+
+
+@tf.autograph.experimental.do_not_convert
+def source_of(layer) -> RangedGroup | Scale | None:
+    """Returns what the input of a layer is counted in, or `None` where that is not known.
+
+    Args:
+        layer: `QuantizeAwareRNN` or `QuantizeAwareDense`, after `begin`.
+    """
+    if layer.input_range is not None:
+        return layer.input_range
+    before = _layer_before(layer)
+    while isinstance(before, keras.layers.Dropout | keras.layers.Masking):
+        before = _layer_before(before)
+    match before:
+        case QuantizeAwareRNN():
+            return cells_of(before)[-1].quantizer.state_scale()
+        case QuantizeAwareDense():
+            return before.output_scale or before.output_range.current()
+        case _:
+            return None
+
+
+def _layer_before(layer):
+    """The layer whose output this one reads; `None` outside a model, and where it is in several."""
+    try:
+        inputs = layer.input
+    except AttributeError:
+        return None
+    value, *_ = inputs if isinstance(inputs, (list, tuple)) else [inputs]  # and then its mask
+    return getattr(value, "_keras_history", (None,))[0]
+
+
+def options_of(layer) -> Options:
+    """Returns the options of a quantization-aware layer.
+
+    Args:
+        layer: `QuantizeAwareRNN` or `QuantizeAwareDense`.
+    """
+    return layer.options if isinstance(layer, QuantizeAwareDense) else cells_of(layer)[0].options

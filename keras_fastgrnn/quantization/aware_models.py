@@ -1,0 +1,301 @@
+"""Quantization-aware training: a model that computes in training what the device computes."""
+
+import contextlib
+import dataclasses
+import warnings
+
+import numpy as np
+
+from keras_fastgrnn.cells import FastCell, FastGRNNCell, FastRNNCell
+from keras_fastgrnn.graph.given_sequences import GivenSequences
+from keras_fastgrnn.graph.supported_layers import masking_of
+from keras_fastgrnn.graph.trace import AFFINE_LAYERS, trace
+from keras_fastgrnn.keras_api import keras
+from keras_fastgrnn.models import cells_of, fast_layers, layers_of
+from keras_fastgrnn.quantization.aware_layers import (
+    Options,
+    QuantizeAwareDense,
+    QuantizeAwareDropout,
+    QuantizeAwareFastGRNNCell,
+    QuantizeAwareFastRNNCell,
+    QuantizeAwareRNN,
+)
+from keras_fastgrnn.replicas import scope_for
+
+# float32 holds all integers of 16 bits, also where the model's own layers have half of it.
+_ARITHMETIC = {"dtype": "float32"}
+
+_CELLS = {FastGRNNCell: QuantizeAwareFastGRNNCell, FastRNNCell: QuantizeAwareFastRNNCell}
+
+
+def quantize_aware(
+    model,
+    quantization: str = "int16x8",
+    *,
+    weight_bits: int = 8,
+    power_of_two_weights: bool = False,
+    byte_biases: bool = False,
+    preserve_zeros: bool = True,
+    calibration_data=None,
+):
+    """Returns a model that rounds in training what the device rounds.
+
+    It has the same layers and weights; train it further, with a tenth of the learning rate, and
+    give it to `keras_fastgrnn.export.convert`, which then needs no calibration data: the file has
+    the scales that were trained with. Every tensor that the device computes is rounded to its
+    integers and clipped at their ends, and so are the weights. The gradient goes straight through
+    the rounding, and is 0 where a value is clipped.
+
+    The range of each tensor is a weight of the model, saved with it, and grows with what training
+    shows: in the loop to all values ever seen, since averages of the steps' ranges would clip the
+    late steps of a growing state; for int8 inputs and outputs it is a moving average over the
+    batches. A batch is rounded by what was seen before it, the very first one not at all. Use
+    `calibration_data` to start from that data's ranges.
+
+    Under `tf.distribute`'s MirroredStrategy and MultiWorkerMirroredStrategy all replicas have the
+    range of what any of them saw, as one device has of the whole batch. The returned model is of
+    the strategy in whose scope this is called, or else of the strategy of `model`; compile it in
+    that scope. `fit` of Keras 3 itself trains no model on several workers: there use tf_keras, or
+    a loop of `strategy.run`.
+
+    Kernels and biases are those of `model`, in its units, so that learning rates, regularizers and
+    pruning mean what they mean there. Normalization, Rescaling, and BatchNormalization with the
+    statistics it has, are folded into the layer after them where that is rounded. Ranges do not
+    see the steps that a Masking layer masks. A recurrent layer of the returned model gives the
+    state as the device keeps it, `h / zeta` for FastGRNN and `h / alpha` for FastRNN; the layer
+    after it multiplies by what zeta or alpha was in `model`. A folded matrix has one scale, so
+    channels whose sizes differ a hundredfold cost accuracy: scale them before the model.
+
+    Args:
+        model: Built Keras model: a chain of Input, Masking, Normalization, BatchNormalization,
+            Rescaling, Dropout, RNN with `FastRNNCell` or `FastGRNNCell`, `FastRNN`, `FastGRNN` and
+            Dense layers, which ends with a Dense layer.
+        quantization: "int16x8" (activations and state of 16 bits) or "int8" (of 8). Defaults to
+            "int16x8".
+        weight_bits: Integer, 8 or 4. In a `.tflite` file 4 bits are stored as 8. Defaults to 8.
+        power_of_two_weights: Boolean, whether scales of matrices are powers of two, so that a
+            product is rescaled by a shift. Costs up to one bit of the weights. Defaults to `False`.
+        byte_biases: Boolean, whether biases are rounded to an int8 times a power of two. Defaults
+            to `False`.
+        preserve_zeros: Boolean, whether weights that are exactly 0, as pruning leaves them, get no
+            gradient, and so stay 0. Defaults to `True`.
+        calibration_data: Array of shape `(batch, steps, input_dim)`, or list of arrays of shape
+            `(steps, input_dim)`, some hundred sequences whose ranges to start from, as they are
+            without dropout. Defaults to `None`.
+
+    Returns:
+        A Keras model, not compiled.
+
+    Raises:
+        UnsupportedLayerError: If a layer cannot be exported; names all of them.
+        ValueError: If an argument is invalid, the model has no cell of ours, ends with a
+            recurrent layer, or has weights that are NaN, or it is called in the scope of another
+            strategy, whose replicas do not step together.
+        TypeError: If `model` is not a model of this process's Keras.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fastgrnn import FastGRNN, export, keras
+    >>> from keras_fastgrnn.quantization import quantize_aware
+    >>> layers = [keras.layers.Input((20, 3)), FastGRNN(8), keras.layers.Dense(2)]
+    >>> x = np.random.default_rng(0).normal(size=(40, 20, 3)).astype("float32")
+    >>> model = quantize_aware(keras.Sequential(layers))
+    >>> model.compile("adam", "mse")
+    >>> history = model.fit(x, x[:, -1, :2], epochs=1, verbose=0)
+    >>> export.convert(model).predict(x).shape
+    (40, 2)
+
+    Reference:
+        Kusupati et al., NeurIPS 2018, section 3.3 (https://arxiv.org/abs/1901.02358)
+    """
+    options = Options(quantization, weight_bits, power_of_two_weights, byte_biases, preserve_zeros)
+    fast_layers(model)
+    trace(model)
+    chain = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    _check_chain(chain)
+    if calibration_data is not None:
+        _, steps, input_dim = model.inputs[0].shape
+        masking = masking_of(model)
+        given = GivenSequences(calibration_data, input_dim, "calibration_data", steps, masking)
+    with scope_for(model):
+        aware = _assembled(model, chain, options)
+        if calibration_data is not None:
+            sequences, mask = given.padded()
+            with _without_dropout(aware), warnings.catch_warnings():
+                # So Keras 3 says that the mask ends with the model.
+                warnings.filterwarnings("ignore", ".*destroy the mask information")
+                aware(sequences, mask=mask, training=True)
+    return aware
+
+
+@contextlib.contextmanager
+def _without_dropout(model):
+    """Computes without dropout inside the `with` block, as the device does."""
+    rates = [
+        (layer, name, getattr(layer, name))
+        for layer in layers_of(model)
+        for name in ("rate", "dropout", "recurrent_dropout")
+        if isinstance(layer, (FastCell, keras.layers.Dropout)) and hasattr(layer, name)
+    ]
+    for layer, name, _ in rates:
+        setattr(layer, name, 0.0)
+    try:
+        yield
+    finally:
+        for layer, name, rate in rates:
+            setattr(layer, name, rate)
+
+
+def _check_chain(chain) -> None:
+    for layer in chain:
+        if isinstance(layer, QuantizeAwareRNN | QuantizeAwareDense):
+            raise ValueError(
+                "Received an invalid value for argument model, expected a model of float layers, "
+                f"got {layer.name}, which is quantization-aware already."
+            )
+        cells = cells_of(layer) if isinstance(layer, keras.layers.RNN) else []
+        if not all(type(cell) in _CELLS for cell in cells):
+            kinds = ", ".join(type(cell).__name__ for cell in cells)
+            raise ValueError(
+                "Received an invalid value for argument model, expected recurrent layers of "
+                f"FastRNNCell or FastGRNNCell, got {layer.name} of {kinds}."
+            )
+    if not isinstance(chain[-1], keras.layers.Dense):
+        raise ValueError(
+            "Received an invalid value for argument model, expected a Dense layer at its end, got "
+            f"{chain[-1].name} ({type(chain[-1]).__name__})."
+        )
+
+
+@dataclasses.dataclass
+class _Affine:
+    """What the layers before have left to do with the next layer's input: `factor * x + shift`."""
+
+    factor: np.ndarray | float = 1.0
+    shift: np.ndarray | float = 0.0
+
+    def __mul__(self, factor) -> "_Affine":
+        return _Affine(self.factor * factor, self.shift * factor)
+
+    def __add__(self, shift) -> "_Affine":
+        return _Affine(self.factor, self.shift + shift)
+
+    def __sub__(self, shift) -> "_Affine":
+        return self + -shift
+
+    @property
+    def offset(self) -> np.ndarray:
+        """What to add to the input before it is multiplied by the factor."""
+        factor, shift = np.broadcast_arrays(np.float64(self.factor), np.float64(self.shift))
+        return np.divide(shift, factor, out=np.zeros(factor.shape), where=factor != 0.0)
+
+    @property
+    def has_factor(self) -> bool:
+        return bool(np.any(np.asarray(self.factor) != 1.0))
+
+    @property
+    def has_offset(self) -> bool:
+        return bool(np.any(self.offset != 0.0))
+
+    def constant(self, kernel: list[np.ndarray]) -> np.ndarray:
+        """What inputs whose factor is 0 add to the product with a matrix, or with two factors."""
+        rows = np.where(np.equal(self.factor, 0.0), self.shift, 0.0)
+        rows = np.broadcast_to(rows, len(kernel[0]))
+        for matrix in kernel:
+            rows = rows @ matrix
+        return rows
+
+
+def _assembled(model, chain, options: Options):
+    source = keras.Input(model.inputs[0].shape[1:], name="sequences")
+    value, affine, is_first, made = source, _Affine(), True, []
+    for layer in chain:
+        if type(layer) in AFFINE_LAYERS:
+            affine = AFFINE_LAYERS[type(layer)](layer, affine)
+            continue
+        if isinstance(layer, keras.layers.Dropout | keras.layers.Masking):
+            aware, weights = _passed_on(layer, affine), []
+            made.append((aware, weights, affine))
+            value = aware(value)
+            continue
+        make = _recurrent if isinstance(layer, keras.layers.RNN) else _dense
+        aware, weights, following = make(layer, options, affine, is_first)
+        made.append((aware, weights, affine))
+        affine, is_first = following, False
+        value = aware(value)
+    aware_model = keras.Model(source, value, name=model.name)
+    for aware, weights, before in made:
+        _set_weights(aware, weights, before)
+    return aware_model
+
+
+def _passed_on(layer, affine: _Affine):
+    """A Dropout or Masking layer of the values that a Normalization would give."""
+    is_shifted = isinstance(layer, keras.layers.Dropout) and affine.has_offset
+    kind = QuantizeAwareDropout if is_shifted else type(layer)
+    return kind.from_config({**layer.get_config(), **_ARITHMETIC})
+
+
+def _recurrent(layer, options: Options, affine: _Affine, is_first: bool):
+    """Returns the quantization-aware layer, its weights, and what is left for the next layer."""
+    cells, weights, before = [], [], affine
+    for cell in cells_of(layer):
+        kernel = _copies(cell.kernel_factors)
+        recurrent = _copies(cell.recurrent_factors)
+        constant = affine.constant(kernel)
+        zeros = [np.zeros(cell.units) for _ in cell.bias_names]
+        biases = _copies(getattr(cell, n) for n in cell.bias_names) if cell.use_bias else zeros
+        use_bias = cell.use_bias or bool(np.any(constant))
+        biases = [bias + constant for bias in biases] if use_bias else []
+        logits = _copies(getattr(cell, f"{name}_logit") for name in cell.scalar_names)
+        factor = [affine.factor] if affine.has_factor else []
+        weights.append([*kernel, *recurrent, *biases, *logits, *factor])
+        config = {**cell.get_config(), **_ARITHMETIC, "use_bias": use_bias}
+        config |= dataclasses.asdict(options) | {"has_input_factor": affine.has_factor}
+        cells.append(_CELLS[type(cell)].from_config(config))
+        affine = _Affine(factor=float(cell.step_weights().unit))
+    aware = QuantizeAwareRNN(
+        keras.layers.StackedRNNCells(cells, **_ARITHMETIC) if len(cells) > 1 else cells[0],
+        quantizes_input=is_first,
+        has_input_offset=before.has_offset,
+        return_sequences=layer.return_sequences,
+        unroll=layer.unroll,
+        name=layer.name,
+        **_ARITHMETIC,
+    )
+    return aware, weights, affine
+
+
+def _dense(layer, options: Options, affine: _Affine, is_first: bool):
+    """As `_recurrent`."""
+    kernel = _copies([layer.kernel])
+    constant = affine.constant(kernel)
+    use_bias = layer.use_bias or bool(np.any(constant))
+    (bias,) = _copies([layer.bias]) if layer.use_bias else [np.zeros(layer.units)]
+    config = {**layer.get_config(), **_ARITHMETIC, "use_bias": use_bias}
+    config |= dataclasses.asdict(options) | {
+        "quantizes_input": is_first,
+        "has_input_offset": affine.has_offset,
+        "has_input_factor": affine.has_factor,
+    }
+    aware = QuantizeAwareDense.from_config(config)
+    factor = [affine.factor] if affine.has_factor else []
+    return aware, [[*kernel, *([bias + constant] if use_bias else []), *factor]], _Affine()
+
+
+def _copies(variables) -> list[np.ndarray]:
+    return [variable.numpy().astype(np.float64) for variable in variables]
+
+
+def _set_weights(aware, weights, affine: _Affine) -> None:
+    owners = cells_of(aware) if isinstance(aware, QuantizeAwareRNN) else [aware]
+    for owner, values in zip(owners, weights, strict=False):  # a Dropout has none
+        for variable, value in zip(owner.weights, values, strict=False):  # and then the ranges
+            _assign(variable, value)
+    if affine.has_offset and hasattr(aware, "input_offset"):
+        _assign(aware.input_offset, affine.offset)
+
+
+def _assign(variable, value) -> None:
+    variable.assign(np.broadcast_to(value, tuple(variable.shape)).astype(np.float32))

@@ -1,0 +1,88 @@
+"""The estimate of a step's instructions, against counts by hand and against an emulator."""
+
+import numpy as np
+import pytest
+from compilers import needed_device
+from small_models import drawn, sequential
+
+from benchmarks import step_cost as measurements
+from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, keras
+from keras_fastgrnn.models import fast_cells
+from keras_fastgrnn.recipe.step_cost import plain_c_instructions
+
+LAYERS = keras.layers
+PIECEWISE_LINEAR = "quant_tanh", "quant_sigmoid4"
+
+# What the docstring says.
+LARGEST_ERROR = 0.28
+
+
+def model_of(layer, channels=9):
+    return sequential(layer, LAYERS.Dense(2), channels=channels)
+
+
+def with_weights(model, *matrices):
+    (cell,) = fast_cells(model)
+    for factor, values in zip(cell.get_prunable_weights(), matrices, strict=True):
+        factor.assign(values)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (FastGRNN(16), 16 * (26 + 42) + 32 * 14 + (9 * 16 + 16 * 16) * 5),
+        (FastGRNN(16, *PIECEWISE_LINEAR), 16 * 26 + 32 * 14 + (9 * 16 + 16 * 16) * 5),
+        (FastRNN(8, "relu"), 8 * 5 + 16 * 14 + (9 * 8 + 8 * 8) * 5),
+        (
+            FastRNN(8, kernel_rank=2, recurrent_rank=3),
+            8 * (5 + 21) + (2 + 8 + 3 + 8) * 14 + (2 * (9 + 8) + 3 * (8 + 8)) * 5,
+        ),
+        (
+            LAYERS.RNN([FastGRNNCell(4, "relu"), FastRNN(4, "relu").cell]),
+            4 * (26 + 21 + 5) + 16 * 14 + (9 * 4 + 3 * 4 * 4) * 5,
+        ),
+    ],
+)
+def test_dense_matrices_are_counted(layer, expected):
+    assert plain_c_instructions(model_of(layer)) == expected
+
+
+def test_each_matrix_is_counted_in_its_smallest_storage():
+    kernel, recurrent = np.zeros((9, 16)), np.zeros((16, 16))
+    kernel[::2] = 1.0  # 80 of 144, in a bitmap of 2 bytes a row
+    recurrent[[1, 5, 7], [2, 2, 9]] = 1.0  # 3 of 256, by index, and where the last row ends
+    model = with_weights(model_of(FastGRNN(16, *PIECEWISE_LINEAR)), kernel, recurrent)
+    bitmap, index = 32 * 19 + 80 * 4.5, 4 * 10
+    assert plain_c_instructions(model) == 16 * 26 + 32 * 14 + bitmap + index
+
+
+@pytest.mark.parametrize(
+    ("layer", "kept"),
+    [
+        (FastGRNN(16), 1.0),
+        (FastGRNN(24, recurrent_rank=8), 0.5),
+        (FastGRNN(32, *PIECEWISE_LINEAR, kernel_rank=4), 0.25),
+        (FastRNN(32), 0.1),
+    ],
+)
+def test_estimate_is_as_near_to_the_emulator_as_it_says(layer, kept):
+    needed_device("cortex-m4")
+    model = drawn(model_of(layer), spread=0.3)
+    (cell,) = fast_cells(model)
+    for factor in cell.get_prunable_weights():
+        values = factor.numpy()
+        factor.assign(values * (np.abs(values) >= np.quantile(np.abs(values), 1.0 - kept)))
+    assert abs(measurements.measure(model, "").error) < LARGEST_ERROR
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([FastGRNN(4, return_sequences=True), LAYERS.GRU(3)], "FastRNN or FastGRNN, got 'GRUCell'"),
+        ([LAYERS.LSTM(3)], "a model with FastGRNN or FastRNN"),
+    ],
+)
+def test_other_recurrent_layers_are_refused(layers, message):
+    with pytest.raises(ValueError, match=message):
+        plain_c_instructions(sequential(*layers, LAYERS.Dense(2)))
