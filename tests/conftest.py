@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(config):
     for category in (
         "export.PrecisionWarning",
         "export.SaturationWarning",
-        "lsq_result.TrainingWarning",
+        "recipe.TrainingWarning",
     ):
         config.addinivalue_line("filterwarnings", f"error::keras_fastgrnn.{category}")
 
