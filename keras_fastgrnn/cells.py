@@ -35,6 +35,27 @@ def merged_signature(init, inner_init) -> inspect.Signature:
     return inspect.Signature(sorted(listed, key=lambda parameter: parameter.kind))
 
 
+def dropped_out(cell, inputs, state, training) -> tuple:
+    """Returns the inputs of a step after a cell's dropout, and the dropout mask of its state.
+
+    Args:
+        cell: One of Keras's recurrent cells, or of ours.
+        inputs: Tensor of shape `(batch, input_dim)`.
+        state: Tensor of shape `(batch, units)`.
+        training: Boolean, whether there is any dropout.
+
+    Returns:
+        Tensor of shape `(batch, input_dim)`, and tensor of shape `(batch, units)` or `None`.
+    """
+    if IS_TF_KERAS:
+        input_mask = cell.get_dropout_mask_for_cell(inputs, training)
+        recurrent_mask = cell.get_recurrent_dropout_mask_for_cell(state, training)
+    else:
+        masks = cell.get_dropout_mask(inputs), cell.get_recurrent_dropout_mask(state)
+        input_mask, recurrent_mask = masks if training else (None, None)
+    return inputs if input_mask is None else inputs * input_mask, recurrent_mask
+
+
 class FastCell(keras.layers.SimpleRNNCell):
     """What both cells share. The arguments are documented at `FastGRNNCell`.
 
@@ -180,30 +201,15 @@ class FastCell(keras.layers.SimpleRNNCell):
 
     def call(self, inputs, states, training=None):
         h = states[0] if isinstance(states, (list, tuple)) else states
-        inputs, weights, tap = self._begin_step(inputs, h, training)
-        h = weights.unit * self.step(inputs, h / weights.unit, weights, tap)
-        return h, [h] if isinstance(states, (list, tuple)) else h
-
-    def _begin_step(self, inputs, state, training):
-        """Returns the inputs after dropout, the weights and the tap of a step."""
-        input_mask, recurrent_mask = self._dropout_masks(inputs, state, training)
-        if input_mask is not None:
-            inputs = inputs * input_mask
-        return inputs, *self._weights_and_tap(recurrent_mask)
-
-    def _weights_and_tap(self, recurrent_mask):
+        inputs, recurrent_mask = dropped_out(self, inputs, h, training)
+        weights = self.step_weights(recurrent_mask)
+        g = h / weights.unit
         if self.quantizer is None:
-            return self.step_weights(recurrent_mask), steps.no_tap
-        return self.quantizer.step_weights(recurrent_mask), self.quantizer.tap
-
-    def _dropout_masks(self, inputs, h, training):
-        if IS_TF_KERAS:
-            return (
-                self.get_dropout_mask_for_cell(inputs, training),
-                self.get_recurrent_dropout_mask_for_cell(h, training),
-            )
-        masks = self.get_dropout_mask(inputs), self.get_recurrent_dropout_mask(h)
-        return masks if training else (None, None)
+            g = self.step(inputs, g, weights)
+        else:
+            (g,) = self.quantizer.step(inputs, [g], recurrent_mask)
+        h = weights.unit * g
+        return h, [h] if isinstance(states, (list, tuple)) else h
 
     def get_config(self):
         scalars = {f"{name}_initializer" for name in self.scalar_names}

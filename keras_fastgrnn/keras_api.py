@@ -13,10 +13,16 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_fastgrnn import tf_keras_ops
+
 keras = tf.keras
 
 IS_TF_KERAS = keras.layers.RNN.__module__.startswith("tf_keras")
 FLAVOR = "tf_keras" if IS_TF_KERAS else "Keras 3"
+ops = tf_keras_ops if IS_TF_KERAS else keras.ops
+
+# Keeps TensorFlow from rewriting a function, for which it has to be without branches on tensors.
+as_written = tf.autograph.experimental.do_not_convert
 
 # Saved models name a class or function of ours by this and ">" before its name.
 PACKAGE = "keras_fastgrnn"

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_fastgrnn import FastGRNN, FastRNN, keras
 from keras_fastgrnn.export.lowering.alternatives import Int16Chooser
-from keras_fastgrnn.export.lowering.lower import name_tensors
+from keras_fastgrnn.graph.graph import name_tensors
 from keras_fastgrnn.export.plain_c import header
 from keras_fastgrnn.export.plain_c.host import HostProgram
 from keras_fastgrnn.export.plain_c.schedule import for_c

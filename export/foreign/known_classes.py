@@ -9,7 +9,7 @@ import re
 
 from keras_fastgrnn import activations
 from keras_fastgrnn.graph.supported_layers import hint, no_exporter, refuse_layers
-from keras_fastgrnn.graph.trace import EXPORTED_CELLS, EXPORTED_LAYERS
+from keras_fastgrnn.graph.trace import CELLS, LAYERS
 from keras_fastgrnn.keras_api import PACKAGE, keras
 
 _MOST_PROBLEMS = 20
@@ -31,10 +31,10 @@ def _names(module, is_kind) -> set[str]:
 
 _OURS = {
     known.__name__: known.__module__
-    for known in (*EXPORTED_LAYERS, *EXPORTED_CELLS, *activations.known().values())
+    for known in (*LAYERS, *CELLS, *activations.known().values())
     if known.__module__.startswith(f"{PACKAGE}.")
 }
-_EXPORTED = {known.__name__ for known in EXPORTED_LAYERS | EXPORTED_CELLS}
+_EXPORTED = {known.__name__ for known in (*LAYERS, *CELLS)}
 _HINTED = {name for name in _names(keras.layers, inspect.isclass) if hint(name)}
 _CLASSES = _MODELS | _OTHERS | _EXPORTED | _HINTED
 for _part in (keras.initializers, keras.regularizers, keras.constraints):
@@ -109,7 +109,7 @@ def _problem(model: dict, layer: dict, argument: str, entry: dict) -> str | None
         return None if is_known else f"{_title(layer)}: its {_text(argument)} is {what}, {advice}."
     if is_known and kind in _EXPORTED | _OTHERS:
         return None
-    return f"{_title(layer)}: {hint(kind) or no_exporter(EXPORTED_LAYERS)}."
+    return f"{_title(layer)}: {hint(kind) or no_exporter(LAYERS)}."
 
 
 def _title(layer: dict) -> str:

@@ -16,7 +16,7 @@ from keras_fastgrnn.export.lowering.trained_scales import (
     trained_scales,
 )
 from keras_fastgrnn.graph.given_sequences import GivenSequences
-from keras_fastgrnn.graph.graph import Graph, Tensor
+from keras_fastgrnn.graph.graph import Graph, Tensor, name_tensors
 from keras_fastgrnn.graph.ranges import Range, calibrate
 from keras_fastgrnn.graph.rewrite import fold_all, simplify
 from keras_fastgrnn.graph.sequences import Sequences
@@ -192,12 +192,3 @@ def _keras_outputs(model, given: GivenSequences) -> np.ndarray | list[np.ndarray
             "The model computes NaN or infinite values on the calibration data. Check its weights."
         )
     return outputs
-
-
-def name_tensors(graph: Graph) -> None:
-    """Gives every tensor that nothing named a name from its operator."""
-    for index, op in enumerate(graph.ops):
-        op.output.name = op.output.name or f"{op.kind.lower()}_{index}"
-        for tensor in op.inputs:
-            if tensor.is_constant:
-                tensor.name = f"{op.output.name}/constant"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from keras_fastgrnn.graph.weight_expressions import WeightExpression
+
 
 @dataclass(eq=False)
 class Tensor:
@@ -16,7 +18,7 @@ class Tensor:
         shape: Tuple of integers, the shape in one time step with a batch of 1.
         dtype: String, "float32", "int8", "int16", "int32", "int64" or "bool".
         data: Array of a constant's values (a float constant is kept in float64 until it is
-            written), or `None` for a computed value.
+            written), a `WeightExpression` while it is trained, or `None` for a computed value.
         scale: Float, the real value of integer 1, or `None` for a float. Weights may have an
             array of scales, one for each unit, that their values can be divided by.
         zero_point: Integer that stands for 0.
@@ -29,7 +31,7 @@ class Tensor:
     name: str
     shape: tuple[int, ...]
     dtype: str = "float32"
-    data: np.ndarray | None = None
+    data: np.ndarray | WeightExpression | None = None
     scale: float | np.ndarray | None = None
     zero_point: int = 0
     seen: tuple[float, float] | None = None
@@ -44,9 +46,10 @@ def constant(data) -> Tensor:
     """Returns a float constant; a single number has the shape `(1,)`.
 
     Args:
-        data: Array or number.
+        data: Array, `WeightExpression` or number.
     """
-    data = np.asarray(data, np.float64)
+    if not isinstance(data, WeightExpression):
+        data = np.ascontiguousarray(data, np.float64)
     data = data.reshape(1) if data.ndim == 0 else data
     return Tensor("", data.shape, data=data)
 
@@ -153,3 +156,12 @@ class Graph:
             for tensor in (*op.inputs, op.output):
                 found.setdefault(id(tensor), tensor)
         return list(found.values())
+
+
+def name_tensors(graph: Graph) -> None:
+    """Gives every tensor that nothing named a name from its operator."""
+    for index, op in enumerate(graph.ops):
+        op.output.name = op.output.name or f"{op.kind.lower()}_{index}"
+        for tensor in op.inputs:
+            if tensor.is_constant:
+                tensor.name = f"{op.output.name}/constant"

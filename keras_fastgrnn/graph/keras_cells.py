@@ -147,20 +147,21 @@ def lstm_step(x, h, c, w: LSTMWeights, tap: Tap = no_tap):
     return tap("state", output * tap("activated_cell_state", w.activation(c))), c
 
 
-def _gates(cell, count: int) -> list[Gate]:
+def _gates(cell, weight: Callable, count: int) -> list[Gate]:
     """Splits a cell's weights, in which the gates lie side by side."""
-    bias = cell.bias if cell.use_bias else np.zeros(count * cell.units)
-    weights = (cell.kernel, cell.recurrent_kernel, bias)
-    parts = [np.split(np.asarray(weight, np.float64), count, axis=-1) for weight in weights]
-    return [Gate(*gate) for gate in zip(*parts, strict=True)]
+    kernel = weight(lambda cell: cell.kernel)
+    recurrent_kernel = weight(lambda cell: cell.recurrent_kernel)
+    bias = weight(lambda cell: cell.bias) if cell.use_bias else np.zeros(count * cell.units)
+    parts = [slice(index * cell.units, (index + 1) * cell.units) for index in range(count)]
+    return [Gate(kernel[:, part], recurrent_kernel[:, part], bias[..., part]) for part in parts]
 
 
-def _simple_rnn(cell):
-    return simple_rnn_step, SimpleRNNWeights(cell.activation, *_gates(cell, 1))
+def _simple_rnn(cell, weight: Callable):
+    return simple_rnn_step, SimpleRNNWeights(cell.activation, *_gates(cell, weight, 1))
 
 
-def _gru(cell):
-    update, reset, candidate = _gates(cell, 3)
+def _gru(cell, weight: Callable):
+    update, reset, candidate = _gates(cell, weight, 3)
     recurrent_bias = 0.0
     if cell.use_bias and cell.reset_after:  # two rows: added to the input's part, to the state's
         update, reset = (replace(gate, bias=gate.bias.sum(axis=0)) for gate in (update, reset))
@@ -171,12 +172,14 @@ def _gru(cell):
     return gru_step, weights
 
 
-def _lstm(cell):
+def _lstm(cell, weight: Callable):
     functions = cell.activation, cell.recurrent_activation
-    return lstm_step, LSTMWeights(*functions, *_gates(cell, 4))
+    return lstm_step, LSTMWeights(*functions, *_gates(cell, weight, 4))
 
 
-# From the class of a cell to a function that returns the cell's step and the weights it reads.
+# From the class of a cell to a function that returns the cell's step and the weights it reads: of
+# the cell, and of a function that turns a function from the cell to one of its weights into an
+# array.
 KERAS_CELLS = {
     keras.layers.SimpleRNNCell: _simple_rnn,
     keras.layers.GRUCell: _gru,

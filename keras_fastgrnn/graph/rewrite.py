@@ -8,6 +8,7 @@ where to apply them.
 import numpy as np
 
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
+from keras_fastgrnn.graph.weight_expressions import is_always
 
 _CAN_CLIP = ("FULLY_CONNECTED", "ADD", "SUB", "MUL")
 
@@ -93,15 +94,18 @@ def _fold_bias(graph) -> bool:
     for op in graph.ops:
         shift = constant_operand(op, "ADD")
         sources = linear_sources(graph, op.inputs[0])
-        if shift is None or not np.any(shift.data) or not sources or graph.is_kept(op.inputs[0]):
+        if shift is None or is_always(shift.data, 0.0) or not sources:
+            continue
+        if graph.is_kept(op.inputs[0]):
             continue
         readers = graph.consumers(op.inputs[0])
         if op is not readers[0] or not all(constant_operand(r, "ADD") for r in readers):
             continue
         _add_bias(sources[-1], shift.data)
-        for reader in readers:
+        for reader in readers[1:]:
             reader.inputs[1] = constant(reader.inputs[1].data - shift.data)
             _drop_identity(graph, reader)
+        _drop(graph, op)
         return True
     return False
 
@@ -137,12 +141,16 @@ def _drop_identity(graph, op) -> bool:
     for kind, neutral in (("ADD", 0.0), ("MUL", 1.0)):
         constant = constant_operand(op, kind)
         plain = constant is not None and not op.is_clipped
-        if plain and np.all(constant.data == neutral):
-            name = op.output.name
-            _remove(graph, op)
-            op.inputs[0].name = op.inputs[0].name or name
+        if plain and is_always(constant.data, neutral):
+            _drop(graph, op)
             return True
     return False
+
+
+def _drop(graph, op) -> None:
+    """Removes an operator whose result is its first input, which takes its name if it has none."""
+    _remove(graph, op)
+    op.inputs[0].name = op.inputs[0].name or op.output.name
 
 
 def _fuse_clips(graph) -> None:

@@ -14,17 +14,19 @@ from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
 from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor, constant
 from keras_fastgrnn.graph.keras_cells import KERAS_CELLS
 from keras_fastgrnn.graph.supported_layers import chain_of, refuse_layers, unsupported_layers
+from keras_fastgrnn.graph.weight_expressions import WeightExpression, is_always
 from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.layers import FastGRNN, FastRNN
 from keras_fastgrnn.models import cells_of
-from keras_fastgrnn.quantization.aware_layers import (
-    QuantizeAwareCell,
-    QuantizeAwareDense,
-    QuantizeAwareDropout,
-    QuantizeAwareFastGRNNCell,
-    QuantizeAwareFastRNNCell,
-    QuantizeAwareRNN,
-)
+
+# From the class of a layer to a function from the layer and the symbol of its input to that of its
+# output.
+LAYERS: dict[type, Callable] = {}
+
+# From the class of a cell to a function that returns the cell's step and the weights it reads: of
+# the cell, and of a function that turns a function from the cell to one of its weights into an
+# array.
+CELLS: dict[type, Callable] = {**KERAS_CELLS}
 
 
 def trace(model) -> Graph:
@@ -43,14 +45,14 @@ def trace(model) -> Graph:
             is not finite.
     """
     chain = chain_of(model)
-    refuse_layers(unsupported_layers(chain, _TRACERS, _CELLS))
+    refuse_layers(unsupported_layers(chain, LAYERS, CELLS))
     graph = Graph(inputs=[], outputs=[])
     value = Symbol(graph, Tensor("input", (1, model.inputs[0].shape[-1])))
     graph.inputs = [value.tensor]
     for layer in chain.layers:
         first = len(graph.ops)
         with np.errstate(all="ignore"):
-            value = _TRACERS[type(layer)](layer, value)
+            value = LAYERS[type(layer)](layer, value)
         _check_constants(graph.ops[first:], layer)
     graph.outputs = [value.tensor]
     return graph
@@ -96,8 +98,25 @@ class Symbol:
         return self * other
 
     def __matmul__(self, matrix):
-        weights = np.ascontiguousarray(matrix.T)
+        weights = matrix.T
         return self._emit("FULLY_CONNECTED", self, weights, shape=(1, len(weights)))
+
+    def appended(self, step: Graph, prefix: str) -> "Symbol":
+        """Adds the operators and states of another graph, which read this tensor for its input.
+
+        Args:
+            step: Float `Graph` of one input and one output, of tensors of its own.
+            prefix: String, what comes before the names of its tensors.
+
+        Returns:
+            `Symbol` of its output.
+        """
+        for tensor in step.tensors():
+            tensor.name = f"{prefix}{tensor.name}" if tensor.name else ""
+        step.replace(step.inputs[0], self.tensor)
+        self.graph.ops += step.ops
+        self.graph.states += step.states
+        return Symbol(self.graph, step.outputs[0])
 
     def activate(self, name: str):
         """Applies the activation of that name."""
@@ -120,7 +139,7 @@ def _operand(kind, value) -> Tensor:
 
 
 def _is_all(value, number) -> bool:
-    return not isinstance(value, Symbol) and bool(np.all(np.asarray(value) == number))
+    return not isinstance(value, Symbol) and is_always(value, number)
 
 
 def _activated(function) -> Callable[[Symbol], Symbol]:
@@ -157,86 +176,137 @@ def _trace_rescaling(layer, value: Symbol) -> Symbol:
 
 
 def _trace_dense(layer, value: Symbol) -> Symbol:
-    kernel, bias = layer.kernel, layer.bias if layer.use_bias else None
-    if isinstance(layer, QuantizeAwareDense):
-        layer.begin(training=False)
-        value = _with_offset(layer, value)
-        kernel, bias = layer.rounded_weights()
-    value = value @ np.asarray(kernel, np.float64)
-    if bias is not None:
-        value = value + np.asarray(bias, np.float64)
-    value.tensor.name = f"{layer.name}/logits"
-    value = _activated(layer.activation)(value)
+    value = value @ np.asarray(layer.kernel, np.float64)
+    if layer.use_bias:
+        value = value + np.asarray(layer.bias, np.float64)
+    return activated(layer, value)
+
+
+def activated(layer, logits: Symbol) -> Symbol:
+    """Returns what a Dense layer makes of its product, and names both.
+
+    Args:
+        layer: Dense layer.
+        logits: `Symbol`.
+    """
+    logits.tensor.name = f"{layer.name}/logits"
+    value = _activated(layer.activation)(logits)
     value.tensor.name = layer.name
     return value
 
 
 def _trace_recurrent(layer, value: Symbol) -> Symbol:
-    cells = cells_of(layer)
-    if isinstance(layer, QuantizeAwareRNN):
-        layer.begin(training=False)
-        value = _with_offset(layer, value)
-    for index, cell in enumerate(cells):
-        prefix = layer.name if len(cells) == 1 else f"{layer.name}/{index}"
-        value = _trace_cell(cell, prefix, value)
+    for prefix, cell in named_cells(layer):
+        value, unit = trace_cell(cell, value, prefix)
+        value = unit * value
     return value
 
 
-def _with_offset(layer, value: Symbol) -> Symbol:
-    has_offset = layer.input_offset is not None
-    return value + np.asarray(layer.rounded_offset(), np.float64) if has_offset else value
+def named_cells(layer) -> list[tuple]:
+    """Returns the cells of a recurrent layer, each after the prefix of its tensors' names.
+
+    Args:
+        layer: Recurrent layer.
+    """
+    cells = cells_of(layer)
+    prefixes = [f"{layer.name}/"]
+    if len(cells) > 1:
+        prefixes = [f"{layer.name}/{index}/" for index in range(len(cells))]
+    return list(zip(prefixes, cells, strict=True))
 
 
-def _trace_cell(cell, prefix: str, x: Symbol) -> Symbol:
+def exact(cell, read: Callable) -> np.ndarray:
+    """Returns a weight of a cell as it is, in double precision.
+
+    Args:
+        cell: Built cell.
+        read: Function from the cell to a tensor or variable.
+    """
+    return np.asarray(read(cell), np.float64)
+
+
+def expressed(cell, read: Callable) -> WeightExpression:
+    """Returns a weight of a cell as an expression, for training.
+
+    Args:
+        cell: Built cell.
+        read: Function from the cell to a tensor or variable.
+    """
+    return WeightExpression.of(lambda: read(cell), tuple(read(cell).shape))
+
+
+def trace_cell(cell, x: Symbol, prefix: str = "", weight: Callable = exact) -> tuple:
+    """Traces one step of a cell, from zero states.
+
+    Args:
+        cell: Built cell of a class in `CELLS`.
+        x: `Symbol` of shape `(1, input_dim)`, whose graph gets the operators and states.
+        prefix: String, the first part of the names of the tensors. Defaults to none.
+        weight: `exact` or `expressed`. Defaults to `exact`.
+
+    Returns:
+        Symbol of the state after the step, of shape `(1, units)`, and the number or expression by
+        which it is to be multiplied to be that of Keras.
+    """
     graph = x.graph
 
     def tap(name, symbol):
         if symbol.tensor.name:  # a name stands for one tensor; without biases two are the same
             symbol = symbol._emit("ADD", symbol, 0.0)
-        symbol.tensor.name = f"{prefix}/{name}"
+        symbol.tensor.name = f"{prefix}{name}"
         return symbol
 
-    step, weights = _CELLS[type(cell)](cell)
+    step, weights = CELLS[type(cell)](cell, lambda read: weight(cell, read))
     before = [Tensor("", (1, units)) for units in np.ravel(cell.state_size).tolist()]
-    after = step(x, *(Symbol(graph, state) for state in before), _constants(weights), tap)
+    weights = _with_operators(weights)
+    after = step(x, *(Symbol(graph, state) for state in before), weights, tap)
     after = after if isinstance(after, tuple) else (after,)
     for old, new in zip(before, after, strict=True):
         old.name = new.tensor.name
         graph.states.append(State(old, new.tensor))
-    return after[0] if isinstance(cell, QuantizeAwareCell) else weights.unit * after[0]
+    return after[0], weights.unit
 
 
-def _constants(weights):
-    """Returns what a step reads with arrays for its tensors and operators for its functions."""
-    if dataclasses.is_dataclass(weights):
-        names = [field.name for field in dataclasses.fields(weights)]
-        values = {name: _constants(getattr(weights, name)) for name in names}
-        return dataclasses.replace(weights, **values)
-    if isinstance(weights, tuple):
-        return tuple(map(_constants, weights))
-    if callable(weights):
-        return _activated(weights)
-    if weights is None or isinstance(weights, bool):
-        return weights
-    return np.asarray(weights, np.float64)
+def unit_of(cell) -> float:
+    """Returns the number by which the state that the device keeps is that of Keras.
+
+    Args:
+        cell: Built cell of a class in `CELLS`.
+    """
+    _, weights = CELLS[type(cell)](cell, lambda read: exact(cell, read))
+    return float(weights.unit)
 
 
-def _step_of_ours(cell):
-    return cell.step, cell.step_weights()
+def _with_operators(weights):
+    """Returns what a step reads with operators for its functions."""
+    if not dataclasses.is_dataclass(weights):
+        return _activated(weights) if callable(weights) else weights
+    names = [field.name for field in dataclasses.fields(weights)]
+    return dataclasses.replace(
+        weights, **{name: _with_operators(getattr(weights, name)) for name in names}
+    )
 
 
-def _rounded_step_of_ours(cell):
-    return cell.step, cell.quantizer.step_weights()
+def _step_of_ours(cell, weight: Callable):
+    weights = cell.step_weights()
+    arrays = {}
+    for name, value in vars(weights).items():
+        if isinstance(value, tuple):
+            arrays[name] = tuple(weight(_reader(name, index)) for index in range(len(value)))
+        elif hasattr(value, "shape"):
+            arrays[name] = weight(_reader(name))
+    return cell.step, dataclasses.replace(weights, **arrays)
 
 
-# From the class of a cell to a function that returns the cell's step and the weights it reads.
-_CELLS = {
-    FastRNNCell: _step_of_ours,
-    FastGRNNCell: _step_of_ours,
-    QuantizeAwareFastRNNCell: _rounded_step_of_ours,
-    QuantizeAwareFastGRNNCell: _rounded_step_of_ours,
-    **KERAS_CELLS,
-}
+def _reader(name: str, index: int | None = None) -> Callable:
+    def read(cell):
+        value = getattr(cell.step_weights(), name)
+        return value if index is None else value[index]
+
+    return read
+
+
+CELLS |= {FastRNNCell: _step_of_ours, FastGRNNCell: _step_of_ours}
 
 # From the class of a layer to a function of the layer and anything that has operators.
 AFFINE_LAYERS = {
@@ -244,21 +314,16 @@ AFFINE_LAYERS = {
     keras.layers.BatchNormalization: _trace_batch_normalization,
     keras.layers.Rescaling: _trace_rescaling,
 }
-_TRACERS = {
+LAYERS |= {
     **AFFINE_LAYERS,
     keras.layers.InputLayer: _trace_nothing,
     keras.layers.Dropout: _trace_nothing,
     keras.layers.Masking: _trace_nothing,  # masked steps are not fed
     keras.layers.Dense: _trace_dense,
-    QuantizeAwareDense: _trace_dense,
-    QuantizeAwareDropout: _trace_nothing,
     keras.layers.RNN: _trace_recurrent,
-    QuantizeAwareRNN: _trace_recurrent,
     keras.layers.SimpleRNN: _trace_recurrent,
     keras.layers.GRU: _trace_recurrent,
     keras.layers.LSTM: _trace_recurrent,
     FastRNN: _trace_recurrent,
     FastGRNN: _trace_recurrent,
 }
-
-EXPORTED_LAYERS, EXPORTED_CELLS = frozenset(_TRACERS), frozenset(_CELLS)

@@ -13,12 +13,20 @@ import dataclasses
 import numbers
 from dataclasses import dataclass
 
-import tensorflow as tf
+import numpy as np
 
 from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
-from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell
-from keras_fastgrnn.keras_api import checked_boolean, invalid_argument, keras, register
+from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell, dropped_out
+from keras_fastgrnn.graph.trace import CELLS, LAYERS, Symbol, activated, named_cells
+from keras_fastgrnn.keras_api import (
+    as_written,
+    checked_boolean,
+    invalid_argument,
+    keras,
+    ops,
+    register,
+)
 from keras_fastgrnn.models import cells_of
 from keras_fastgrnn.quantization.end_range import EndRange
 from keras_fastgrnn.quantization.fake_quantization import (
@@ -92,25 +100,33 @@ class _Quantized:
 
 
 class _Folding(_Quantized):
-    """What has a kernel that the device multiplies by a factor for each of its inputs.
+    """What has a kernel that reads `input_factor * x + input_constant`.
+
+    The device has the one in the kernel, the other in the bias.
 
     Args:
         has_input_factor: Boolean, whether there is such a factor, the weight `input_factor`, else
             `None`. Defaults to `False`.
+        has_input_constant: Boolean, whether there is the weight `input_constant`, else `None`.
+            Defaults to `False`.
     """
 
-    def __init__(self, *args, has_input_factor=False, **kwargs):
+    def __init__(self, *args, has_input_factor=False, has_input_constant=False, **kwargs):
         super().__init__(*args, **kwargs)
         self.has_input_factor = has_input_factor
+        self.has_input_constant = has_input_constant
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.input_factor = None
+        self.input_factor = self.input_constant = None
         if self.has_input_factor:
             self.input_factor = _constant_weight(self, "input_factor", input_shape, "ones")
+        if self.has_input_constant:
+            self.input_constant = _constant_weight(self, "input_constant", input_shape, "zeros")
 
     def get_config(self):
-        return {**super().get_config(), "has_input_factor": self.has_input_factor}
+        own = {name: getattr(self, name) for name in ("has_input_factor", "has_input_constant")}
+        return {**super().get_config(), **own}
 
 
 def _constant_weight(layer, name: str, input_shape, initializer: str):
@@ -124,24 +140,49 @@ class QuantizeAwareCell(_Folding):
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.quantizer = StepQuantizer(self, self, self.options, self.input_factor)
+        weights = self.input_factor, self.input_constant
+        self.quantizer = StepQuantizer(self, self, self.options, *weights)
 
     def call(self, inputs, states, training=None):
-        g = states[0] if isinstance(states, (list, tuple)) else states
+        listed = isinstance(states, (list, tuple))
+        states = list(states) if listed else [states]
         inputs = self.quantizer.masked_steps.unmarked(inputs, self)
-        inputs, weights, tap = self._begin_step(inputs, g, training)
-        g = self.step(inputs, g, weights, tap)
-        return g, [g] if isinstance(states, (list, tuple)) else g
+        inputs, recurrent_mask = dropped_out(self, inputs, states[0], training)
+        states = self.quantizer.step(inputs, states, recurrent_mask)
+        return states[0], states if listed else states[0]
+
+    def get_prunable_weights(self) -> list:
+        """Returns the matrices, or their low-rank factors: what TF-MOT prunes of a layer."""
+        matrices = getattr(super(), "get_prunable_weights", lambda: None)()
+        return matrices or [self.kernel, self.recurrent_kernel]
 
 
-@register
-class QuantizeAwareFastGRNNCell(QuantizeAwareCell, FastGRNNCell):
-    """`FastGRNNCell`, rounded as on the device. Made by `quantize_aware`."""
+# From the class of a cell to that of the same cell, rounded.
+AWARE_CELLS: dict[type, type] = {}
 
 
-@register
-class QuantizeAwareFastRNNCell(QuantizeAwareCell, FastRNNCell):
-    """`FastRNNCell`, rounded as on the device. Made by `quantize_aware`."""
+def register_aware_cell(kind: type) -> type:
+    """Makes the quantization-aware class of a cell that the exporter knows.
+
+    Args:
+        kind: Class of cells in `keras_fastgrnn.graph.trace.CELLS`.
+
+    Returns:
+        The class, under the name of `kind` after "QuantizeAware".
+    """
+    names = {"__doc__": f"`{kind.__name__}`, rounded as on the device. Made by `quantize_aware`."}
+    aware = type(f"QuantizeAware{kind.__name__}", (QuantizeAwareCell, kind), names)
+    aware.__module__ = __name__
+    AWARE_CELLS[kind] = register(aware)
+    CELLS[aware] = CELLS[kind]
+    return aware
+
+
+QuantizeAwareFastGRNNCell = register_aware_cell(FastGRNNCell)
+QuantizeAwareFastRNNCell = register_aware_cell(FastRNNCell)
+QuantizeAwareSimpleRNNCell = register_aware_cell(keras.layers.SimpleRNNCell)
+QuantizeAwareGRUCell = register_aware_cell(keras.layers.GRUCell)
+QuantizeAwareLSTMCell = register_aware_cell(keras.layers.LSTMCell)
 
 
 class _Reading:
@@ -171,9 +212,10 @@ class _Reading:
     def rounded_offset(self):
         """Returns what is added to the input after `begin`: multiples of the input's unit."""
         if self.input_range is None:
-            return tf.convert_to_tensor(self.input_offset)
-        rounded = round_to_multiples(self.input_offset, self.input_range.scale)
-        return tf.where(self.input_range.rounds, rounded, self.input_offset)
+            return ops.convert_to_tensor(self.input_offset)
+        offset = ops.convert_to_tensor(self.input_offset)
+        rounded = round_to_multiples(offset, self.input_range.scale)
+        return ops.where(self.input_range.rounds, rounded, offset)
 
     def read(self, inputs):
         """Returns the inputs of the kernel, but for its factor, after `begin`."""
@@ -191,7 +233,7 @@ class QuantizeAwareRNN(_Reading, keras.layers.RNN):
     """A recurrent layer of quantization-aware cells. Made by `quantize_aware`.
 
     Args:
-        cell: `QuantizeAwareFastGRNNCell`, `QuantizeAwareFastRNNCell`, or a list of them.
+        cell: Cell of a class in `AWARE_CELLS`, or a list of them.
         quantizes_input: Boolean, whether the sequences are the model's input, which is rounded
             here. Defaults to `False`.
         has_input_offset: Boolean, whether a number is added to each channel of the input, as
@@ -268,11 +310,16 @@ class QuantizeAwareDense(_Reading, _Folding, keras.layers.Dense):
 
     def rounded_weights(self):
         """Returns kernel and bias (or `None`) as the device has them."""
-        kernel = round_matrix(self.kernel, self.options, self.input_factor)
-        bias = self.bias if self.use_bias else None
+        kernel = ops.convert_to_tensor(self.kernel)
+        bias = ops.convert_to_tensor(self.bias) if self.use_bias else None
+        if self.input_constant is not None:
+            added = ops.matmul(ops.convert_to_tensor(self.input_constant)[None], kernel)[0]
+            bias = added if bias is None else bias + added
+        if self.input_factor is not None:
+            kernel = kernel * ops.convert_to_tensor(self.input_factor)[:, None]
         if bias is not None and self.options.byte_biases:
             bias = BYTE_BIASES.round(bias)
-        return kernel, bias
+        return round_matrix(kernel, self.options), bias
 
     def begin(self, training: bool) -> None:
         """As `QuantizeAwareRNN.begin`."""
@@ -283,7 +330,7 @@ class QuantizeAwareDense(_Reading, _Folding, keras.layers.Dense):
         training = bool(training)
         self.begin(training)
         kernel, bias = self.rounded_weights()
-        product = self.read(inputs) @ kernel
+        product = ops.matmul(self.read(inputs), kernel)
         product = product if bias is None else product + bias
         product = self._moved_away_from_zero(product, kernel)
         is_merged = self._scale_of_activation()[1]
@@ -308,7 +355,7 @@ class QuantizeAwareDense(_Reading, _Folding, keras.layers.Dense):
         slope, shift = (line.slope, line.shift) if line else (1.0, 0.0)
         product = slope * source.scale * self.options.weight_format.scale_of_rounded(kernel)
         nudge = half_of_first_unit(product, (self.output_range or self.output_scale).scale)
-        return outputs + tf.stop_gradient(nudge / slope * tf.sign(outputs + shift))
+        return outputs + ops.stop_gradient(nudge / slope * ops.sign(outputs + shift))
 
     def _rounded_result(self, outputs):
         scale = self.output_scale
@@ -342,11 +389,11 @@ class QuantizeAwareDropout(keras.layers.Dropout):
     def call(self, inputs, training=None):
         if not training:
             return inputs
-        offset = tf.convert_to_tensor(self.input_offset)
+        offset = ops.convert_to_tensor(self.input_offset)
         return super().call(inputs + offset, training=training) - offset
 
 
-@tf.autograph.experimental.do_not_convert
+@as_written
 def source_of(layer) -> RangedGroup | Scale | None:
     """Returns what the input of a layer is counted in, or `None` where that is not known.
 
@@ -384,3 +431,36 @@ def options_of(layer) -> Options:
         layer: `QuantizeAwareRNN` or `QuantizeAwareDense`.
     """
     return layer.options if isinstance(layer, QuantizeAwareDense) else cells_of(layer)[0].options
+
+
+def _with_offset(layer, value: Symbol) -> Symbol:
+    has_offset = layer.input_offset is not None
+    return value + np.asarray(layer.rounded_offset(), np.float64) if has_offset else value
+
+
+def _trace_recurrent(layer, value: Symbol) -> Symbol:
+    layer.begin(training=False)
+    value = _with_offset(layer, value)
+    for prefix, cell in named_cells(layer):
+        value = value.appended(cell.quantizer.rounded_graph(), prefix)
+    return value
+
+
+def _trace_dense(layer, value: Symbol) -> Symbol:
+    layer.begin(training=False)
+    kernel, bias = layer.rounded_weights()
+    value = _with_offset(layer, value) @ np.asarray(kernel, np.float64)
+    if bias is not None:
+        value = value + np.asarray(bias, np.float64)
+    return activated(layer, value)
+
+
+def _trace_nothing(layer, value: Symbol) -> Symbol:
+    return value
+
+
+LAYERS |= {
+    QuantizeAwareRNN: _trace_recurrent,
+    QuantizeAwareDense: _trace_dense,
+    QuantizeAwareDropout: _trace_nothing,
+}

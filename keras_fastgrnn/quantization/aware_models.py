@@ -6,26 +6,23 @@ import warnings
 
 import numpy as np
 
-from keras_fastgrnn.cells import FastCell, FastGRNNCell, FastRNNCell
+from keras_fastgrnn.cells import FastCell
 from keras_fastgrnn.graph.given_sequences import GivenSequences
 from keras_fastgrnn.graph.supported_layers import masking_of
-from keras_fastgrnn.graph.trace import AFFINE_LAYERS, trace
+from keras_fastgrnn.graph.trace import AFFINE_LAYERS, trace, unit_of
 from keras_fastgrnn.keras_api import keras
-from keras_fastgrnn.models import cells_of, fast_layers, layers_of
+from keras_fastgrnn.models import cells_of, layers_of
 from keras_fastgrnn.quantization.aware_layers import (
+    AWARE_CELLS,
     Options,
     QuantizeAwareDense,
     QuantizeAwareDropout,
-    QuantizeAwareFastGRNNCell,
-    QuantizeAwareFastRNNCell,
     QuantizeAwareRNN,
 )
 from keras_fastgrnn.replicas import scope_for
 
 # float32 holds all integers of 16 bits, also where the model's own layers have half of it.
 _ARITHMETIC = {"dtype": "float32"}
-
-_CELLS = {FastGRNNCell: QuantizeAwareFastGRNNCell, FastRNNCell: QuantizeAwareFastRNNCell}
 
 
 def quantize_aware(
@@ -68,8 +65,9 @@ def quantize_aware(
 
     Args:
         model: Built Keras model: a chain of Input, Masking, Normalization, BatchNormalization,
-            Rescaling, Dropout, RNN with `FastRNNCell` or `FastGRNNCell`, `FastRNN`, `FastGRNN` and
-            Dense layers, which ends with a Dense layer.
+            Rescaling, Dropout, RNN with `FastRNNCell`, `FastGRNNCell`, `SimpleRNNCell`, `GRUCell`
+            or `LSTMCell`, `FastRNN`, `FastGRNN`, `SimpleRNN`, `GRU`, `LSTM` and Dense layers, which
+            ends with a Dense layer.
         quantization: "int16x8" (activations and state of 16 bits) or "int8" (of 8). Defaults to
             "int16x8".
         weight_bits: Integer, 8 or 4. In a `.tflite` file 4 bits are stored as 8. Defaults to 8.
@@ -110,7 +108,6 @@ def quantize_aware(
         Kusupati et al., NeurIPS 2018, section 3.3 (https://arxiv.org/abs/1901.02358)
     """
     options = Options(quantization, weight_bits, power_of_two_weights, byte_biases, preserve_zeros)
-    fast_layers(model)
     trace(model)
     chain = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     _check_chain(chain)
@@ -155,11 +152,12 @@ def _check_chain(chain) -> None:
                 f"got {layer.name}, which is quantization-aware already."
             )
         cells = cells_of(layer) if isinstance(layer, keras.layers.RNN) else []
-        if not all(type(cell) in _CELLS for cell in cells):
+        if not all(type(cell) in AWARE_CELLS for cell in cells):
             kinds = ", ".join(type(cell).__name__ for cell in cells)
+            known = ", ".join(kind.__name__ for kind in AWARE_CELLS)
             raise ValueError(
                 "Received an invalid value for argument model, expected recurrent layers of "
-                f"FastRNNCell or FastGRNNCell, got {layer.name} of {kinds}."
+                f"{known}, got {layer.name} of {kinds}."
             )
     if not isinstance(chain[-1], keras.layers.Dense):
         raise ValueError(
@@ -191,6 +189,11 @@ class _Affine:
         return np.divide(shift, factor, out=np.zeros(factor.shape), where=factor != 0.0)
 
     @property
+    def constant(self) -> np.ndarray:
+        """What to add after that: all there is of inputs whose factor is 0."""
+        return np.where(np.equal(self.factor, 0.0), self.shift, 0.0)
+
+    @property
     def has_factor(self) -> bool:
         return bool(np.any(np.asarray(self.factor) != 1.0))
 
@@ -198,13 +201,20 @@ class _Affine:
     def has_offset(self) -> bool:
         return bool(np.any(self.offset != 0.0))
 
-    def constant(self, kernel: list[np.ndarray]) -> np.ndarray:
-        """What inputs whose factor is 0 add to the product with a matrix, or with two factors."""
-        rows = np.where(np.equal(self.factor, 0.0), self.shift, 0.0)
-        rows = np.broadcast_to(rows, len(kernel[0]))
-        for matrix in kernel:
-            rows = rows @ matrix
-        return rows
+    @property
+    def has_constant(self) -> bool:
+        return bool(np.any(self.constant != 0.0))
+
+    @property
+    def arguments(self) -> dict[str, bool]:
+        """Those of a layer or cell whose kernel reads the result."""
+        return {"has_input_factor": self.has_factor, "has_input_constant": self.has_constant}
+
+    @property
+    def weights(self) -> list:
+        """Those that the arguments give a layer or cell, after its own."""
+        factor = [self.factor] if self.has_factor else []
+        return factor + ([self.constant] if self.has_constant else [])
 
 
 def _assembled(model, chain, options: Options):
@@ -241,20 +251,10 @@ def _recurrent(layer, options: Options, affine: _Affine, is_first: bool):
     """Returns the quantization-aware layer, its weights, and what is left for the next layer."""
     cells, weights, before = [], [], affine
     for cell in cells_of(layer):
-        kernel = _copies(cell.kernel_factors)
-        recurrent = _copies(cell.recurrent_factors)
-        constant = affine.constant(kernel)
-        zeros = [np.zeros(cell.units) for _ in cell.bias_names]
-        biases = _copies(getattr(cell, n) for n in cell.bias_names) if cell.use_bias else zeros
-        use_bias = cell.use_bias or bool(np.any(constant))
-        biases = [bias + constant for bias in biases] if use_bias else []
-        logits = _copies(getattr(cell, f"{name}_logit") for name in cell.scalar_names)
-        factor = [affine.factor] if affine.has_factor else []
-        weights.append([*kernel, *recurrent, *biases, *logits, *factor])
-        config = {**cell.get_config(), **_ARITHMETIC, "use_bias": use_bias}
-        config |= dataclasses.asdict(options) | {"has_input_factor": affine.has_factor}
-        cells.append(_CELLS[type(cell)].from_config(config))
-        affine = _Affine(factor=float(cell.step_weights().unit))
+        weights.append([*_copies(cell.weights), *affine.weights])
+        config = {**cell.get_config(), **_ARITHMETIC, **dataclasses.asdict(options)}
+        cells.append(AWARE_CELLS[type(cell)].from_config(config | affine.arguments))
+        affine = _Affine(factor=unit_of(cell))
     aware = QuantizeAwareRNN(
         keras.layers.StackedRNNCells(cells, **_ARITHMETIC) if len(cells) > 1 else cells[0],
         quantizes_input=is_first,
@@ -269,19 +269,10 @@ def _recurrent(layer, options: Options, affine: _Affine, is_first: bool):
 
 def _dense(layer, options: Options, affine: _Affine, is_first: bool):
     """As `_recurrent`."""
-    kernel = _copies([layer.kernel])
-    constant = affine.constant(kernel)
-    use_bias = layer.use_bias or bool(np.any(constant))
-    (bias,) = _copies([layer.bias]) if layer.use_bias else [np.zeros(layer.units)]
-    config = {**layer.get_config(), **_ARITHMETIC, "use_bias": use_bias}
-    config |= dataclasses.asdict(options) | {
-        "quantizes_input": is_first,
-        "has_input_offset": affine.has_offset,
-        "has_input_factor": affine.has_factor,
-    }
-    aware = QuantizeAwareDense.from_config(config)
-    factor = [affine.factor] if affine.has_factor else []
-    return aware, [[*kernel, *([bias + constant] if use_bias else []), *factor]], _Affine()
+    config = {**layer.get_config(), **_ARITHMETIC, **dataclasses.asdict(options)}
+    config |= {"quantizes_input": is_first, "has_input_offset": affine.has_offset}
+    aware = QuantizeAwareDense.from_config(config | affine.arguments)
+    return aware, [[*_copies(layer.weights), *affine.weights]], _Affine()
 
 
 def _copies(variables) -> list[np.ndarray]:

@@ -2,8 +2,7 @@
 
 import math
 
-import tensorflow as tf
-
+from keras_fastgrnn.keras_api import ops
 from keras_fastgrnn.quantization.ranged_groups import RangedGroup, union
 from keras_fastgrnn.replicas import widest_range
 
@@ -35,21 +34,22 @@ class EndRange(RangedGroup):
         Args:
             value: Tensor.
         """
-        ends = tf.stack([tf.reduce_min(value), tf.reduce_max(value)])
-        self.observe(tf.unstack(widest_range(ends)))
+        ends = ops.stack([ops.min(value), ops.max(value)])
+        low, high = ops.unstack(widest_range(ends))
+        self.observe([low, high])
 
     def _widen(self, now) -> None:
         if self._momentum is None:
             super()._widen(now)
             return
-        seen = tf.convert_to_tensor(self.seen)
-        average = tf.where(seen[0] < seen[1], now + self._momentum * (seen - now), now)
-        self.seen.assign(tf.where(now[0] < now[1], average, seen))
-        self.extremes.assign(union(tf.convert_to_tensor(self.extremes), now))
+        seen = ops.convert_to_tensor(self.seen)
+        average = ops.where(seen[0] < seen[1], now + self._momentum * (seen - now), now)
+        self.seen.assign(ops.where(now[0] < now[1], average, seen))
+        self.extremes.assign(union(ops.convert_to_tensor(self.extremes), now))
 
     def reached(self) -> tuple[float, float]:
         """As `RangedGroup.reached`; infinite for an average that came from elsewhere."""
         if self._momentum is None:
             return super().reached()
-        low, high = tf.convert_to_tensor(self.extremes).numpy().tolist()
+        low, high = ops.convert_to_tensor(self.extremes).numpy().tolist()
         return (low, high) if low < high else (-math.inf, math.inf)

@@ -1,15 +1,15 @@
 """Rounds values in training as the device's integers do, with straight-through gradients.
 
 A format says how the integers of activations stand for real values. Everything here is computed
-by TensorFlow operations: in a training step on tensors, and by the exporter on the same variables,
+by operations of Keras: in a training step on tensors, and by the exporter on the same variables,
 so that both have the same scales.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
+from keras_fastgrnn.keras_api import ops
 from keras_fastgrnn.quantization.fixed_scales import (
     CLIPPED_INT8_SCALES,
     HIGHEST_CALIBRATED_INT8,
@@ -39,14 +39,16 @@ def power_of_two_at_least(value):
     Returns:
         Tensor of its shape.
     """
-    return _with_bits_at_least(value, 1)
+    # A logarithm may be off by its last bit, powers of two are not.
+    power = ops.power(2.0, ops.ceil(ops.log2(value)))
+    power = ops.where(power < value, 2.0 * power, power)
+    return ops.where(0.5 * power >= value, 0.5 * power, power)
 
 
 def _with_bits_at_least(value, count: int):
     """The smallest numbers whose mantissas have so many bits that are not below positive ones."""
-    dropped = 2 ** (24 - count) - 1
-    bits = tf.bitcast(tf.convert_to_tensor(value, tf.float32), tf.int32)
-    return tf.bitcast(tf.bitwise.bitwise_and(bits + dropped, ~dropped), tf.float32)
+    unit = power_of_two_at_least(value) * 2.0**-count
+    return ops.ceil(value / unit) * unit
 
 
 def ends_of_integers(scale, zero_point, bits: int) -> tuple:
@@ -74,23 +76,19 @@ def round_to_integers(value, scale, zero_point, bits: int):
     Returns:
         Tensor of the shape of `value`. Its gradient is that of a clip to the same ends.
     """
-    return round_between(value, ends_of_integers(scale, zero_point, bits), scale, bits)
+    return round_between(value, ends_of_integers(scale, zero_point, bits), scale)
 
 
-def round_between(value, ends: tuple, scale, bits: int):
+def round_between(value, ends: tuple, scale):
     """As `round_to_integers`, with what `ends_of_integers` returns.
 
     Args:
         value: float32 tensor.
         ends: Tuple of two numbers or tensors.
         scale: Number or tensor.
-        bits: Integer, 8 or, where the zero point is 0, 16.
     """
-    if bits == 8:
-        return tf.quantization.fake_quant_with_min_max_vars(value, *ends, num_bits=bits)
-    # TensorFlow's operation adds the lowest end before it rounds, which costs bits of float32.
-    clipped = tf.clip_by_value(value, *ends)
-    return clipped + tf.stop_gradient(tf.floor(clipped / scale + 0.5) * scale - clipped)
+    clipped = ops.clip(value, *ends)
+    return clipped + ops.stop_gradient(ops.floor(clipped / scale + 0.5) * scale - clipped)
 
 
 def round_to_multiples(value, unit):
@@ -103,7 +101,7 @@ def round_to_multiples(value, unit):
     Returns:
         Tensor of the shape of `value`, whose gradient goes straight through.
     """
-    return value + tf.stop_gradient(tf.round(value / unit) * unit - value)
+    return value + ops.stop_gradient(ops.round(value / unit) * unit - value)
 
 
 @dataclass(frozen=True)
@@ -123,16 +121,18 @@ class Int16Format:
         is_bounded = name in INT8_FUNCTION_SCALES or ends in CLIPPED_INT8_SCALES
         return Scale(2.0**INT16_RESULT_EXPONENT) if is_bounded else None
 
-    def scale_of_range(self, seen, limit: float):
+    def scale_of_range(self, seen, limit: float, finest: float = 0.0):
         """Returns scale and zero point that hold what was seen.
 
         Args:
             seen: Tensor of shape `(2,)`, the smallest and the largest value; zeros before any.
             limit: Float, the magnitude beyond which values make no difference.
+            finest: Float, the smallest scale. Defaults to any.
         """
-        magnitude = tf.maximum(-seen[0], seen[1])
-        magnitude = tf.minimum(tf.where(magnitude > 0.0, magnitude, _UNSEEN), limit)
-        return power_of_two_at_least(magnitude) * 2.0**-15, tf.constant(0.0)
+        magnitude = ops.maximum(-seen[0], seen[1])
+        magnitude = ops.minimum(ops.where(magnitude > 0.0, magnitude, _UNSEEN), limit)
+        scale = power_of_two_at_least(magnitude) * 2.0**-15
+        return ops.maximum(scale, finest), ops.zeros_like(scale)
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,14 @@ class Int8Format:
         """As `Int16Format.scale_of_function`."""
         return INT8_FUNCTION_SCALES.get(name) or CLIPPED_INT8_SCALES.get(ends)
 
-    def scale_of_range(self, seen, limit: float):
+    def scale_of_range(self, seen, limit: float, finest: float = 0.0):
         """As `Int16Format.scale_of_range`."""
         is_seen = seen[1] > seen[0]
-        low = tf.maximum(tf.where(is_seen, tf.minimum(seen[0], 0.0), -_UNSEEN), -limit)
-        high = tf.minimum(tf.where(is_seen, tf.maximum(seen[1], 0.0), _UNSEEN), limit)
+        low = ops.maximum(ops.where(is_seen, ops.minimum(seen[0], 0.0), -_UNSEEN), -limit)
+        high = ops.minimum(ops.where(is_seen, ops.maximum(seen[1], 0.0), _UNSEEN), limit)
         scale = (high - low) / (HIGHEST_CALIBRATED_INT8 - LOWEST_CALIBRATED_INT8)
-        return scale, tf.round(LOWEST_CALIBRATED_INT8 - low / scale)
+        scale = ops.maximum(scale, finest)
+        return scale, ops.round(LOWEST_CALIBRATED_INT8 - low / scale)
 
 
 @dataclass(frozen=True)
@@ -162,10 +163,10 @@ class TfmotInt8Format(Int8Format):
     It spreads a range over all integers.
     """
 
-    def scale_of_range(self, seen, limit: float):
+    def scale_of_range(self, seen, limit: float, finest: float = 0.0):
         """As `Int16Format.scale_of_range`."""
         scale = (seen[1] - seen[0]) / 255.0
-        return scale, tf.round(-128.0 - seen[0] / scale)
+        return scale, ops.round(-128.0 - seen[0] / scale)
 
 
 FORMATS = {"int16x8": Int16Format(), "int8": Int8Format()}
@@ -194,7 +195,7 @@ class WeightFormat:
         Args:
             values: float32 tensor or array.
         """
-        largest = tf.maximum(tf.reduce_max(tf.abs(values)), np.float32(1e-30))
+        largest = ops.maximum(ops.max(ops.absolute(values)), np.float32(1e-30))
         return _with_bits_at_least(largest / self.largest, 1 if self.power_of_two else _SCALE_BITS)
 
     def scale_of_rounded(self, values):
@@ -211,11 +212,9 @@ class WeightFormat:
         Args:
             values: float32 tensor.
         """
-        values = tf.convert_to_tensor(values)
-        end = tf.stop_gradient(self.scale(values)) * self.largest
-        return tf.quantization.fake_quant_with_min_max_vars(
-            values, -end, end, num_bits=self.bits, narrow_range=True
-        )
+        values = ops.convert_to_tensor(values)
+        scale = ops.stop_gradient(self.scale(values))
+        return round_between(values, (-self.largest * scale, self.largest * scale), scale)
 
 
 def half_of_first_unit(product_scale, result_scale):
@@ -224,23 +223,19 @@ def half_of_first_unit(product_scale, result_scale):
     return 0.5 * result_scale * power_of_two_at_least(factor * (1.0 + 2.0**-20))
 
 
-def round_matrix(matrix, options, input_factor=None):
+def round_matrix(matrix, options):
     """Rounds one matrix or factor.
 
     Args:
-        matrix: Variable or tensor.
+        matrix: Tensor.
         options: `Options`.
-        input_factor: Variable or tensor by which the rows are multiplied first. Defaults to
-            `None`, 1.
 
     Returns:
         Tensor of its shape. Where `options.preserve_zeros`, zeros have no gradient.
     """
-    matrix = tf.convert_to_tensor(matrix)
-    factor = 1.0 if input_factor is None else tf.convert_to_tensor(input_factor)[:, tf.newaxis]
-    rounded = options.weight_format.round(matrix * factor)
+    rounded = options.weight_format.round(matrix)
     if options.preserve_zeros:
-        rounded = rounded * tf.cast(matrix != 0.0, rounded.dtype)
+        rounded = rounded * ops.cast(matrix != 0.0, rounded.dtype)
     return rounded
 
 

@@ -112,7 +112,7 @@ def assign_exponents(
     """
     fixed = {op.output for op in graph.ops if has_fixed_range(op)}
     fixed |= {state.before for state in graph.states if state.after in fixed}
-    groups = _groups(graph, fixed)
+    groups = groups_of(graph, ties(graph, fixed))
     needed: dict[Tensor, float] = {}
     for tensor, group in groups.items():
         exponent = max(_needed_exponent(graph, tensor, ranges), lowest.get(tensor, -99))
@@ -142,10 +142,16 @@ def shared_exponent(needed: float, others, bits: int) -> float:
     return min(close, default=needed)
 
 
-def _groups(graph, fixed) -> dict[Tensor, Tensor]:
-    ties = [[state.before, state.after] for state in graph.states]
-    ties += [[*op.inputs, op.output] for op in graph.ops if op.kind in ("ADD", "SUB")]
-    return groups_of(graph, [[t for t in tied if t not in fixed] for tied in ties])
+def ties(graph: Graph, fixed: set[Tensor]) -> list[list[Tensor]]:
+    """Returns which tensors share an exponent: what an ADD or SUB joins, and a state's two.
+
+    Args:
+        graph: Float graph.
+        fixed: Set of the tensors whose exponent an operator dictates; these are left out.
+    """
+    tied = [[state.before, state.after] for state in graph.states]
+    tied += [[*op.inputs, op.output] for op in graph.ops if op.kind in ("ADD", "SUB")]
+    return [[tensor for tensor in tensors if tensor not in fixed] for tensors in tied]
 
 
 def _needed_exponent(graph, tensor, ranges) -> int:

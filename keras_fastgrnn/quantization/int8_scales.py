@@ -66,7 +66,7 @@ def assign_int8_scales(
             that no scale will do.
     """
     dictated = {op.output: scale for op in graph.ops if (scale := dictated_int8_scale(op))}
-    groups = groups_of(graph, _ties(graph, dictated, sums_share))
+    groups = groups_of(graph, ties(graph, dictated, sums_share))
     members: dict[Tensor, list[Tensor]] = {}
     for tensor, group in groups.items():
         members.setdefault(group, []).append(tensor)
@@ -146,21 +146,28 @@ def int8_scale_for(low: float, high: float, tolerated_widening: float = 1.0) -> 
     return Scale(scale, int(np.clip(round(LOWEST_CALIBRATED_INT8 - low / scale), -128, 127)))
 
 
-def _ties(graph: Graph, dictated, sums_share) -> list[list[Tensor]]:
-    ties = [[state.before, state.after] for state in graph.states]
+def ties(graph: Graph, dictated, sums_share: bool) -> list[list[Tensor]]:
+    """Returns which tensors share a scale, see `assign_int8_scales`.
+
+    Args:
+        graph: Float graph.
+        dictated: The tensors whose scale an operator dictates.
+        sums_share: Boolean, as for `assign_int8_scales`.
+    """
+    tied = [[state.before, state.after] for state in graph.states]
     for op in graph.ops:
         if op.kind == "CONCATENATION":
-            ties.append([*op.inputs, op.output])
+            tied.append([*op.inputs, op.output])
         elif (
             _adds_products(graph, op)
             or _adds_before_nonlinearity(graph, op)
             or (sums_share and op.kind == "ADD" and not op.inputs[1].is_constant)
         ):
-            ties.append([t for t in (*op.inputs, op.output) if t not in dictated])
+            tied.append([t for t in (*op.inputs, op.output) if t not in dictated])
         elif op.kind == "MUL":
             differences = [t for t in op.inputs if _kind_of(graph, t) == "SUB"]
-            ties += [[difference, op.output] for difference in differences]
-    return ties
+            tied += [[difference, op.output] for difference in differences]
+    return tied
 
 
 def _kind_of(graph: Graph, tensor: Tensor) -> str | None:

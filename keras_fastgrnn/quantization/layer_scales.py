@@ -1,6 +1,6 @@
 """The scales and ranges that a layer was trained with, by the names of the exporter's tensors."""
 
-from keras_fastgrnn.models import cells_of
+from keras_fastgrnn.graph.trace import named_cells
 from keras_fastgrnn.quantization.aware_layers import QuantizeAwareDense
 from keras_fastgrnn.quantization.fixed_scales import Scale
 from keras_fastgrnn.quantization.ranged_groups import reached_by, scale_of_group
@@ -42,8 +42,8 @@ def _by_name(layer, of_group, of_step) -> dict:
         if layer.output_range is not None:
             found[f"{layer.name}/logits" if result else layer.name] = of_group(layer.output_range)
         return found | ({layer.name: of_group(result)} if result else {})
-    for prefix, cell in _named_cells(layer):
-        found |= {f"{prefix}/{name}": one for name, one in of_step(cell.quantizer).items()}
+    for prefix, cell in named_cells(layer):
+        found |= {f"{prefix}{name}": one for name, one in of_step(cell.quantizer).items()}
     return found
 
 
@@ -55,12 +55,8 @@ def joined_products(layer) -> list[str]:
     """
     if isinstance(layer, QuantizeAwareDense):
         return []
-    cells = _named_cells(layer)
-    return [f"{prefix}/kernel_product" for prefix, cell in cells if bool(cell.quantizer.is_joined)]
-
-
-def _named_cells(layer) -> list[tuple]:
-    """Pairs of the exporter's prefix and a cell."""
-    cells = cells_of(layer)
-    prefixes = [layer.name if len(cells) == 1 else f"{layer.name}/{i}" for i in range(len(cells))]
-    return list(zip(prefixes, cells, strict=True))
+    return [
+        f"{prefix}{name}"
+        for prefix, cell in named_cells(layer)
+        for name in cell.quantizer.joined_products()
+    ]

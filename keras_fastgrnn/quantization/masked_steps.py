@@ -2,7 +2,7 @@
 
 import math
 
-import tensorflow as tf
+from keras_fastgrnn.keras_api import ops
 
 
 class MaskedSteps:
@@ -25,7 +25,7 @@ class MaskedSteps:
             reader: The cell that gets them.
         """
         self._reader = reader
-        return tf.where(tf.cast(mask, tf.bool)[..., tf.newaxis], sequences, -math.inf)
+        return ops.where(ops.cast(mask, "bool")[..., None], sequences, -math.inf)
 
     def unmarked(self, inputs, cell):
         """Returns the inputs of a step with 0 where they were marked, and takes note of it.
@@ -36,8 +36,8 @@ class MaskedSteps:
         """
         if cell is not self._reader:
             return inputs
-        self._is_masked = tf.reduce_all(tf.math.is_inf(inputs), -1, keepdims=True)
-        return tf.where(self._is_masked, 0.0, inputs)
+        self._is_masked = ops.all(ops.isinf(inputs), -1, keepdims=True)
+        return ops.where(self._is_masked, 0.0, inputs)
 
     def hidden(self, value):
         """Returns what a step computes with 0 where it is thrown away.
@@ -45,4 +45,4 @@ class MaskedSteps:
         Args:
             value: Tensor of shape `(batch, units)`.
         """
-        return value if self._is_masked is None else tf.where(self._is_masked, 0.0, value)
+        return value if self._is_masked is None else ops.where(self._is_masked, 0.0, value)

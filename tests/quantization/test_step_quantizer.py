@@ -68,16 +68,16 @@ def name_of(case):
 def rounded_tensors(model, x):
     """What a model's only cell makes of its tensors, by name: an array of all steps of each."""
     (cell,) = cells_of(model.layers[1])
-    tap, seen = cell.quantizer.tap, {}
+    rounded, seen = cell.quantizer._rounded, {}
 
-    def watched(name, value):
-        value = tap(name, value)
-        seen.setdefault(name, []).append(np.asarray(value))
+    def watched(op, value, operands):
+        value = rounded(op, value, operands)
+        seen.setdefault(op.output.name, []).append(np.asarray(value))
         return value
 
-    cell.quantizer.tap = watched
+    cell.quantizer._rounded = watched
     outputs = np.asarray(model(x))
-    cell.quantizer.tap = tap
+    cell.quantizer._rounded = rounded
     return {name: np.concatenate(values) for name, values in seen.items()}, outputs
 
 
