@@ -13,12 +13,12 @@ from small_models import CHANNELS, STEPS, needs_tflm, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, FastRNN, export, keras
 from keras_fastgrnn.export.lowering.alternatives import Int16Chooser
-from keras_fastgrnn.graph.graph import name_tensors
 from keras_fastgrnn.export.plain_c import header, host
 from keras_fastgrnn.export.plain_c.host import HostProgram
 from keras_fastgrnn.export.plain_c.schedule import for_c
 from keras_fastgrnn.export.plain_c.source import Source
 from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph.graph import name_tensors
 from keras_fastgrnn.graph.ranges import calibrate
 from keras_fastgrnn.graph.rewrite import simplify
 from keras_fastgrnn.graph.trace import trace
