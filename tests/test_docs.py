@@ -16,11 +16,10 @@ from keras_fastgrnn import FastGRNN, export, keras, recipe
 
 
 def _modules():
-    for package in (keras_fastgrnn, export):
-        yield package.__name__
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            if not module.ispkg and not module.name.endswith(".__main__"):
-                yield module.name
+    yield keras_fastgrnn.__name__
+    for module in pkgutil.walk_packages(keras_fastgrnn.__path__, f"{keras_fastgrnn.__name__}."):
+        if not module.name.endswith(".__main__"):
+            yield module.name
 
 
 @pytest.mark.parametrize("name", list(_modules()))

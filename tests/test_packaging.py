@@ -26,7 +26,7 @@ def installed(root, tmp_path_factory) -> Path:
     source, target = folder / "source", folder / "target"
     for package in PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(root / package, source / package, ignore=ignored)
+        shutil.copytree(root / package, source / package, symlinks=True, ignore=ignored)
     for name in BUILT_FROM:
         shutil.copy(root / name, source)
 

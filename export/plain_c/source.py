@@ -90,7 +90,7 @@ class Source:
 
     Args:
         name: String, a C identifier.
-        graph: Integer graph, as `c_schedule.for_c` gives it.
+        graph: Integer graph, as `schedule.for_c` gives it.
     """
 
     def __init__(self, name: str, graph: Graph):

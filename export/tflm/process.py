@@ -18,7 +18,7 @@ from keras_fastgrnn.errors import MissingRuntimeError
 from keras_fastgrnn.export.tflm import interpreter
 from keras_fastgrnn.export.tflm.worker import receive, send
 
-_WORKER = Path(__file__).with_name("tflm_worker.py")
+_WORKER = Path(__file__).with_name("worker.py")
 START_SECONDS = 60.0
 
 
