@@ -20,7 +20,7 @@ from keras_fastgrnn.export.report.report import Report, TensorReport, compare, d
 from keras_fastgrnn.export.tflite.subgraphs import Subgraph, sequence, streaming
 from keras_fastgrnn.export.tflite.write import write_subgraphs
 from keras_fastgrnn.export.tflm import interpreter
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.given_sequences import GivenSequences, wants_every_step
 from keras_fastgrnn.graph.graph import Graph
 from keras_fastgrnn.graph.sequences import Sequences, as_sequences
@@ -210,7 +210,7 @@ class DeployedModel:
         tensor = self.graph.inputs[0]
         if tensor.scale is None:
             return x
-        return as_sequences(x).map(lambda values: reference.quantize_input(values, tensor))
+        return as_sequences(x).map(lambda values: real_values.quantize_input(values, tensor))
 
     def _exactness(self, integers: Sequences, outputs) -> Exactness:
         if self._arena is None:

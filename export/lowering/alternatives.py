@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from keras_fastgrnn.export.lowering.integers import INT8_WEIGHTS, quantize_int8, quantize_int16
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.graph import Graph, Tensor
 from keras_fastgrnn.graph.ranges import Range, spread
 from keras_fastgrnn.graph.rewrite import fold_input_affine, fuse_products, fusible_products
@@ -166,10 +166,10 @@ class _Chooser:
                 self.expected.append(_outputs(self.floats, x))
             (source,), (output,) = candidate.integers.inputs, candidate.integers.outputs
             errors = np.zeros(len(x))
-            integers = x.map(lambda values: reference.quantize_input(values, source))
+            integers = x.map(lambda values: real_values.quantize_input(values, source))
             results = _outputs(candidate.integers, integers)
             for result, expected in zip(results, self.expected[part], strict=True):
-                difference = reference.dequantize_values(result, output) - expected
+                difference = real_values.dequantize_values(result, output) - expected
                 errors[: len(difference)] += np.square(difference).sum(axis=1)
             candidate.errors.append(errors)
         return candidate.errors[part]

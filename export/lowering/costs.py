@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
 from keras_fastgrnn.graph.ranges import spread
 from keras_fastgrnn.graph.sequences import Sequences, as_sequences
@@ -114,6 +114,6 @@ def _outputs(graph, x, rounding, every_step) -> np.ndarray:
 
 def _with_rounded_constant(graph: Graph, tensor: Tensor, twin: Tensor) -> Graph:
     rounded = graph.copy()
-    values = reference.dequantize_values(twin.data, twin).astype(np.float64)
+    values = real_values.dequantize_values(twin.data, twin).astype(np.float64)
     rounded.replace(tensor, Tensor(tensor.name, tensor.shape, data=values))
     return rounded

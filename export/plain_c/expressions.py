@@ -1,8 +1,8 @@
 """The int16 operators as expressions of C, and the functions of C that they call.
 
 Every scale but those of matrices and of what only matrices read is a power of two, so that
-rescaling is a shift. Each expression computes what `keras_fastgrnn.graph.int16_kernels` computes,
-and leaves out a clip where no operands can reach it.
+rescaling is a shift. Each expression computes what the operator's kernel computes, and leaves out a
+clip where no operands can reach it.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from keras_fastgrnn.errors import InexactExportError
 from keras_fastgrnn.export.plain_c.schedule import bias_of, matrix_of, sources
 from keras_fastgrnn.graph.fixed_point import quantize_multiplier
 from keras_fastgrnn.graph.graph import Op, Tensor
-from keras_fastgrnn.graph.reference import clip_limits
+from keras_fastgrnn.graph.real_values import clip_limits
 from keras_fastgrnn.graph.tables import INT16_MAX, INT16_MIN
 
 # TFLite Micro's 16 bits of the multiplier of a power of two.

@@ -18,7 +18,7 @@ from keras_fastgrnn.export.tflite.schema import (
 )
 from keras_fastgrnn.export.tflite.subgraphs import CONVERSIONS, Subgraph, While, streaming
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
-from keras_fastgrnn.graph.reference import clip_limits
+from keras_fastgrnn.graph.real_values import clip_limits
 
 _OPTIONS = {
     "FULLY_CONNECTED": "FullyConnectedOptions",

@@ -1,0 +1,75 @@
+"""FULLY_CONNECTED: the product with a matrix of constants, and a bias."""
+
+import numpy as np
+
+from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier, wrap_int32
+from keras_fastgrnn.graph.operators.kernels import sums_of_products
+from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
+
+
+def _float(op):
+    weights = op.inputs[1].data.T
+    bias = op.inputs[2].data if len(op.inputs) == 3 else 0.0
+    return lambda x: sums_of_products(x, weights) + bias
+
+
+def _int16(op):
+    """int16 x int8 products summed exactly, then rescaled by a 16-bit multiplier."""
+    x, weights, *bias = op.inputs
+    multiplier, shift = quantize_multiplier(
+        float(np.float32(x.scale) * np.float32(weights.scale)) / op.output.scale
+    )
+    reduced = (multiplier + 2**15) >> 16 if multiplier < 0x7FFF0000 else 0x7FFF
+    total_shift = 15 - shift
+    matrix = weights.data.T.astype(np.float64)
+    offset = (bias[0].data if bias else 0) * reduced + (1 << (total_shift - 1))
+
+    def function(values):
+        sums = sums_of_products(values.astype(np.float64), matrix).astype(np.int64)
+        sums *= reduced
+        sums += offset
+        sums >>= total_shift
+        return wrap_int32(sums)
+
+    return function
+
+
+def _int8(op):
+    x, weights, *bias = op.inputs
+    multiplier, shift = _int8_factor(x.scale, weights.scale, op.output.scale)
+    integers = weights.data.T.astype(np.int64)
+    # Every sum of a part of the products is then an integer that the float type holds.
+    largest = 128 * np.abs(integers).sum(axis=0).max()
+    matrix = integers.astype(np.float32 if largest <= 2**24 else np.float64)
+    offset = (bias[0].data if bias else 0) - x.zero_point * integers.sum(axis=0)
+
+    def function(values):
+        sums = sums_of_products(values.astype(matrix.dtype), matrix).astype(np.int64)
+        sums += offset
+        result = multiply(sums, multiplier, shift)
+        result += op.output.zero_point
+        return result
+
+    return function
+
+
+def _int8_factor(input_scale, weights_scale, output_scale):
+    """One factor for a matrix of one scale, else one for each of its units."""
+    if np.ndim(weights_scale) == 0:
+        product = float(np.float32(input_scale) * np.float32(weights_scale))
+        return quantize_multiplier(product / output_scale)
+    factors = [quantize_multiplier(input_scale * s / output_scale) for s in np.ravel(weights_scale)]
+    return tuple(np.array(factors).T)
+
+
+register(
+    Operator(
+        "FULLY_CONNECTED",
+        arithmetic={
+            "float32": Arithmetic(_float),
+            "int16": Arithmetic(_int16),
+            "int8": Arithmetic(_int8),
+        },
+        can_clip=True,
+    )
+)

@@ -1,0 +1,96 @@
+"""LOGISTIC and TANH, which the integers look up."""
+
+import functools
+import math
+
+import numpy as np
+
+from keras_fastgrnn.graph.fixed_point import logistic_table_int8, tanh_table_int8
+from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
+from keras_fastgrnn.graph.tables import INT16_MAX, INT16_MIN, SIGMOID_TABLE
+from keras_fastgrnn.quantization.fixed_scales import (
+    INT8_FUNCTION_SCALES,
+    INT16_RESULT_EXPONENT,
+    Scale,
+)
+
+
+def _float_logistic(op):
+    return lambda x: 0.5 * (1.0 + np.tanh(0.5 * x))
+
+
+def _float_tanh(op):
+    return np.tanh
+
+
+def _table_input(scale, shifts_without_multiply):
+    """Scales all int16 so that 2^17 stands for 10.7, the range of the sigmoid table."""
+    values = np.roll(np.arange(INT16_MIN, INT16_MAX + 1), INT16_MIN)
+    shift = round(math.log2(scale)) + 12
+    if shift in shifts_without_multiply:
+        return values * (3 << shift)
+    multiplier, right = scale * 4096.0 * 3.0, 0
+    while multiplier <= 32767.0 / 2.0 and right <= 30:
+        multiplier, right = 2.0 * multiplier, right + 1
+    multiplier = int(multiplier)
+    half = 1 << (right - 1) if right > 0 else 0
+    return (values * multiplier + half) >> right
+
+
+def _interpolate(magnitude, bits):
+    index = np.minimum(magnitude >> bits, 254)
+    low, high = SIGMOID_TABLE[index], SIGMOID_TABLE[index + 1]
+    return (low << bits) + (magnitude & ((1 << bits) - 1)) * (high - low)
+
+
+def _logistic(scale):
+    scaled = _table_input(scale, (0,))
+    magnitude = np.abs(scaled)
+    result = np.where(magnitude >> 9 >= 255, 0x7FFF << 10, _interpolate(magnitude, 9))
+    return np.where(scaled >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1) >> 10
+
+
+def _tanh(scale):
+    scaled = _table_input(scale, (0, 1))
+    magnitude = np.abs(scaled)
+    result = np.where(magnitude >> 8 >= 255, 0xFFFF << 8, _interpolate(magnitude, 8))
+    offset = (1 << 23) - (1 << 7)
+    return np.where(scaled >= 0, result - offset, offset - result + (1 << 8) - 1) >> 8
+
+
+@functools.lru_cache(maxsize=64)
+def _answers(function, scale):
+    """What a function of one operand answers to 0, 1, ..., 32767, -32768, ..., -1."""
+    answers = function(scale)
+    answers.flags.writeable = False
+    return answers
+
+
+def _int16(function):
+    def kernel(op):
+        answers = _answers(function, op.inputs[0].scale)
+        return lambda values: answers[values]
+
+    return kernel
+
+
+def _int8(table):
+    def kernel(op):
+        (x,) = op.inputs
+        outputs = np.roll(table(x.scale, x.zero_point), -128)  # negative indices count from the end
+        return lambda values: outputs[values]
+
+    return kernel
+
+
+def _register(kind, name, of_float, of_int16, table_of_int8):
+    arithmetic = {
+        "float32": Arithmetic(of_float, in_type=True),
+        "int16": Arithmetic(_int16(of_int16), True, Scale(2.0**INT16_RESULT_EXPONENT)),
+        "int8": Arithmetic(_int8(table_of_int8), True, INT8_FUNCTION_SCALES[name]),
+    }
+    register(Operator(kind, arithmetic))
+
+
+_register("LOGISTIC", "sigmoid", _float_logistic, _logistic, logistic_table_int8)
+_register("TANH", "tanh", _float_tanh, _tanh, tanh_table_int8)

@@ -1,0 +1,59 @@
+"""SOFTMAX, over the last axis."""
+
+import numpy as np
+
+from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier, softmax_int8
+from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
+from keras_fastgrnn.graph.tables import INT16_MAX, INT16_MIN, softmax_tables
+from keras_fastgrnn.quantization.fixed_scales import (
+    INT8_FUNCTION_SCALES,
+    INT16_RESULT_EXPONENT,
+    Scale,
+)
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Returns the softmax over the last axis."""
+    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def _int16(op):
+    exponential, reciprocal = softmax_tables()
+    factor = quantize_multiplier(op.inputs[0].scale / (10.0 / 65535.0))
+
+    def function(values):
+        difference = values - values.max(axis=-1, keepdims=True)
+        scaled = np.clip(multiply(difference, *factor) + INT16_MAX, INT16_MIN, INT16_MAX)
+        exponentials = _look_up(scaled, exponential)
+        total = exponentials.sum(axis=-1, keepdims=True)
+        leading_zeros = 32 - np.frexp(total.astype(np.float64))[1]
+        shifted = ((total << (leading_zeros - 1)) + (1 << 13)) >> 14
+        centered = np.clip(shifted - (1 << 15) - (1 << 16), INT16_MIN, INT16_MAX)
+        right = 31 - leading_zeros
+        products = exponentials * _look_up(centered, reciprocal)
+        return np.maximum((products + (1 << (right - 1))) >> right, 0)
+
+    return function
+
+
+def _look_up(values, table):
+    index = 256 + (values >> 7)
+    slope = table[index + 1] - table[index]
+    return table[index] + ((slope * (values & 0x7F) + 64) >> 7)
+
+
+def _int8(op):
+    return lambda values: softmax_int8(values, op.inputs[0].scale)
+
+
+register(
+    Operator(
+        "SOFTMAX",
+        arithmetic={
+            "float32": Arithmetic(lambda op: softmax),
+            "int16": Arithmetic(_int16, result=Scale(2.0**INT16_RESULT_EXPONENT)),
+            "int8": Arithmetic(_int8, result=INT8_FUNCTION_SCALES["softmax"]),
+        },
+    )
+)
