@@ -7,6 +7,22 @@ import numpy as np
 from keras_fastgrnn.graph.graph import Op, Tensor
 
 
+def real_constant(tensor: Tensor) -> np.ndarray:
+    """Returns the real values of a float or integer constant whose zero point is 0."""
+    return tensor.data * (tensor.scale or 1.0)
+
+
+def real_ends(tensor: Tensor) -> tuple[float, float]:
+    """Returns the smallest and the largest real value that an integer tensor holds.
+
+    Args:
+        tensor: Tensor of type "int8", "int16" or "uint8".
+    """
+    integers = np.iinfo(tensor.dtype)
+    low, high = (int(end) - tensor.zero_point for end in (integers.min, integers.max))
+    return low * tensor.scale, high * tensor.scale
+
+
 def quantize_values(values: np.ndarray, tensor: Tensor) -> np.ndarray:
     """Turns real values into the integers of a tensor; half rounds away from zero.
 

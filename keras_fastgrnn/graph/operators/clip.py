@@ -5,5 +5,14 @@ import numpy as np
 from keras_fastgrnn.graph.operators.kernels import binary
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
 
-register(Operator("CLIP", {"float32": Arithmetic(lambda op: lambda x: x)}, can_clip=True))
-register(Operator("MINIMUM", {"float32": Arithmetic(lambda op: binary(op, np.minimum))}))
+
+def _clip(op):
+    return lambda x: x  # its limits are applied to every result
+
+
+def _minimum(op):
+    return binary(op, np.minimum)
+
+
+register(Operator("CLIP", {"float32": Arithmetic(_clip)}, can_clip=True, elementwise=True))
+register(Operator("MINIMUM", {"float32": Arithmetic(_minimum)}, elementwise=True))

@@ -9,9 +9,19 @@ def _kernel(op):
     return lambda *values: np.concatenate(values, axis=-1)
 
 
+def _int8_ties(graph, op, dictated, sums_share):
+    return [[*op.inputs, op.output]]
+
+
+# In int16 a matrix that reads the result takes in that the inputs may have different scales.
 register(
     Operator(
         "CONCATENATION",
-        arithmetic=dict.fromkeys(("float32", "int16", "int8"), Arithmetic(_kernel, in_type=True)),
+        arithmetic={
+            "float32": Arithmetic(_kernel, in_type=True),
+            "int16": Arithmetic(_kernel, in_type=True),
+            "int8": Arithmetic(_kernel, in_type=True, ties=_int8_ties),
+        },
+        copies=True,
     )
 )

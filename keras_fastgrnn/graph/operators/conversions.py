@@ -25,7 +25,16 @@ def _dequantize(op):
     return lambda values: dequantize_values(values, op.inputs[0]).astype(np.float64)
 
 
-register(
-    Operator("QUANTIZE", dict.fromkeys(("int16", "int8"), Arithmetic(_quantize, in_type=True)))
-)
-register(Operator("DEQUANTIZE", {"float32": Arithmetic(_dequantize, in_type=True)}))
+def _fits(op):
+    (x,) = op.inputs
+    if x.dtype == "float32":
+        return True
+    largest = np.iinfo(x.dtype).max - np.iinfo(x.dtype).min
+    return largest * 2.0 ** quantize_multiplier(x.scale / op.output.scale)[1] < 2**31
+
+
+_INTEGERS = Arithmetic(_quantize, in_type=True, fits=_fits)
+_FLOATS = Arithmetic(_dequantize, in_type=True)
+
+register(Operator("QUANTIZE", {"int16": _INTEGERS, "int8": _INTEGERS}, elementwise=True))
+register(Operator("DEQUANTIZE", {"float32": _FLOATS}, elementwise=True))

@@ -6,6 +6,9 @@ from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier, wrap
 from keras_fastgrnn.graph.operators.kernels import sums_of_products
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
 
+# Below these, by the type of its result, the sum of products and bias is counted.
+SUM_LIMITS = {"int16": 2.0**47, "int8": 2.0**31}
+
 
 def _float(op):
     weights = op.inputs[1].data.T
@@ -62,14 +65,36 @@ def _int8_factor(input_scale, weights_scale, output_scale):
     return tuple(np.array(factors).T)
 
 
+def _int16_fits(op):
+    x, weights, *_ = op.inputs
+    factor, largest = x.scale * weights.scale / op.output.scale, _largest_sum(op, 2**15).max()
+    # The kernel shifts its result to the right, by a bit at least.
+    is_fraction = quantize_multiplier(factor)[1] < 15
+    return bool(is_fraction and largest < SUM_LIMITS["int16"] and largest * factor < 2**31)
+
+
+def _int8_fits(op):
+    x, weights, *_ = op.inputs
+    factors = np.ravel(x.scale * weights.scale / op.output.scale)
+    left = np.array([2.0 ** max(quantize_multiplier(factor)[1], 0) for factor in factors])
+    return bool((_largest_sum(op, 2**8) * left).max() < SUM_LIMITS["int8"])
+
+
+def _largest_sum(op, largest_input):
+    """The largest sum of products each unit can come to."""
+    sums = np.abs(op.inputs[1].data.astype(np.int64)).sum(axis=1) * largest_input
+    return sums + np.abs(op.inputs[2].data) if len(op.inputs) == 3 else sums
+
+
 register(
     Operator(
         "FULLY_CONNECTED",
         arithmetic={
             "float32": Arithmetic(_float),
-            "int16": Arithmetic(_int16),
-            "int8": Arithmetic(_int8),
+            "int16": Arithmetic(_int16, fits=_int16_fits),
+            "int8": Arithmetic(_int8, fits=_int8_fits),
         },
         can_clip=True,
+        has_matrix=True,
     )
 )

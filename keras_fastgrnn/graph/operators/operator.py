@@ -1,15 +1,17 @@
 """Operator: all that is known of one kind of operator, and the registry of them."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from keras_fastgrnn.errors import UnsupportedOperatorError
-from keras_fastgrnn.graph.graph import Op
+from keras_fastgrnn.graph.graph import Graph, Op, Tensor
 from keras_fastgrnn.quantization.fixed_scales import Scale
 
 Kernel = Callable[[Op], Callable[..., np.ndarray]]
+Ties = Callable[[Graph, Op, Collection[Tensor], bool], list[list[Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,27 @@ class Arithmetic:
         in_type: Boolean, whether all that the kernel returns are values of the type, and no limits
             apply. Defaults to `False`.
         result: `Scale` that the kernel dictates for its result, or `None`. Defaults to `None`.
+        limit: Float, the magnitude of an input beyond which the result is the same. Defaults to
+            infinity.
+        finest: Float, the smallest scale of an input that is of use. Defaults to 0.
+        ties: Function of a float graph, an `Op` of it, the tensors whose scales are dictated, and
+            a boolean, whether all that is added up shares a scale. It returns lists of tensors
+            that share a scale. Defaults to none of them.
+        factors: Function of the scales of the inputs and of the result, and of a NumPy type, in
+            which it computes. It returns for each of these the factors that the kernel derives
+            from its scale. Defaults to `None`, where all versions of TFLite Micro derive the same.
+        fits: Function of an `Op` of an integer graph that returns whether what the kernel computes
+            stays in its widths. Defaults to always.
     """
 
     kernel: Kernel
     in_type: bool = False
     result: Scale | None = None
+    limit: float = math.inf
+    finest: float = 0.0
+    ties: Ties = lambda graph, op, dictated, sums_share: []
+    factors: Callable[[list[float], type], list] | None = None
+    fits: Callable[[Op], bool] = lambda op: True
 
 
 @dataclass(frozen=True)
@@ -41,11 +59,31 @@ class Operator:
             `Arithmetic`. What is never part of a `Graph`, but written around it, has none.
         can_clip: Boolean, whether it clips its own result, as its fused activation. Defaults to
             `False`.
+        has_matrix: Boolean, whether its second input is a matrix of constants, and each unit of
+            the result the product of a row with the first. Defaults to `False`.
+        elementwise: Boolean, whether it computes each entry of the result from those of the same
+            place. Defaults to `False`.
+        copies: Boolean, whether its result holds the very entries of its inputs. Defaults to
+            `False`.
+        adds: Boolean, whether its result is a sum, in the unit of its inputs. Defaults to `False`.
+        limit_before: Function of an `Op` with scales or of floats, one of its inputs, and the
+            magnitude of the result beyond which nothing is different. It returns the magnitude of
+            the input beyond which nothing is. Defaults to `None`, infinity.
     """
 
     kind: str
     arithmetic: dict[str, Arithmetic] = field(default_factory=dict)
     can_clip: bool = False
+    has_matrix: bool = False
+    elementwise: bool = False
+    copies: bool = False
+    adds: bool = False
+    limit_before: Callable[[Op, Tensor, float], float] | None = None
+
+    @property
+    def has_fixed_range(self) -> bool:
+        """Whether the kernels of integers dictate the scale of the result."""
+        return any(arithmetic.result for arithmetic in self.arithmetic.values())
 
     def in_type(self, dtype: str) -> Arithmetic:
         """Returns the operator's arithmetic in one type of its result.

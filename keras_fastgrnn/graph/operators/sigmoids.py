@@ -9,8 +9,12 @@ from keras_fastgrnn.graph.fixed_point import logistic_table_int8, tanh_table_int
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
 from keras_fastgrnn.graph.tables import INT16_MAX, INT16_MIN, SIGMOID_TABLE
 from keras_fastgrnn.quantization.fixed_scales import (
+    FINEST_BEFORE_INT8_FUNCTION,
     INT8_FUNCTION_SCALES,
+    INT8_LIMITS,
+    INT16_LIMIT,
     INT16_RESULT_EXPONENT,
+    INT16_TABLE_EXPONENT,
     Scale,
 )
 
@@ -83,13 +87,33 @@ def _int8(table):
     return kernel
 
 
+def _int16_fits(op):
+    return 3.0 * 4096.0 * op.inputs[0].scale * 2**15 < 2**31
+
+
+def _int8_fits(op):
+    return op.inputs[0].scale < 16.0  # from there on even 0 is beyond the fixed-point numbers
+
+
 def _register(kind, name, of_float, of_int16, table_of_int8):
-    arithmetic = {
-        "float32": Arithmetic(of_float, in_type=True),
-        "int16": Arithmetic(_int16(of_int16), True, Scale(2.0**INT16_RESULT_EXPONENT)),
-        "int8": Arithmetic(_int8(table_of_int8), True, INT8_FUNCTION_SCALES[name]),
-    }
-    register(Operator(kind, arithmetic))
+    int16 = Arithmetic(
+        _int16(of_int16),
+        in_type=True,
+        result=Scale(2.0**INT16_RESULT_EXPONENT),
+        limit=INT16_LIMIT,
+        finest=2.0**INT16_TABLE_EXPONENT,
+        fits=_int16_fits,
+    )
+    int8 = Arithmetic(
+        _int8(table_of_int8),
+        in_type=True,
+        result=INT8_FUNCTION_SCALES[name],
+        limit=INT8_LIMITS[name],
+        finest=FINEST_BEFORE_INT8_FUNCTION,
+        fits=_int8_fits,
+    )
+    of_type = {"float32": Arithmetic(of_float, in_type=True), "int16": int16, "int8": int8}
+    register(Operator(kind, of_type, elementwise=True))
 
 
 _register("LOGISTIC", "sigmoid", _float_logistic, _logistic, logistic_table_int8)

@@ -6,6 +6,7 @@ from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier, soft
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
 from keras_fastgrnn.graph.tables import INT16_MAX, INT16_MIN, softmax_tables
 from keras_fastgrnn.quantization.fixed_scales import (
+    FINEST_BEFORE_INT8_FUNCTION,
     INT8_FUNCTION_SCALES,
     INT16_RESULT_EXPONENT,
     Scale,
@@ -47,13 +48,31 @@ def _int8(op):
     return lambda values: softmax_int8(values, op.inputs[0].scale)
 
 
+def _int16_fits(op):
+    return quantize_multiplier(op.inputs[0].scale / (10.0 / 65535.0))[1] <= 15
+
+
+def _int8_fits(op):
+    return int8_softmax_takes(op.inputs[0].scale)
+
+
+def int8_softmax_takes(scale: float) -> bool:
+    """Returns whether the int8 kernel takes an input of a scale; it ends the process otherwise."""
+    return scale > 2.0**-26
+
+
 register(
     Operator(
         "SOFTMAX",
         arithmetic={
             "float32": Arithmetic(lambda op: softmax),
-            "int16": Arithmetic(_int16, result=Scale(2.0**INT16_RESULT_EXPONENT)),
-            "int8": Arithmetic(_int8, result=INT8_FUNCTION_SCALES["softmax"]),
+            "int16": Arithmetic(_int16, result=Scale(2.0**INT16_RESULT_EXPONENT), fits=_int16_fits),
+            "int8": Arithmetic(
+                _int8,
+                result=INT8_FUNCTION_SCALES["softmax"],
+                finest=FINEST_BEFORE_INT8_FUNCTION,
+                fits=_int8_fits,
+            ),
         },
     )
 )

@@ -1,10 +1,14 @@
 """ADD and SUB."""
 
+import math
+
 import numpy as np
 
 from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier
+from keras_fastgrnn.graph.graph import Graph, Op
 from keras_fastgrnn.graph.operators.kernels import binary
-from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
+from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, operator_of, register
+from keras_fastgrnn.graph.real_values import real_constant, real_ends
 
 # Bits by which the operands are shifted to the left before they are rescaled.
 _LEFT_SHIFTS = {"int16": 15, "int8": 20}
@@ -42,11 +46,93 @@ def _integer(sign, dtype):
     return kernel
 
 
-def _register(kind, sign):
-    integers = {dtype: Arithmetic(_integer(sign, dtype)) for dtype in _LEFT_SHIFTS}
-    arithmetic = {"float32": Arithmetic(_float(sign)), **integers}
-    register(Operator(kind, arithmetic, can_clip=True))
+def sum_fits(scales, output_scale: float, dtype: str) -> bool:
+    """Returns whether the kernel, which scales a sum down alone, can count it in a scale.
+
+    Args:
+        scales: Floats, the scales of the operands.
+        output_scale: Float.
+        dtype: String, "int16" or "int8".
+    """
+    return 2.0 * max(scales) / 2.0 ** _LEFT_SHIFTS[dtype] / output_scale < 1.0
 
 
-_register("ADD", 1)
-_register("SUB", -1)
+def _fits(op):
+    return sum_fits([tensor.scale for tensor in op.inputs], op.output.scale, op.output.dtype)
+
+
+def adds_products(graph: Graph, op: Op) -> bool:
+    """Returns whether an operator adds up what matrices make."""
+    return op.kind == "ADD" and all(_is_product(graph, tensor) for tensor in op.inputs)
+
+
+def _is_product(graph, tensor) -> bool:
+    producer = graph.producer(tensor)
+    return producer is not None and operator_of(producer.kind).has_matrix
+
+
+def _adds_before_nonlinearity(graph, op) -> bool:
+    limits = [operator_of(r.kind).arithmetic["int8"].limit for r in graph.consumers(op.output)]
+    return op.inputs[1].is_constant and bool(limits) and all(map(math.isfinite, limits))
+
+
+def _int16_ties(graph, op, dictated, sums_share):
+    return [_not_dictated(op, dictated)]
+
+
+def _int8_add_ties(graph, op, dictated, sums_share):
+    shares = sums_share and not op.inputs[1].is_constant
+    if shares or adds_products(graph, op) or _adds_before_nonlinearity(graph, op):
+        return [_not_dictated(op, dictated)]
+    return []
+
+
+def _int8_factors(scales, number):
+    """SUB divides scales in double precision; until October 2026 it did in single."""
+    first, second, output = map(number, scales)
+    largest = number(2.0) * max(first, second)
+    of_inputs = [quantize_multiplier(float(scale / largest)) for scale in (first, second)]
+    shift = number(2.0 ** _LEFT_SHIFTS["int8"])
+    return [of_inputs, of_inputs, quantize_multiplier(float(largest / (shift * output)))]
+
+
+def _not_dictated(op, dictated):
+    return [tensor for tensor in (*op.inputs, op.output) if tensor not in dictated]
+
+
+def _limit_before_add(op, tensor, limit):
+    first, second = op.inputs
+    if second.is_constant:
+        return limit + np.abs(real_constant(second)).max()
+    if tensor.scale is None:
+        return math.inf
+    return limit + max(map(abs, real_ends(first if tensor is second else second)))
+
+
+register(
+    Operator(
+        "ADD",
+        arithmetic={
+            "float32": Arithmetic(_float(1)),
+            "int16": Arithmetic(_integer(1, "int16"), ties=_int16_ties, fits=_fits),
+            "int8": Arithmetic(_integer(1, "int8"), ties=_int8_add_ties, fits=_fits),
+        },
+        can_clip=True,
+        elementwise=True,
+        adds=True,
+        limit_before=_limit_before_add,
+    )
+)
+register(
+    Operator(
+        "SUB",
+        arithmetic={
+            "float32": Arithmetic(_float(-1)),
+            "int16": Arithmetic(_integer(-1, "int16"), ties=_int16_ties, fits=_fits),
+            "int8": Arithmetic(_integer(-1, "int8"), factors=_int8_factors, fits=_fits),
+        },
+        can_clip=True,
+        elementwise=True,
+        adds=True,
+    )
+)
