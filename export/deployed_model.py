@@ -23,6 +23,7 @@ from keras_fastgrnn.export.tflm import interpreter
 from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.given_sequences import GivenSequences, wants_every_step
 from keras_fastgrnn.graph.graph import Graph
+from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.sequences import Sequences, as_sequences
 from keras_fastgrnn.keras_api import (
     checked_boolean,
@@ -216,7 +217,7 @@ class DeployedModel:
         if self._arena is None:
             return Exactness(None, problem="TFLite Micro is not installed.")
         interpreter = self._new_interpreter()
-        matrices = [op.inputs[1] for op in self.graph.ops if op.kind == "FULLY_CONNECTED"]
+        matrices = [op.inputs[1] for op in self.graph.ops if operator_of(op.kind).has_matrix]
         return compared(
             "TFLite Micro",
             "TFLite Micro",

@@ -9,6 +9,7 @@ from keras_fastgrnn.graph.operators import (  # noqa: F401
     conversions,
     fully_connected,
     mul,
+    packing,
     sigmoids,
     softmax,
     sums,

@@ -14,5 +14,5 @@ def _minimum(op):
     return binary(op, np.minimum)
 
 
-register(Operator("CLIP", {"float32": Arithmetic(_clip)}, can_clip=True, elementwise=True))
+register(Operator("CLIP", {"float32": Arithmetic(_clip)}, elementwise=True))
 register(Operator("MINIMUM", {"float32": Arithmetic(_minimum)}, elementwise=True))

@@ -9,6 +9,11 @@ def _kernel(op):
     return lambda *values: np.concatenate(values, axis=-1)
 
 
+def _options(op, portable):
+    sizes = zip(op.inputs[0].shape, op.output.shape, strict=True)
+    return {"axis": next(i for i, (part, whole) in enumerate(sizes) if part != whole)}
+
+
 def _int8_ties(graph, op, dictated, sums_share):
     return [[*op.inputs, op.output]]
 
@@ -23,5 +28,7 @@ register(
             "int8": Arithmetic(_kernel, in_type=True, ties=_int8_ties),
         },
         copies=True,
+        options_table="ConcatenationOptions",
+        options=_options,
     )
 )

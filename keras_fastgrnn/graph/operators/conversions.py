@@ -36,5 +36,14 @@ def _fits(op):
 _INTEGERS = Arithmetic(_quantize, in_type=True, fits=_fits)
 _FLOATS = Arithmetic(_dequantize, in_type=True)
 
-register(Operator("QUANTIZE", {"int16": _INTEGERS, "int8": _INTEGERS}, elementwise=True))
-register(Operator("DEQUANTIZE", {"float32": _FLOATS}, elementwise=True))
+register(
+    Operator(
+        "QUANTIZE",
+        arithmetic={"int16": _INTEGERS, "int8": _INTEGERS},
+        elementwise=True,
+        mixes_types=True,
+    )
+)
+register(
+    Operator("DEQUANTIZE", arithmetic={"float32": _FLOATS}, elementwise=True, mixes_types=True)
+)

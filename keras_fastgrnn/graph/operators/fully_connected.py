@@ -80,6 +80,12 @@ def _int8_fits(op):
     return bool((_largest_sum(op, 2**8) * left).max() < SUM_LIMITS["int8"])
 
 
+def _options(op, portable):
+    """TFLite Micro takes it for granted that the bias has 64 bits in int16."""
+    is_told = portable and op.output.dtype == "int16"
+    return {"quantized_bias_type": "int64"} if is_told else {}
+
+
 def _largest_sum(op, largest_input):
     """The largest sum of products each unit can come to."""
     sums = np.abs(op.inputs[1].data.astype(np.int64)).sum(axis=1) * largest_input
@@ -96,5 +102,7 @@ register(
         },
         can_clip=True,
         has_matrix=True,
+        options_table="FullyConnectedOptions",
+        options=_options,
     )
 )

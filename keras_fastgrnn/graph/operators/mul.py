@@ -60,5 +60,6 @@ register(
         can_clip=True,
         elementwise=True,
         limit_before=_limit_before,
+        options_table="MulOptions",
     )
 )

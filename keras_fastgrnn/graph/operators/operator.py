@@ -66,6 +66,12 @@ class Operator:
         copies: Boolean, whether its result holds the very entries of its inputs. Defaults to
             `False`.
         adds: Boolean, whether its result is a sum, in the unit of its inputs. Defaults to `False`.
+        mixes_types: Boolean, whether floats and small integers may be among its tensors at once.
+            Defaults to `False`.
+        options_table: String, the name of the table of its options in TFLite's schema, or `None`.
+        options: Function of an `Op` and a boolean, whether full TFLite is to run the file too, that
+            returns a dictionary from field to value of that table; a string stands for the number
+            of the type of that name. The fused activation is not among them. Defaults to no fields.
         limit_before: Function of an `Op` with scales or of floats, one of its inputs, and the
             magnitude of the result beyond which nothing is different. It returns the magnitude of
             the input beyond which nothing is. Defaults to `None`, infinity.
@@ -78,6 +84,9 @@ class Operator:
     elementwise: bool = False
     copies: bool = False
     adds: bool = False
+    mixes_types: bool = False
+    options_table: str | None = None
+    options: Callable[[Op, bool], dict] = lambda op, portable: {}
     limit_before: Callable[[Op, Tensor, float], float] | None = None
 
     @property
@@ -99,7 +108,7 @@ class Operator:
         return self.arithmetic[dtype]
 
 
-OPERATORS: dict[str, Operator] = {}
+_registered: dict[str, Operator] = {}
 
 
 def register(operator: Operator) -> Operator:
@@ -114,9 +123,9 @@ def register(operator: Operator) -> Operator:
     Raises:
         ValueError: If there is one of its kind.
     """
-    if operator.kind in OPERATORS:
+    if operator.kind in _registered:
         raise ValueError(f"The operator {operator.kind} is registered already.")
-    OPERATORS[operator.kind] = operator
+    _registered[operator.kind] = operator
     return operator
 
 
@@ -129,7 +138,7 @@ def operator_of(kind: str) -> Operator:
     Raises:
         UnsupportedOperatorError: If none is registered; the message lists those that are.
     """
-    if kind not in OPERATORS:
-        known = ", ".join(sorted(OPERATORS))
+    if kind not in _registered:
+        known = ", ".join(sorted(_registered))
         raise UnsupportedOperatorError(f"There is no operator {kind}; there are {known}.")
-    return OPERATORS[kind]
+    return _registered[kind]

@@ -74,5 +74,7 @@ register(
                 fits=_int8_fits,
             ),
         },
+        options_table="SoftmaxOptions",
+        options=lambda op, portable: {"beta": 1.0},
     )
 )

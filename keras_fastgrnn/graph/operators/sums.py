@@ -100,6 +100,12 @@ def _not_dictated(op, dictated):
     return [tensor for tensor in (*op.inputs, op.output) if tensor not in dictated]
 
 
+def _options(op, portable):
+    """TFLite Micro takes it for granted that int16 operands may have any scales."""
+    is_told = portable and op.output.dtype == "int16"
+    return {"pot_scale_int16": False} if is_told else {}
+
+
 def _limit_before_add(op, tensor, limit):
     first, second = op.inputs
     if second.is_constant:
@@ -121,6 +127,8 @@ register(
         elementwise=True,
         adds=True,
         limit_before=_limit_before_add,
+        options_table="AddOptions",
+        options=_options,
     )
 )
 register(
@@ -134,5 +142,7 @@ register(
         can_clip=True,
         elementwise=True,
         adds=True,
+        options_table="SubOptions",
+        options=_options,
     )
 )
