@@ -14,6 +14,12 @@ from keras_fastgrnn.graph.operators import (  # noqa: F401
     softmax,
     sums,
 )
-from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, operator_of, register
+from keras_fastgrnn.graph.operators.operator import (
+    Arithmetic,
+    Operator,
+    kinds,
+    operator_of,
+    register,
+)
 
-__all__ = ["Arithmetic", "Operator", "operator_of", "register"]
+__all__ = ["Arithmetic", "Operator", "kinds", "operator_of", "register"]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_fastgrnn.graph.operators.file_calls import verify_broadcast
 from keras_fastgrnn.graph.operators.kernels import binary
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
 
@@ -15,4 +16,11 @@ def _minimum(op):
 
 
 register(Operator("CLIP", {"float32": Arithmetic(_clip)}, elementwise=True))
-register(Operator("MINIMUM", {"float32": Arithmetic(_minimum)}, elementwise=True))
+register(
+    Operator(
+        "MINIMUM",
+        arithmetic={"float32": Arithmetic(_minimum)},
+        elementwise=True,
+        verify=verify_broadcast,
+    )
+)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier
+from keras_fastgrnn.graph.operators.file_calls import verify_elementwise
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
 from keras_fastgrnn.graph.real_values import dequantize_values, quantize_input
 
@@ -42,8 +43,15 @@ register(
         arithmetic={"int16": _INTEGERS, "int8": _INTEGERS},
         elementwise=True,
         mixes_types=True,
+        verify=verify_elementwise,
     )
 )
 register(
-    Operator("DEQUANTIZE", arithmetic={"float32": _FLOATS}, elementwise=True, mixes_types=True)
+    Operator(
+        "DEQUANTIZE",
+        arithmetic={"float32": _FLOATS},
+        elementwise=True,
+        mixes_types=True,
+        verify=verify_elementwise,
+    )
 )

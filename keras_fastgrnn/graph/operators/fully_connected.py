@@ -3,6 +3,12 @@
 import numpy as np
 
 from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier, wrap_int32
+from keras_fastgrnn.graph.operators.file_calls import (
+    require_bias,
+    require_scales,
+    require_scales_of_channels,
+    shapes_of,
+)
 from keras_fastgrnn.graph.operators.kernels import sums_of_products
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
 
@@ -92,6 +98,21 @@ def _largest_sum(op, largest_input):
     return sums + np.abs(op.inputs[2].data) if len(op.inputs) == 3 else sums
 
 
+def _verify(call) -> None:
+    x, weights, bias = [*call.inputs, None][:3]
+    (y,) = call.outputs
+    fits = len(weights.shape) == 2 and y.shape and x.shape
+    call.require(fits, f"its shapes are {shapes_of(x, weights, y)}")
+    units, inputs = weights.shape
+    batch = y.size // units
+    fits = y.shape[-1] == units and x.size == batch * inputs
+    call.require(fits, f"its shapes are {shapes_of(x, weights, y)}")
+    require_scales(call, x, y)
+    require_scales_of_channels(call, weights, dimension=0)
+    call.require(not call.option("weights_format"), "its weights are shuffled")
+    require_bias(call, bias, units)
+
+
 register(
     Operator(
         "FULLY_CONNECTED",
@@ -104,5 +125,6 @@ register(
         has_matrix=True,
         options_table="FullyConnectedOptions",
         options=_options,
+        verify=_verify,
     )
 )

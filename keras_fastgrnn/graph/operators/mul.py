@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier
+from keras_fastgrnn.graph.operators.file_calls import verify_broadcast
 from keras_fastgrnn.graph.operators.kernels import binary
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
 from keras_fastgrnn.graph.real_values import real_constant
@@ -61,5 +62,6 @@ register(
         elementwise=True,
         limit_before=_limit_before,
         options_table="MulOptions",
+        verify=verify_broadcast,
     )
 )

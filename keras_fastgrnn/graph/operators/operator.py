@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_fastgrnn.errors import UnsupportedOperatorError
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
+from keras_fastgrnn.graph.operators.file_calls import OperatorCall
 from keras_fastgrnn.quantization.fixed_scales import Scale
 
 Kernel = Callable[[Op], Callable[..., np.ndarray]]
@@ -72,6 +73,9 @@ class Operator:
         options: Function of an `Op` and a boolean, whether full TFLite is to run the file too, that
             returns a dictionary from field to value of that table; a string stands for the number
             of the type of that name. The fused activation is not among them. Defaults to no fields.
+        verify: Function of an `OperatorCall` of any file that raises a MalformedModelError where
+            its tensors do not fit what the kernel takes for granted, or `None` where that is not
+            known.
         limit_before: Function of an `Op` with scales or of floats, one of its inputs, and the
             magnitude of the result beyond which nothing is different. It returns the magnitude of
             the input beyond which nothing is. Defaults to `None`, infinity.
@@ -87,6 +91,7 @@ class Operator:
     mixes_types: bool = False
     options_table: str | None = None
     options: Callable[[Op, bool], dict] = lambda op, portable: {}
+    verify: Callable[[OperatorCall], None] | None = None
     limit_before: Callable[[Op, Tensor, float], float] | None = None
 
     @property
@@ -139,6 +144,11 @@ def operator_of(kind: str) -> Operator:
         UnsupportedOperatorError: If none is registered; the message lists those that are.
     """
     if kind not in _registered:
-        known = ", ".join(sorted(_registered))
+        known = ", ".join(kinds())
         raise UnsupportedOperatorError(f"There is no operator {kind}; there are {known}.")
     return _registered[kind]
+
+
+def kinds() -> list[str]:
+    """Returns the kinds of all registered operators."""
+    return sorted(_registered)

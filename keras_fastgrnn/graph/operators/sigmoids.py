@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from keras_fastgrnn.graph.fixed_point import logistic_table_int8, tanh_table_int8
+from keras_fastgrnn.graph.operators.file_calls import verify_elementwise
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
 from keras_fastgrnn.graph.tables import INT16_MAX, INT16_MIN, SIGMOID_TABLE
 from keras_fastgrnn.quantization.fixed_scales import (
@@ -113,7 +114,7 @@ def _register(kind, name, of_float, of_int16, table_of_int8):
         fits=_int8_fits,
     )
     of_type = {"float32": Arithmetic(of_float, in_type=True), "int16": int16, "int8": int8}
-    register(Operator(kind, of_type, elementwise=True))
+    register(Operator(kind, of_type, elementwise=True, verify=verify_elementwise))
 
 
 _register("LOGISTIC", "sigmoid", _float_logistic, _logistic, logistic_table_int8)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier, softmax_int8
+from keras_fastgrnn.graph.operators.file_calls import OperatorCall, verify_along_the_last
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
 from keras_fastgrnn.graph.tables import INT16_MAX, INT16_MIN, softmax_tables
 from keras_fastgrnn.quantization.fixed_scales import (
@@ -53,12 +54,26 @@ def _int16_fits(op):
 
 
 def _int8_fits(op):
-    return int8_softmax_takes(op.inputs[0].scale)
+    return _takes(op.inputs[0].scale)
 
 
-def int8_softmax_takes(scale: float) -> bool:
-    """Returns whether the int8 kernel takes an input of a scale; it ends the process otherwise."""
-    return scale > 2.0**-26
+def _takes(scale):
+    """Whether the int8 kernel takes an input of a scale; it ends the process otherwise."""
+    return scale * 2.0**26 > 1.0
+
+
+def _verify(call):
+    verify_along_the_last(call)
+    beta = float(call.option("beta"))
+    call.require(0.0 < beta < 2.0**20, f"its beta is {beta}")
+    require_softmax_scale(call, beta)
+
+
+def require_softmax_scale(call: OperatorCall, beta: float) -> None:
+    """The input's scale is not too small for the kernel of a softmax, or its logarithm."""
+    (x,) = call.inputs
+    if x.type == "int8":
+        call.require(_takes(beta * x.scales[0]), f"its input has the scale {x.scales[0]}")
 
 
 register(
@@ -76,5 +91,6 @@ register(
         },
         options_table="SoftmaxOptions",
         options=lambda op, portable: {"beta": 1.0},
+        verify=_verify,
     )
 )

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier
 from keras_fastgrnn.graph.graph import Graph, Op
+from keras_fastgrnn.graph.operators.file_calls import QUANTIZED, verify_broadcast
 from keras_fastgrnn.graph.operators.kernels import binary
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, operator_of, register
 from keras_fastgrnn.graph.real_values import real_constant, real_ends
@@ -46,19 +47,13 @@ def _integer(sign, dtype):
     return kernel
 
 
-def sum_fits(scales, output_scale: float, dtype: str) -> bool:
-    """Returns whether the kernel, which scales a sum down alone, can count it in a scale.
-
-    Args:
-        scales: Floats, the scales of the operands.
-        output_scale: Float.
-        dtype: String, "int16" or "int8".
-    """
+def _sum_fits(scales, output_scale, dtype):
+    """The kernel scales a sum down alone."""
     return 2.0 * max(scales) / 2.0 ** _LEFT_SHIFTS[dtype] / output_scale < 1.0
 
 
 def _fits(op):
-    return sum_fits([tensor.scale for tensor in op.inputs], op.output.scale, op.output.dtype)
+    return _sum_fits([tensor.scale for tensor in op.inputs], op.output.scale, op.output.dtype)
 
 
 def adds_products(graph: Graph, op: Op) -> bool:
@@ -74,6 +69,15 @@ def _is_product(graph, tensor) -> bool:
 def _adds_before_nonlinearity(graph, op) -> bool:
     limits = [operator_of(r.kind).arithmetic["int8"].limit for r in graph.consumers(op.output)]
     return op.inputs[1].is_constant and bool(limits) and all(map(math.isfinite, limits))
+
+
+def _verify(call):
+    verify_broadcast(call)
+    (y,) = call.outputs
+    if y.type in QUANTIZED:
+        scales = [tensor.scales[0] for tensor in call.inputs]
+        fits = _sum_fits(scales, y.scales[0], y.type)  # the kernel ends the process otherwise
+        call.require(fits, "its output's scale is far too small for its inputs'")
 
 
 def _int16_ties(graph, op, dictated, sums_share):
@@ -129,6 +133,7 @@ register(
         limit_before=_limit_before_add,
         options_table="AddOptions",
         options=_options,
+        verify=_verify,
     )
 )
 register(
@@ -144,5 +149,6 @@ register(
         adds=True,
         options_table="SubOptions",
         options=_options,
+        verify=_verify,
     )
 )
