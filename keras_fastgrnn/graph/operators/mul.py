@@ -1,10 +1,13 @@
 """MUL: the product, entry by entry."""
 
+import itertools
 import math
 
 import numpy as np
 
-from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier
+from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier, rounding_shift
+from keras_fastgrnn.graph.graph import Op
+from keras_fastgrnn.graph.operators.c_writer import CWriter, exponent_of
 from keras_fastgrnn.graph.operators.file_calls import verify_broadcast
 from keras_fastgrnn.graph.operators.kernels import binary
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
@@ -50,6 +53,42 @@ def _limit_before(op, tensor, limit):
     return limit / smallest if smallest > 0.0 else math.inf
 
 
+def _expression(c: CWriter, op: Op, first: str, second: str) -> str:
+    bits = exponent_of(op.output) - sum(map(exponent_of, op.inputs))
+    products = [a * b for a, b in itertools.product(*map(c.ends_of, op.inputs))]
+    ends = [min(products), max(products)]
+    if bits == 15 and ends[1] < 2**30 - 2**15 and not op.is_clipped:
+        c.set_ends(op.output, *(rounding_shift((end + 1) >> 1, 14) for end in ends))
+        return c.call("multiply_fractions", first, second)
+    product = f"(int32_t){first} * {second}"
+    if bits == 0:
+        if ends[1] == 2**30:  # wraps, as it is doubled first
+            product = f"(int32_t)((uint32_t)({product}) << 1) >> 1"
+            ends[0] = -(2**30)
+        return c.clipped(op, product, ends)
+    # Rounded to a multiple of 2 first, as a product of two fractions of 2^31 is.
+    factor = _even_factor(op)
+    if factor is None:
+        value, ends = f"(({product} + 1) >> 1)", [(end + 1) >> 1 for end in ends]
+        bits -= 1
+    else:
+        zeros = min((factor & -factor).bit_length() - 1, bits)
+        value, bits = f"(int32_t){first} * {factor >> zeros}", bits - zeros
+        value = f"(int32_t){first}" if factor >> zeros == 1 else value
+        ends = [end >> zeros for end in ends]
+    value, ends = c.in_units(value, ends, -bits)
+    return c.clipped(op, value, ends)
+
+
+def _even_factor(op):
+    """The second operand where it is one even number, so that half of the product is exact."""
+    second = op.inputs[1]
+    if not second.is_constant or np.ptp(second.data):
+        return None
+    factor = int(second.data.flat[0])
+    return factor if factor and factor % 2 == 0 else None
+
+
 register(
     Operator(
         "MUL",
@@ -63,5 +102,7 @@ register(
         limit_before=_limit_before,
         options_table="MulOptions",
         verify=verify_broadcast,
+        expression=_expression,
+        equation="{0} * {1}",
     )
 )

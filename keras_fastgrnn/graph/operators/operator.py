@@ -76,6 +76,14 @@ class Operator:
         verify: Function of an `OperatorCall` of any file that raises a MalformedModelError where
             its tensors do not fit what the kernel takes for granted, or `None` where that is not
             known.
+        expression: Function of a `CWriter`, an int16 `Op` whose scales are powers of two, and a
+            string for each input, an entry of it as an expression of C of type int16_t. It returns
+            the entry of the result of the same place, such an expression that gives the integer
+            that the kernel gives. Defaults to `None`, where plain C does not compute it so.
+        equation: String, the result in real numbers for a comment, where "{0}" stands for the first
+            input.
+        leads_alike: Boolean, whether the largest entry of the result is where the largest of the
+            input is, so that plain C leaves it out at the end of a model. Defaults to `False`.
         limit_before: Function of an `Op` with scales or of floats, one of its inputs, and the
             magnitude of the result beyond which nothing is different. It returns the magnitude of
             the input beyond which nothing is. Defaults to `None`, infinity.
@@ -92,6 +100,9 @@ class Operator:
     options_table: str | None = None
     options: Callable[[Op, bool], dict] = lambda op, portable: {}
     verify: Callable[[OperatorCall], None] | None = None
+    expression: Callable[..., str] | None = None
+    equation: str = ""
+    leads_alike: bool = False
     limit_before: Callable[[Op, Tensor, float], float] | None = None
 
     @property

@@ -92,5 +92,6 @@ register(
         options_table="SoftmaxOptions",
         options=lambda op, portable: {"beta": 1.0},
         verify=_verify,
+        leads_alike=True,
     )
 )

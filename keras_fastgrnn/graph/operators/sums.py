@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier
 from keras_fastgrnn.graph.graph import Graph, Op
+from keras_fastgrnn.graph.operators.c_writer import CWriter, exponent_of
 from keras_fastgrnn.graph.operators.file_calls import QUANTIZED, verify_broadcast
 from keras_fastgrnn.graph.operators.kernels import binary
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, operator_of, register
@@ -13,6 +14,10 @@ from keras_fastgrnn.graph.real_values import real_constant, real_ends
 
 # Bits by which the operands are shifted to the left before they are rescaled.
 _LEFT_SHIFTS = {"int16": 15, "int8": 20}
+
+# The int16 kernel adds in units of 2^-14 of the larger scale, and halves the sum: without a loss
+# where the scales differ by no more bits than this.
+_EXACT_BITS = 13
 
 
 def _float(sign):
@@ -119,6 +124,29 @@ def _limit_before_add(op, tensor, limit):
     return limit + max(map(abs, real_ends(first if tensor is second else second)))
 
 
+def _expression(c: CWriter, op: Op, first: str, second: str) -> str:
+    exponents = [exponent_of(t) for t in op.inputs]
+    is_exact = max(exponents) - min(exponents) <= _EXACT_BITS
+    unit = min(exponents) if is_exact else max(exponents) - _EXACT_BITS - 1
+    terms = [
+        c.in_units(f"(int32_t){text}", c.ends_of(tensor), exponent - unit)
+        for text, tensor, exponent in zip((first, second), op.inputs, exponents, strict=True)
+    ]
+    (a, a_ends), (b, b_ends) = terms
+    if op.kind == "SUB":
+        total, ends = f"{a} - {b}", [a_ends[0] - b_ends[1], a_ends[1] - b_ends[0]]
+    else:
+        total, ends = f"{a} + {b}", [a_ends[0] + b_ends[0], a_ends[1] + b_ends[1]]
+    c.in_32_bits([end + 1 for end in ends])
+    bits = exponent_of(op.output) - unit
+    if not is_exact:
+        total, ends = f"({total} + 1) >> 1", [(end + 1) >> 1 for end in ends]
+        bits -= 1
+    if bits:
+        total, ends = c.in_units(f"({total})", ends, -bits)
+    return c.clipped(op, total, ends)
+
+
 register(
     Operator(
         "ADD",
@@ -134,6 +162,8 @@ register(
         options_table="AddOptions",
         options=_options,
         verify=_verify,
+        expression=_expression,
+        equation="{0} + {1}",
     )
 )
 register(
@@ -150,5 +180,7 @@ register(
         options_table="SubOptions",
         options=_options,
         verify=_verify,
+        expression=_expression,
+        equation="{0} - {1}",
     )
 )
