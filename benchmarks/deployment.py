@@ -11,7 +11,7 @@ from benchmarks.tasks import Part
 from examples.firmware import firmware
 from examples.firmware.golden import checksums_of, generated_inputs, golden_of
 from keras_fastgrnn import export, keras, sparsity
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values
 
 FORMATS = ("int16x8", "int8")
 DEVICES = ("cortex-m4", "atmega328p")
@@ -104,7 +104,7 @@ def _quiet():
 
 def _cost(deployed, x, device: str) -> dict | str:
     target = firmware.TARGETS[device]
-    inputs = reference.quantize_input(x[:1, :GOLDEN_STEPS], deployed.graph.inputs[0])
+    inputs = real_values.quantize_input(x[:1, :GOLDEN_STEPS], deployed.graph.inputs[0])
     long_run = golden_of(deployed, generated_inputs(LONG_RUN_BLOCKS, x.shape[2]))
     golden = golden_of(deployed, inputs)
     try:

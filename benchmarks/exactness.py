@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.command_line import positive_integer
 from keras_fastgrnn import FastGRNN, FastRNN, export, keras
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.keras_api import FLAVOR
 from keras_fastgrnn.quantization import quantize_aware
 
@@ -79,8 +79,8 @@ def difference(seed: int) -> tuple[str, Difference]:
     aware.fit(x[:SEQUENCES], y[:SEQUENCES], batch_size=16, verbose=0)
     other = x[SEQUENCES:]
     graph = export.convert(aware).graph
-    integers = reference.run(graph, reference.quantize_input(other, graph.inputs[0]))[:, -1]
-    answers = reference.dequantize_values(integers, graph.outputs[0])
+    integers = reference.run(graph, real_values.quantize_input(other, graph.inputs[0]))[:, -1]
+    answers = real_values.dequantize_values(integers, graph.outputs[0])
     apart = np.abs(aware.predict(other, verbose=0) - answers)
     part = float(apart.max() / (np.std(answers) or 1.0))
     return quantization, Difference(apart / graph.outputs[0].scale, part)

@@ -11,7 +11,7 @@ from keras_fastgrnn.export.report.report import compare
 from keras_fastgrnn.export.tflite.flatbuffer_reader import read_model
 from keras_fastgrnn.export.tflite.schema import TYPE_NAMES, operator_name, shape_of
 from keras_fastgrnn.export.tflm.process import TFLMProcess
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values
 from keras_fastgrnn.graph.graph import Tensor
 
 BATCH_SECONDS = 0.002
@@ -132,11 +132,11 @@ def answers(model: Model, x, process: TFLMProcess, requantize: bool) -> np.ndarr
 
 
 def _integers(values, tensor):
-    return values if tensor.scale is None else reference.quantize_values(values, tensor)
+    return values if tensor.scale is None else real_values.quantize_values(values, tensor)
 
 
 def _reals(values, tensor):
-    return values if tensor.scale is None else reference.dequantize_values(values, tensor)
+    return values if tensor.scale is None else real_values.dequantize_values(values, tensor)
 
 
 class Stopwatch:

@@ -19,7 +19,7 @@ from examples.firmware import firmware
 from examples.firmware.golden import checksums_of, generated_inputs, golden_of
 from keras_fastgrnn import FastGRNN, export, keras, sparsity
 from keras_fastgrnn.export.files import write_all
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values
 from keras_fastgrnn.quantization import quantize_aware
 
 DOCUMENT = Path("benchmarks/PLAIN_C.md")
@@ -131,7 +131,7 @@ def make_case(
         weight.assign(values)
     x = rng.normal(size=(32, STEPS, input_dim)).astype("float32")
     deployed = export.convert_c(model, x, name="model", power_of_two_weights=True)
-    golden = golden_of(deployed, reference.quantize_input(x, deployed.graph.inputs[0]))
+    golden = golden_of(deployed, real_values.quantize_input(x, deployed.graph.inputs[0]))
     long_run = golden_of(deployed, generated_inputs(blocks, input_dim))
     return Case(deployed, golden[:8], checksums_of(long_run))
 

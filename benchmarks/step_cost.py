@@ -18,7 +18,7 @@ from benchmarks.command_line import positive_integer
 from examples.firmware import firmware
 from examples.firmware.golden import checksums_of, generated_inputs, golden_of
 from keras_fastgrnn import FastGRNN, FastRNN, export, keras
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values
 from keras_fastgrnn.models import fast_cells
 from keras_fastgrnn.recipe import step_cost
 
@@ -100,7 +100,7 @@ def measure(model, title: str, seed: int = 0) -> Measurement:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", export.PrecisionWarning)  # of random weights
         deployed = export.convert_c(model, x, name="model", power_of_two_weights=True)
-    golden = golden_of(deployed, reference.quantize_input(x, deployed.graph.inputs[0]))[:2]
+    golden = golden_of(deployed, real_values.quantize_input(x, deployed.graph.inputs[0]))[:2]
     checksums = checksums_of(golden_of(deployed, generated_inputs(BLOCKS, shape[-1])))
     result = firmware.test(firmware.TARGETS["cortex-m4"], deployed, golden, checksums, "-O2")
     if not result.has_passed:

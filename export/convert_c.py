@@ -20,10 +20,10 @@ from keras_fastgrnn.export.plain_c.source import Source
 from keras_fastgrnn.export.report.exactness import Exactness, compared, drawn_inputs
 from keras_fastgrnn.export.report.report import Agreement, TensorReport, compare, observe
 from keras_fastgrnn.export.report.warnings import warn_of_imprecision
-from keras_fastgrnn.graph import reference
-from keras_fastgrnn.graph.float_kernels import softmax
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.given_sequences import GivenSequences, wants_every_step
 from keras_fastgrnn.graph.graph import Graph
+from keras_fastgrnn.graph.operators.softmax import softmax
 from keras_fastgrnn.graph.sequences import Sequences
 from keras_fastgrnn.keras_api import checked_boolean, checked_path, invalid_argument
 
@@ -207,7 +207,7 @@ class PlainCModel:
         every_step = wants_every_step(return_sequences) or self._returns_sequences
         (source,), (output,) = self.graph.inputs, self.graph.outputs
         given = GivenSequences(x, source.shape[-1], "x", masking=self._masking)
-        integers = given.fed.map(lambda values: reference.quantize_input(values, source))
+        integers = given.fed.map(lambda values: real_values.quantize_input(values, source))
         program = self._compiled() if on == "host" else None
         outputs, tensors = observe(self.graph, integers, every_step)
         warn_of_saturation(tensors, self.report.tensors)
@@ -311,7 +311,7 @@ def _report(prepared: Prepared, source: Source, graph: Graph, answers, check) ->
         integers = Sequences(drawn_inputs(graph, None))
         exactness = check(integers, reference.run(graph, integers), source.multiply_accumulates)
     else:
-        integers = prepared.x.map(lambda values: reference.quantize_input(values, source_tensor))
+        integers = prepared.x.map(lambda values: real_values.quantize_input(values, source_tensor))
         outputs, tensors = observe(graph, integers)
         exactness = check(integers, outputs, source.multiply_accumulates)
         # Those of the compiled program, too.

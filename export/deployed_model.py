@@ -20,9 +20,10 @@ from keras_fastgrnn.export.report.report import Report, TensorReport, compare, d
 from keras_fastgrnn.export.tflite.subgraphs import Subgraph, sequence, streaming
 from keras_fastgrnn.export.tflite.write import write_subgraphs
 from keras_fastgrnn.export.tflm import interpreter
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.given_sequences import GivenSequences, wants_every_step
 from keras_fastgrnn.graph.graph import Graph
+from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.sequences import Sequences, as_sequences
 from keras_fastgrnn.keras_api import (
     checked_boolean,
@@ -210,13 +211,13 @@ class DeployedModel:
         tensor = self.graph.inputs[0]
         if tensor.scale is None:
             return x
-        return as_sequences(x).map(lambda values: reference.quantize_input(values, tensor))
+        return as_sequences(x).map(lambda values: real_values.quantize_input(values, tensor))
 
     def _exactness(self, integers: Sequences, outputs) -> Exactness:
         if self._arena is None:
             return Exactness(None, problem="TFLite Micro is not installed.")
         interpreter = self._new_interpreter()
-        matrices = [op.inputs[1] for op in self.graph.ops if op.kind == "FULLY_CONNECTED"]
+        matrices = [op.inputs[1] for op in self.graph.ops if operator_of(op.kind).has_matrix]
         return compared(
             "TFLite Micro",
             "TFLite Micro",

@@ -5,6 +5,10 @@ class UnsupportedLayerError(ValueError):
     """The model has layers that cannot be exported. Names every one of them at once."""
 
 
+class UnsupportedOperatorError(ValueError):
+    """The graph has an operator that is not registered, or not known in the type it has."""
+
+
 class MissingRuntimeError(ImportError):
     """The TFLite Micro wheel is not installed."""
 

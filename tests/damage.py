@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from keras_fastgrnn.export.foreign.verify_operators import RULES
+from keras_fastgrnn.export.foreign.verify_operators import rule_of
 from keras_fastgrnn.export.tflite.flatbuffer_reader import read_model
 from keras_fastgrnn.export.tflite.flatbuffer_writer import TableWriter
 from keras_fastgrnn.export.tflite.schema import (
@@ -177,7 +177,7 @@ def change_operands(model, graph, rng):
 
 
 def change_code(model, graph, rng):
-    names = [name for name in RULES if name in OPERATORS]
+    names = [name for name in OPERATORS if rule_of(name)]
     code = pick(rng, model["operator_codes"])
     code["builtin_code"] = OPERATORS[pick(rng, names)]
 

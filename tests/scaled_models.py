@@ -15,7 +15,7 @@ from keras_fastgrnn.export.plain_c import header
 from keras_fastgrnn.export.plain_c.host import HostProgram
 from keras_fastgrnn.export.plain_c.schedule import for_c
 from keras_fastgrnn.export.plain_c.source import Source
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.graph import name_tensors
 from keras_fastgrnn.graph.ranges import calibrate
 from keras_fastgrnn.graph.rewrite import simplify
@@ -98,7 +98,7 @@ def differing(graph, x, *compilers) -> int:
     """How many answers and states of the C that each compiler makes are not the reference's."""
     source = Source("model", for_c(graph))
     texts = header.header(source), source.source()
-    integers = reference.quantize_input(np.concatenate([x, 30.0 * x]), graph.inputs[0])
+    integers = real_values.quantize_input(np.concatenate([x, 30.0 * x]), graph.inputs[0])
     states = [state.after for state in graph.states]
     expected = [
         np.concatenate([values[tensor] for tensor in (*graph.outputs, *states)], axis=1)

@@ -15,7 +15,7 @@ import numpy as np
 from examples.firmware import firmware
 from examples.firmware.golden import checksums_of, generated_inputs, golden_of
 from keras_fastgrnn import FastGRNN, export, keras
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values
 
 LONG_RUN_BLOCKS = 100
 
@@ -38,7 +38,7 @@ def main():
     output = parser.parse_args().output
     model, x = model_and_data()
     deployed = export.convert_c(model, x, name="gesture", power_of_two_weights=True)
-    inputs = reference.quantize_input(x, deployed.graph.inputs[0])
+    inputs = real_values.quantize_input(x, deployed.graph.inputs[0])
     golden = golden_of(deployed, inputs)
     checksums = checksums_of(golden_of(deployed, generated_inputs(LONG_RUN_BLOCKS, 3)))
     print(f"{'':30} {'step':>8} {'output':>8} {'':12} {'flash':>6} {'RAM':>5} {'differ':>7}")

@@ -8,7 +8,7 @@ from keras_fastgrnn.export.foreign.file_states import file_ends, read_states
 from keras_fastgrnn.export.foreign.verify import verify
 from keras_fastgrnn.export.tflite.schema import operator_name, vector_of
 from keras_fastgrnn.export.tflm.process import TFLMProcess
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values
 from keras_fastgrnn.graph.ranges import check_sequences
 from keras_fastgrnn.keras_api import invalid_argument
 from keras_fastgrnn.quantization.limits import real_ends
@@ -104,7 +104,7 @@ class SequenceRunner:
             on_sequence()
         results = np.stack(results)
         if self._target.dtype != "float32":
-            return reference.dequantize_values(results, self._target)
+            return real_values.dequantize_values(results, self._target)
         unknown = np.count_nonzero(np.isnan(results))
         if unknown:
             self.notes.append(f"{unknown:,} of {results.size:,} outputs are not a number (NaN)")
@@ -132,7 +132,7 @@ class SequenceRunner:
                 f"{outside:,} of {values.size:,} values of the data lie beyond the input's range, "
                 f"{low:.4g} to {high:.4g}, and were clipped"
             )
-        return reference.quantize_input(values, source)
+        return real_values.quantize_input(values, source)
 
     def _run_one(self, sequence) -> np.ndarray:
         if self._starts_by_loading:

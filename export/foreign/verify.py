@@ -9,13 +9,12 @@ takes room at most; its scales and values may be anything.
 import numpy as np
 
 from keras_fastgrnn.errors import MalformedModelError
-from keras_fastgrnn.export.foreign.verify_call import CheckedTensor, OperatorCall
 from keras_fastgrnn.export.foreign.verify_control_flow import (
     SUBGRAPHS,
     CheckedSubgraph,
     check_control_flow,
 )
-from keras_fastgrnn.export.foreign.verify_operators import RULES, check_operator
+from keras_fastgrnn.export.foreign.verify_operators import check_operator, rule_of
 from keras_fastgrnn.export.foreign.verify_variables import check_variables
 from keras_fastgrnn.export.tflite.flatbuffer_reader import read_model
 from keras_fastgrnn.export.tflite.schema import (
@@ -28,6 +27,7 @@ from keras_fastgrnn.export.tflite.schema import (
     tensor_bytes,
     vector_of,
 )
+from keras_fastgrnn.graph.operators.file_calls import CheckedTensor, OperatorCall
 from keras_fastgrnn.quantization.fixed_scales import LARGEST_SCALE, SMALLEST_SCALE
 
 # TFLite Micro's shapes have room for so many dimensions.
@@ -88,7 +88,7 @@ def unverified_operators(model: dict) -> list[str]:
     """
     names = [operator_name(code) for code in model["operator_codes"]]
     used = [names[o["opcode_index"]] for g in model["subgraphs"] for o in g["operators"] or []]
-    return sorted({name for name in used if name not in RULES and name not in SUBGRAPHS})
+    return sorted({name for name in used if not rule_of(name) and name not in SUBGRAPHS})
 
 
 def check_indices(model: dict) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_fastgrnn.export.foreign.verify_call import CheckedTensor, OperatorCall
+from keras_fastgrnn.graph.operators.file_calls import CheckedTensor, OperatorCall
 
 SUBGRAPHS = {
     "WHILE": ("cond_subgraph_index", "body_subgraph_index"),

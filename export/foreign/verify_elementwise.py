@@ -2,92 +2,44 @@
 
 import numpy as np
 
-from keras_fastgrnn.export.foreign.verify_call import (
+from keras_fastgrnn.graph.operators.file_calls import (
     QUANTIZED,
     axis_within,
     constant_integers,
-    require_scales,
+    require_same_shape,
     require_shape,
-    shapes_of,
+    verify_along_the_last,
+    verify_broadcast,
+    verify_elementwise,
 )
+from keras_fastgrnn.graph.operators.softmax import require_softmax_scale
 
-# The dimensions that kernels can broadcast.
-MAX_BROADCAST_RANK = 4
 MAX_NORMALIZED_RANK = 4
 
 
 def _number_by_number(call) -> None:
     """Integers are taken as they are, whatever they stand for."""
-    (x,), (y,) = call.inputs, call.outputs
-    call.require(x.shape == y.shape, f"its shapes are {shapes_of(x, y)}")
-
-
-def _same_shape(call) -> None:
-    _number_by_number(call)
-    require_scales(call, *call.inputs, *call.outputs)
-
-
-def _softmax(call) -> None:
-    _along_the_last(call)
-    beta = float(call.option("beta"))
-    call.require(0.0 < beta < 2.0**20, f"its beta is {beta}")
-    _scale_is_not_too_small(call, beta)
+    require_same_shape(call)
 
 
 def _log_softmax(call) -> None:
-    _along_the_last(call)
-    _scale_is_not_too_small(call, 1.0)
-
-
-def _along_the_last(call) -> None:
-    _same_shape(call)
-    call.require(call.inputs[0].shape, "its input is a scalar")
-
-
-def _scale_is_not_too_small(call, beta) -> None:
-    """The kernel ends the process otherwise."""
-    (x,) = call.inputs
-    if x.type == "int8":
-        call.require(beta * x.scales[0] * 2.0**26 > 1.0, f"its input has the scale {x.scales[0]}")
+    verify_along_the_last(call)
+    require_softmax_scale(call, 1.0)
 
 
 def _l2_normalization(call) -> None:
-    _along_the_last(call)
+    verify_along_the_last(call)
     rank = len(call.inputs[0].shape)
     call.require(rank <= MAX_NORMALIZED_RANK, f"it normalizes {rank} dimensions")
 
 
 def _leaky_relu(call) -> None:
-    _same_shape(call)
+    verify_elementwise(call)
     call.require(np.isfinite(call.option("alpha")), f"its alpha is {call.option('alpha')}")
 
 
-def _broadcast(call) -> None:
-    a, b = call.inputs
-    (y,) = call.outputs
-    require_scales(call, a, b, y)
-    if a.shape != b.shape:
-        rank = max(len(a.shape), len(b.shape))
-        call.require(rank <= MAX_BROADCAST_RANK, f"it broadcasts {rank} dimensions")
-    try:
-        expected = np.broadcast_shapes(a.shape, b.shape)
-    except ValueError:
-        expected = None
-    call.require(y.shape == expected, f"its shapes are {shapes_of(a, b, y)}")
-
-
-def _sum(call) -> None:
-    _broadcast(call)
-    (y,) = call.outputs
-    if y.type in QUANTIZED:
-        largest = 2.0 * max(tensor.scales[0] for tensor in call.inputs)
-        shift = 15 if y.type == "int16" else 20
-        fits = largest / 2.0**shift / y.scales[0] < 1.0  # the kernel ends the process otherwise
-        call.require(fits, "its output's scale is far too small for its inputs'")
-
-
 def _division(call) -> None:
-    _broadcast(call)
+    verify_broadcast(call)
     divisor = call.inputs[1]
     if divisor.type == "int32":  # 0, and -1 under the smallest integer, end the process
         fits = divisor.data is not None and not np.isin(divisor.data, (0, -1)).any()
@@ -95,7 +47,7 @@ def _division(call) -> None:
 
 
 def _comparison(call) -> None:
-    _broadcast(call)
+    verify_broadcast(call)
     for tensor in call.inputs:  # the kernel ends the process otherwise
         fits = tensor.type not in QUANTIZED or tensor.scales[0] < 1.0
         call.require(fits, f"{tensor.name} has the scale {tensor.scales[:1]}")
@@ -110,50 +62,41 @@ def _largest(call) -> None:
 
 
 RULES = {
-    "ABS": _same_shape,
-    "ADD": _sum,
+    "ABS": verify_elementwise,
     "ARG_MAX": _largest,
     "ARG_MIN": _largest,
     "CAST": _number_by_number,
-    "CEIL": _same_shape,
-    "COS": _same_shape,
-    "DEQUANTIZE": _same_shape,
+    "CEIL": verify_elementwise,
+    "COS": verify_elementwise,
     "DIV": _division,
-    "ELU": _same_shape,
+    "ELU": verify_elementwise,
     "EQUAL": _comparison,
-    "EXP": _same_shape,
-    "FLOOR": _same_shape,
-    "FLOOR_DIV": _broadcast,
-    "FLOOR_MOD": _broadcast,
+    "EXP": verify_elementwise,
+    "FLOOR": verify_elementwise,
+    "FLOOR_DIV": verify_broadcast,
+    "FLOOR_MOD": verify_broadcast,
     "GREATER": _comparison,
     "GREATER_EQUAL": _comparison,
-    "HARD_SWISH": _same_shape,
+    "HARD_SWISH": verify_elementwise,
     "L2_NORMALIZATION": _l2_normalization,
     "LEAKY_RELU": _leaky_relu,
     "LESS": _comparison,
     "LESS_EQUAL": _comparison,
-    "LOG": _same_shape,
-    "LOGICAL_AND": _broadcast,
-    "LOGICAL_NOT": _same_shape,
-    "LOGICAL_OR": _broadcast,
-    "LOGISTIC": _same_shape,
+    "LOG": verify_elementwise,
+    "LOGICAL_AND": verify_broadcast,
+    "LOGICAL_NOT": verify_elementwise,
+    "LOGICAL_OR": verify_broadcast,
     "LOG_SOFTMAX": _log_softmax,
-    "MAXIMUM": _broadcast,
-    "MINIMUM": _broadcast,
-    "MUL": _broadcast,
-    "NEG": _same_shape,
+    "MAXIMUM": verify_broadcast,
+    "NEG": verify_elementwise,
     "NOT_EQUAL": _comparison,
-    "QUANTIZE": _same_shape,
-    "RELU": _same_shape,
-    "RELU6": _same_shape,
-    "ROUND": _same_shape,
-    "RSQRT": _same_shape,
-    "SIN": _same_shape,
-    "SOFTMAX": _softmax,
-    "SQRT": _same_shape,
-    "SQUARE": _same_shape,
-    "SQUARED_DIFFERENCE": _broadcast,
-    "SUB": _sum,
-    "TANH": _same_shape,
+    "RELU": verify_elementwise,
+    "RELU6": verify_elementwise,
+    "ROUND": verify_elementwise,
+    "RSQRT": verify_elementwise,
+    "SIN": verify_elementwise,
+    "SQRT": verify_elementwise,
+    "SQUARE": verify_elementwise,
+    "SQUARED_DIFFERENCE": verify_broadcast,
     "ZEROS_LIKE": _number_by_number,
 }

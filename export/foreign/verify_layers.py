@@ -2,37 +2,18 @@
 
 import math
 
-from keras_fastgrnn.export.foreign.verify_call import (
+from keras_fastgrnn.export.tflite.schema import ACTIVATIONS
+from keras_fastgrnn.graph.operators.file_calls import (
+    require_bias,
     require_scales,
     require_scales_of_channels,
     require_shape,
     shapes_of,
 )
-from keras_fastgrnn.export.tflite.schema import ACTIVATIONS
 
 SAME, VALID = 0, 1
 # Filters, strides and dilations are counted in 32 bits by the kernels.
 MAX_EXTENT = 1 << 24
-
-
-def _fully_connected(call) -> None:
-    x, weights, bias = [*call.inputs, None][:3]
-    (y,) = call.outputs
-    fits = len(weights.shape) == 2 and y.shape and x.shape
-    call.require(fits, f"its shapes are {shapes_of(x, weights, y)}")
-    units, inputs = weights.shape
-    batch = y.size // units
-    fits = y.shape[-1] == units and x.size == batch * inputs
-    call.require(fits, f"its shapes are {shapes_of(x, weights, y)}")
-    require_scales(call, x, y)
-    require_scales_of_channels(call, weights, dimension=0)
-    call.require(not call.option("weights_format"), "its weights are shuffled")
-    _bias(call, bias, units)
-
-
-def _bias(call, bias, units) -> None:
-    fits = bias is None or bias.size == units
-    call.require(fits, f"its bias is {bias and bias.type} {list(bias.shape) if bias else ''}")
 
 
 def _all_are_given(call) -> None:
@@ -75,7 +56,7 @@ def _conv_2d(call) -> None:
     require_shape(call, y, (batch, *_windows(call, size, filters, _dilations(call)), units))
     require_scales(call, x, y)
     require_scales_of_channels(call, weights, dimension=0)
-    _bias(call, bias, units)
+    require_bias(call, bias, units)
 
 
 def _depthwise_conv_2d(call) -> None:
@@ -92,7 +73,7 @@ def _depthwise_conv_2d(call) -> None:
     require_shape(call, y, (batch, *_windows(call, size, filters, _dilations(call)), units))
     require_scales(call, x, y)
     require_scales_of_channels(call, weights, dimension=3)
-    _bias(call, bias, units)
+    require_bias(call, bias, units)
 
 
 def _pool_2d(call) -> None:
@@ -119,7 +100,7 @@ def _svdf(call) -> None:
     require_shape(call, y, (batch, filters // rank))
     call.require(state.is_variable, f"{state.name} is its state and no variable")
     require_scales(call, *matrices)
-    _bias(call, bias, filters // rank)
+    require_bias(call, bias, filters // rank)
 
 
 # Where the tensors of an LSTM lie, and those that TFLite Micro's kernel does not have: peepholes,
@@ -163,7 +144,6 @@ RULES = {
     "AVERAGE_POOL_2D": _pool_2d,
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
-    "FULLY_CONNECTED": _fully_connected,
     "MAX_POOL_2D": _pool_2d,
     "SVDF": _svdf,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,

@@ -2,7 +2,8 @@
 
 A kernel computes from the shapes of its tensors where to read and write, and mostly does not
 compare them. A rule is a function of an `OperatorCall` that raises where they do not fit; those of
-a family lie in a module of their own. Types stand in `tflm_operators.SIGNATURES`.
+a family lie in a module of their own, and those of the operators of a graph in their entries. Types
+stand in `signatures.SIGNATURES`.
 """
 
 from collections.abc import Callable
@@ -14,9 +15,10 @@ from keras_fastgrnn.export.foreign import (
     verify_shapes,
     verify_variables,
 )
-from keras_fastgrnn.export.foreign.verify_call import OperatorCall
 from keras_fastgrnn.export.tflite.schema import ACTIVATIONS, OPTIONS, TYPE_BITS
 from keras_fastgrnn.export.tflm.signatures import CUSTOM, SIGNATURES, describe_types, takes
+from keras_fastgrnn.graph.operators import kinds, operator_of
+from keras_fastgrnn.graph.operators.file_calls import OperatorCall
 
 FAMILIES = (
     verify_decode,
@@ -25,9 +27,7 @@ FAMILIES = (
     verify_shapes,
     verify_variables,
 )
-RULES: dict[str, Callable[[OperatorCall], None]] = {
-    name: rule for family in FAMILIES for name, rule in family.RULES.items()
-}
+_RULES = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
 # Without a table of options these compute with zeros, as the table would say.
 _DEFAULTS_ARE_SAFE = {
     "ADD", "SUB", "MUL", "CONCATENATION", "DEQUANTIZE", "FULLY_CONNECTED", "GATHER", "EQUAL",
@@ -56,8 +56,19 @@ def check_operator(call: OperatorCall) -> None:
     if call.name not in CUSTOM:
         _check_signature(call)
     _check_small_types(call)
-    if call.name in RULES:
-        RULES[call.name](call)
+    rule = rule_of(call.name)
+    if rule is not None:
+        rule(call)
+
+
+def rule_of(name: str) -> Callable[[OperatorCall], None] | None:
+    """Returns the function that checks the calls of an operator, `None` where there is none.
+
+    Args:
+        name: String, as `schema.operator_name` returns it.
+    """
+    own = operator_of(name).verify if name in kinds() else None
+    return own or _RULES.get(name)
 
 
 def _check_small_types(call) -> None:

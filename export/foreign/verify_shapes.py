@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_fastgrnn.export.foreign.verify_call import (
+from keras_fastgrnn.graph.operators.file_calls import (
     axis_within,
     constant_integers,
     require_scales,
@@ -22,21 +22,6 @@ MAX_RESHAPED_RANK = 6
 MAX_SQUEEZED_RANK = 8
 # A position and a stride are added in 32 bits.
 MAX_STRIDE = 1 << 24
-
-
-def _concatenation(call) -> None:
-    (y,) = call.outputs
-    require_scales(call, *call.inputs, y)
-    axis = axis_within(call, call.option("axis"), len(y.shape))
-    fits = (
-        all(
-            len(x.shape) == len(y.shape)
-            and all(i == axis or x.shape[i] == y.shape[i] for i in range(len(y.shape)))
-            for x in call.inputs
-        )
-        and sum(x.shape[axis] for x in call.inputs) == y.shape[axis]
-    )
-    call.require(fits, f"its shapes are {shapes_of(*call.inputs, y)} along axis {axis}")
 
 
 def _reshape(call) -> None:
@@ -215,7 +200,6 @@ def _summation(call) -> None:
 
 
 RULES = {
-    "CONCATENATION": _concatenation,
     "EXPAND_DIMS": _expand_dims,
     "GATHER": _gather,
     "MEAN": _summation,

@@ -4,8 +4,8 @@ TFLite Micro makes the buffer with the bytes of the first value that is assigned
 as many whenever it reads or assigns.
 """
 
-from keras_fastgrnn.export.foreign.verify_call import CheckedTensor, OperatorCall
 from keras_fastgrnn.export.tflite.schema import TYPE_BITS
+from keras_fastgrnn.graph.operators.file_calls import CheckedTensor, OperatorCall
 
 HANDLE, READ, ASSIGN = "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from keras_fastgrnn.export.lowering.integers import INT8_WEIGHTS, quantize_int8, quantize_int16
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.graph import Graph, Tensor
+from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.ranges import Range, spread
 from keras_fastgrnn.graph.rewrite import fold_input_affine, fuse_products, fusible_products
 from keras_fastgrnn.graph.sequences import Sequences, as_sequences
@@ -120,7 +121,7 @@ class _Chooser:
             ValueError: If values are too large for the arithmetic in every way.
         """
         for op in self.best.graph.ops:
-            if op.kind == "FULLY_CONNECTED":
+            if operator_of(op.kind).has_matrix:
                 while self._try_folding(op.output):
                     pass
         self._try_joining_all([op.output for op in fusible_products(self.best.graph)])
@@ -166,10 +167,10 @@ class _Chooser:
                 self.expected.append(_outputs(self.floats, x))
             (source,), (output,) = candidate.integers.inputs, candidate.integers.outputs
             errors = np.zeros(len(x))
-            integers = x.map(lambda values: reference.quantize_input(values, source))
+            integers = x.map(lambda values: real_values.quantize_input(values, source))
             results = _outputs(candidate.integers, integers)
             for result, expected in zip(results, self.expected[part], strict=True):
-                difference = reference.dequantize_values(result, output) - expected
+                difference = real_values.dequantize_values(result, output) - expected
                 errors[: len(difference)] += np.square(difference).sum(axis=1)
             candidate.errors.append(errors)
         return candidate.errors[part]
@@ -238,7 +239,7 @@ class Int8Chooser(_Chooser):
         if super().choose() is not before:
             self._choose_scales_of_states()
         for op in self.best.graph.ops if not self.portable else ():
-            if op.kind == "FULLY_CONNECTED" and op.output.shape[-1] > 1:
+            if operator_of(op.kind).has_matrix and op.output.shape[-1] > 1:
                 per_channel = self.best.scaling.per_channel | {op.output}
                 scaling = replace(self.best.scaling, per_channel=per_channel)
                 self._take(self._candidate(self.best.graph, scaling), 1.0 / WORTHWHILE_GAIN)

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
+from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.ranges import spread
 from keras_fastgrnn.graph.sequences import Sequences, as_sequences
 
@@ -45,7 +46,7 @@ def twins_of(graph: Graph, integers: Graph) -> list[tuple[Tensor, Tensor]]:
     for op, integer in zip(graph.ops, integers.ops, strict=True):
         twins.update(zip(op.inputs[:2], integer.inputs[:2], strict=True))
         twins[op.output] = integer.output
-    copies = {op.output for op in graph.ops if op.kind == "CONCATENATION"}
+    copies = {op.output for op in graph.ops if operator_of(op.kind).copies}
     left_out = copies | {state.before for state in graph.states}
     return [(tensor, twin) for tensor, twin in twins.items() if tensor not in left_out]
 
@@ -61,7 +62,7 @@ def in_real_values(graph: Graph, integers: Graph) -> Graph:
     """
     real = graph.copy()
     for op, integer in zip(graph.ops, integers.ops, strict=True):
-        if op.kind == "CONCATENATION":
+        if operator_of(op.kind).copies:
             joined = next(copy for copy in real.ops if copy.output is op.output)
             for place, tensor in enumerate(op.inputs):
                 unit = integer.output.scale / integer.inputs[place].scale
@@ -114,6 +115,6 @@ def _outputs(graph, x, rounding, every_step) -> np.ndarray:
 
 def _with_rounded_constant(graph: Graph, tensor: Tensor, twin: Tensor) -> Graph:
     rounded = graph.copy()
-    values = reference.dequantize_values(twin.data, twin).astype(np.float64)
+    values = real_values.dequantize_values(twin.data, twin).astype(np.float64)
     rounded.replace(tensor, Tensor(tensor.name, tensor.shape, data=values))
     return rounded

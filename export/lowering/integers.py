@@ -13,7 +13,9 @@ import numpy as np
 from keras_fastgrnn.errors import too_different_in_size
 from keras_fastgrnn.graph.fixed_point import quantize_multiplier
 from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor
-from keras_fastgrnn.graph.reference import quantize_values
+from keras_fastgrnn.graph.operators import operator_of
+from keras_fastgrnn.graph.operators.fully_connected import SUM_LIMITS
+from keras_fastgrnn.graph.real_values import quantize_values
 from keras_fastgrnn.quantization.fake_quantization import WeightFormat
 from keras_fastgrnn.quantization.fixed_scales import SMALLEST_SCALE, Scale
 from keras_fastgrnn.quantization.int16_scales import (
@@ -37,9 +39,6 @@ SMALLEST_MULTIPLIERS = {"int16": 2.0**-24, "int8": 2.0**-22}
 _HAIR = 2.0**-5
 
 BIAS_TYPES = {"int16": "int64", "int8": "int32"}
-
-# Below these, by the type of its result, FULLY_CONNECTED counts the sum of products and bias.
-SUM_LIMITS = {"int16": 2.0**47, "int8": 2.0**31}
 
 # About one scale in 128 has the factor that is looked for, but they may lie together: of a thousand
 # searches one takes more than 12,000 numbers.
@@ -111,10 +110,10 @@ def quantize_int8(
 
     def constant(tensor: Tensor, op: Op, weight_scales: set[float]) -> Tensor:
         if constant_format is None:
-            unit = scales[op.output].scale if op.kind == "ADD" else 0.0
+            unit = scales[op.output].scale if operator_of(op.kind).adds else 0.0
             scale = _int8_constant_scale(tensor.data, unit, used | weight_scales)
         else:
-            rounded_to = constant_format if op.kind == "ADD" else INT8_WEIGHTS
+            rounded_to = constant_format if operator_of(op.kind).adds else INT8_WEIGHTS
             scale = float(np.float32(max(weight_scale(tensor.data, rounded_to), SMALLEST_SCALE)))
         return _constant(tensor, "int8", scale)
 
@@ -161,7 +160,7 @@ def _integer_graph(
     matrices = {
         op: _matrix(op, integers[op.inputs[0]], integers[op.output], rules)
         for op in graph.ops
-        if op.kind == "FULLY_CONNECTED"
+        if operator_of(op.kind).has_matrix
     }
     scales = [weights.scale for _, weights, *_ in matrices.values()]
     scales = {scale for scale in scales if np.ndim(scale) == 0}
@@ -319,61 +318,8 @@ def check_rescaling(op: Op) -> None:
     Raises:
         ValueError: If they would.
     """
-    if op.kind in ("QUANTIZE", "DEQUANTIZE"):
-        fits = _conversion_fits
-    else:
-        fits = _int8_fits if op.output.dtype == "int8" else _int16_fits
-    if not fits(op):
-        raise _refusal(op.output if op.output.scale is not None else op.inputs[0])
-
-
-def _conversion_fits(op: Op) -> bool:
-    counted = [tensor for tensor in (*op.inputs, op.output) if tensor.scale is not None]
-    for tensor in counted:
-        check_scale(tensor.scale, tensor.name, tensor.dtype)
-    if len(counted) == 1:
-        return True
-    x, output = counted
-    largest = np.iinfo(x.dtype).max - np.iinfo(x.dtype).min
-    return largest * 2.0 ** quantize_multiplier(x.scale / output.scale)[1] < 2**31
-
-
-def _int16_fits(op: Op) -> bool:
-    scales = [tensor.scale for tensor in op.inputs]
-    if op.kind == "FULLY_CONNECTED":
-        factor, largest = scales[0] * scales[1] / op.output.scale, _largest_sum(op, 2**15).max()
-        # The kernel shifts its result to the right, by a bit at least.
-        is_fraction = quantize_multiplier(factor)[1] < 15
-        return bool(is_fraction and largest < SUM_LIMITS["int16"] and largest * factor < 2**31)
-    if op.kind in ("ADD", "SUB"):
-        return 2.0 * max(scales) / (2**15 * op.output.scale) < 1.0
-    if op.kind == "MUL":
-        return scales[0] * scales[1] / op.output.scale <= 1.0
-    if op.kind in ("LOGISTIC", "TANH"):
-        return 3.0 * 4096.0 * scales[0] * 2**15 < 2**31
-    if op.kind == "SOFTMAX":
-        return quantize_multiplier(scales[0] / (10.0 / 65535.0))[1] <= 15
-    return op.kind == "CONCATENATION"
-
-
-def _int8_fits(op: Op) -> bool:
-    scales = [tensor.scale for tensor in op.inputs]
-    if op.kind == "FULLY_CONNECTED":
-        factors = np.ravel(scales[0] * scales[1] / op.output.scale)
-        left = np.array([2.0 ** max(quantize_multiplier(factor)[1], 0) for factor in factors])
-        return bool((_largest_sum(op, 2**8) * left).max() < 2**31)
-    if op.kind in ("ADD", "SUB"):
-        return 2.0 * max(scales) / (2**20 * op.output.scale) < 1.0
-    if op.kind == "MUL":
-        return scales[0] * scales[1] / op.output.scale < 2**14
-    if op.kind in ("LOGISTIC", "TANH"):
-        return scales[0] < 16.0  # from there on even 0 is beyond the kernel's fixed-point numbers
-    if op.kind == "SOFTMAX":
-        return scales[0] > 2.0**-26
-    return op.kind == "CONCATENATION"
-
-
-def _largest_sum(op: Op, largest_input: int) -> np.ndarray:
-    """The largest sum of products each unit can come to."""
-    sums = np.abs(op.inputs[1].data.astype(np.int64)).sum(axis=1) * largest_input
-    return sums + np.abs(op.inputs[2].data) if len(op.inputs) == 3 else sums
+    for tensor in (*op.inputs, op.output):
+        if tensor.scale is not None and not tensor.is_constant:
+            check_scale(tensor.scale, tensor.name, tensor.dtype)
+    if not operator_of(op.kind).in_type(op.output.dtype).fits(op):
+        raise _refusal(op.output)

@@ -1,20 +1,18 @@
-"""The int16 operators as expressions of C, and the functions of C that they call.
+"""What the int16 operators are written with as expressions of C, and the functions that they call.
 
 Every scale but those of matrices and of what only matrices read is a power of two, so that
-rescaling is a shift. Each expression computes what `keras_fastgrnn.graph.int16_kernels` computes,
-and leaves out a clip where no operands can reach it.
+rescaling is a shift. Each expression computes what the operator's kernel computes, and leaves out a
+clip where no operands can reach it.
 """
-
-import itertools
-import math
 
 import numpy as np
 
 from keras_fastgrnn.errors import InexactExportError
 from keras_fastgrnn.export.plain_c.schedule import bias_of, matrix_of, sources
-from keras_fastgrnn.graph.fixed_point import quantize_multiplier
+from keras_fastgrnn.graph.fixed_point import quantize_multiplier, rounding_shift
 from keras_fastgrnn.graph.graph import Op, Tensor
-from keras_fastgrnn.graph.reference import clip_limits
+from keras_fastgrnn.graph.operators import operator_of
+from keras_fastgrnn.graph.real_values import clip_limits
 from keras_fastgrnn.graph.tables import INT16_MAX, INT16_MIN
 
 # TFLite Micro's 16 bits of the multiplier of a power of two.
@@ -22,10 +20,6 @@ _HALF = 2**14
 
 # What `shift_right` may be given.
 _LARGEST_SHIFTED = 2**28
-
-# TFLite Micro adds in units of 2^-14 of the larger scale, and halves the sum: without a loss where
-# the scales differ by no more bits than this.
-_EXACT_BITS = 13
 
 FUNCTIONS = {
     "saturate": """/* The nearest integer of 16 bits. */
@@ -173,14 +167,10 @@ class Expressions:
         """Returns one entry of an operator's result as an expression of type int16_t.
 
         Args:
-            op: Operator other than FULLY_CONNECTED, after all that it reads.
+            op: Operator that has an `expression`, after all that it reads.
             operands: List of strings, an entry of each input as an expression of type int16_t.
         """
-        if op.kind in ("LOGISTIC", "TANH"):
-            return self._function(op, operands[0])
-        if op.kind == "MUL":
-            return self._product(op, *operands)
-        return self._sum(op, *operands)
+        return operator_of(op.kind).expression(self, op, *operands)
 
     def rescaled(self, op: Op, total: str, is_wide: bool) -> str:
         """Returns an entry of FULLY_CONNECTED as an expression of type int16_t.
@@ -193,7 +183,7 @@ class Expressions:
         multiplier, shift = reduced_multiplier(op)
         limits = [_rescaled(end, multiplier, shift) for end in bounds_of_sum(op)]
         if not is_wide:
-            _in_32_bits(limits)
+            self.in_32_bits(limits)
         if multiplier == 1 and shift > 0:
             is_small = max(map(abs, bounds_of_sum(op))) + rounding(op) < _LARGEST_SHIFTED
             self.functions |= {"shift_right"} if is_small else set()
@@ -203,90 +193,22 @@ class Expressions:
         else:
             is_wide = True
             value = f"((int64_t){total} * {multiplier} + ((int64_t)1 << {shift - 1})) >> {shift}"
-        return self._clipped(op, value, limits, is_wide)
+        return self.clipped(op, value, limits, is_wide)
 
-    def _function(self, op: Op, value: str) -> str:
-        name = {"LOGISTIC": "logistic", "TANH": "hyperbolic_tangent"}[op.kind]
+    def call(self, name: str, *arguments: str) -> str:
+        """Returns a call of a function of `FUNCTIONS`, see `CWriter`."""
         self.functions.add(name)
-        self._ends[op.output] = (0 if op.kind == "LOGISTIC" else -INT16_MAX), INT16_MAX
-        exponent = round(math.log2(op.inputs[0].scale)) + 12
-        if exponent == 0 or (op.kind == "TANH" and exponent == 1):
-            return f"{name}({3 << exponent} * (int32_t){value})"
-        factor, right = op.inputs[0].scale * 4096.0 * 3.0, 0
-        while factor <= 32767.0 / 2.0 and right <= 30:
-            factor, right = 2.0 * factor, right + 1
-        scaled = f"(int32_t){value} * {int(factor)}"
-        if right:
-            scaled = f"({scaled} + {1 << (right - 1)}) >> {right}"
-        return f"{name}({scaled})"
+        return f"{name}({', '.join(arguments)})"
 
-    def _product(self, op: Op, first: str, second: str) -> str:
-        bits = _exponent(op.output) - sum(_exponent(t) for t in op.inputs)
-        products = [a * b for a, b in itertools.product(*map(self._ends_of, op.inputs))]
-        ends = [min(products), max(products)]
-        if bits == 15 and ends[1] < 2**30 - 2**15 and not op.is_clipped:
-            self.functions.add("multiply_fractions")
-            self._ends[op.output] = tuple(_round_shift((end + 1) >> 1, 14) for end in ends)
-            return f"multiply_fractions({first}, {second})"
-        product = f"(int32_t){first} * {second}"
-        if bits == 0:
-            if ends[1] == 2**30:  # wraps, as it is doubled first
-                product = f"(int32_t)((uint32_t)({product}) << 1) >> 1"
-                ends[0] = -(2**30)
-            return self._clipped(op, product, ends)
-        # Rounded to a multiple of 2 first, as a product of two fractions of 2^31 is.
-        factor = self._even_factor(op)
-        if factor is None:
-            value, ends = f"(({product} + 1) >> 1)", [(end + 1) >> 1 for end in ends]
-            bits -= 1
-        else:
-            zeros = min((factor & -factor).bit_length() - 1, bits)
-            value, bits = f"(int32_t){first} * {factor >> zeros}", bits - zeros
-            value = f"(int32_t){first}" if factor >> zeros == 1 else value
-            ends = [end >> zeros for end in ends]
-        value, ends = self._in_units(value, ends, -bits)
-        return self._clipped(op, value, ends)
-
-    @staticmethod
-    def _even_factor(op: Op) -> int | None:
-        """The second operand where it is one even number, so that half of the product is exact."""
-        second = op.inputs[1]
-        if not second.is_constant or np.ptp(second.data):
-            return None
-        factor = int(second.data.flat[0])
-        return factor if factor and factor % 2 == 0 else None
-
-    def _sum(self, op: Op, first: str, second: str) -> str:
-        exponents = [_exponent(t) for t in op.inputs]
-        is_exact = max(exponents) - min(exponents) <= _EXACT_BITS
-        unit = min(exponents) if is_exact else max(exponents) - _EXACT_BITS - 1
-        terms = [
-            self._in_units(f"(int32_t){text}", self._ends_of(tensor), exponent - unit)
-            for text, tensor, exponent in zip((first, second), op.inputs, exponents, strict=True)
-        ]
-        (a, a_ends), (b, b_ends) = terms
-        if op.kind == "SUB":
-            total, ends = f"{a} - {b}", [a_ends[0] - b_ends[1], a_ends[1] - b_ends[0]]
-        else:
-            total, ends = f"{a} + {b}", [a_ends[0] + b_ends[0], a_ends[1] + b_ends[1]]
-        _in_32_bits([end + 1 for end in ends])
-        bits = _exponent(op.output) - unit
-        if not is_exact:
-            total, ends = f"({total} + 1) >> 1", [(end + 1) >> 1 for end in ends]
-            bits -= 1
-        if bits:
-            total, ends = self._in_units(f"({total})", ends, -bits)
-        return self._clipped(op, total, ends)
-
-    def _in_units(self, value: str, ends, exponent: int) -> tuple[str, list[int]]:
-        """A value in units smaller by a power of two, or larger by it where that is negative.
+    def in_units(self, value: str, ends, exponent: int) -> tuple[str, list[int]]:
+        """Returns a value in units smaller by a power of two; larger, where that is negative.
 
         Every constant, intermediate and result is a number of 32 bits.
         """
         if exponent < 0:
             return self._shifted(value, ends, -exponent)
         factor = 2**exponent
-        ends = _in_32_bits([end * factor for end in ends])
+        ends = self.in_32_bits([end * factor for end in ends])
         return (f"{value} * {factor}" if exponent else value), ends
 
     def _shifted(self, value: str, ends, bits: int) -> tuple[str, list[int]]:
@@ -298,18 +220,40 @@ class Expressions:
         largest = max(map(abs, ends))
         bits = min(bits, largest.bit_length() + 1)
         half = 1 << (bits - 1)
-        _in_32_bits([largest + half])
+        self.in_32_bits([largest + half])
         is_small = largest + half < _LARGEST_SHIFTED
         name = "round_shift" if is_small else "round_shift_large"
         self.functions |= {name, "shift_right"} if is_small else {name}
-        return f"{name}({value}, {bits})", [_round_shift(end, bits) for end in ends]
+        return f"{name}({value}, {bits})", [rounding_shift(end, bits) for end in ends]
 
-    def _ends_of(self, tensor: Tensor) -> tuple[int, int]:
+    def in_32_bits(self, numbers: list[int]) -> list[int]:
+        """Returns the numbers, which the scales that are let pass keep so small."""
+        if not all(-(2**31) <= number < 2**31 for number in numbers):
+            raise InexactExportError(
+                f"A number of the generated C leaves 32 bits: {numbers}. This is a mistake in "
+                "keras_fastgrnn.export: please report it with the model."
+            )
+        return numbers
+
+    def ends_of(self, tensor: Tensor) -> tuple[int, int]:
+        """Returns between which integers a tensor's entries lie, see `CWriter`."""
         if tensor.is_constant:
             return int(tensor.data.min()), int(tensor.data.max())
         return self._ends.get(tensor, (INT16_MIN, INT16_MAX))
 
-    def _clipped(self, op: Op, value: str, ends, is_wide: bool = False) -> str:
+    def set_ends(self, tensor: Tensor, low: int, high: int) -> None:
+        """Sets between which integers a result's entries lie, see `CWriter`."""
+        self._ends[tensor] = low, high
+
+    def clipped(self, op: Op, value: str, ends, is_wide: bool = False) -> str:
+        """Returns a value clipped to an operator's limits, where any operand can reach them.
+
+        Args:
+            op: Operator.
+            value: String, an expression of C.
+            ends: The smallest and the largest integer that it may be.
+            is_wide: Boolean, whether it is of type int64_t. Defaults to `False`.
+        """
         low, high = clip_limits(op)
         self._ends[op.output] = max(low, min(ends)), min(high, max(ends))
         if low <= min(ends) and max(ends) <= high:
@@ -369,25 +313,7 @@ def reduced_multiplier(op: Op) -> tuple[int, int]:
     return (1, 1 - shift) if reduced == _HALF else (reduced, 15 - shift)
 
 
-def _in_32_bits(numbers: list[int]) -> list[int]:
-    """The numbers, which the scales that `quantize` lets pass keep so small."""
-    if not all(-(2**31) <= number < 2**31 for number in numbers):
-        raise InexactExportError(
-            f"A number of the generated C leaves 32 bits: {numbers}. This is a mistake in "
-            "keras_fastgrnn.export: please report it with the model."
-        )
-    return numbers
-
-
 def _rescaled(total: int, multiplier: int, shift: int) -> int:
     if shift <= 0:
         return total * multiplier << -shift
     return (total * multiplier + (1 << (shift - 1))) >> shift
-
-
-def _round_shift(value: int, bits: int) -> int:
-    return (value + (1 << (bits - 1)) - (value < 0)) >> bits if bits else value
-
-
-def _exponent(tensor: Tensor) -> int:
-    return round(math.log2(tensor.scale))

@@ -7,6 +7,7 @@ from keras_fastgrnn.export.firmware.names import banner, comment_text, export_id
 from keras_fastgrnn.export.plain_c.schedule import bias_of, sources
 from keras_fastgrnn.export.plain_c.source import Source, short
 from keras_fastgrnn.graph.graph import Op, Tensor
+from keras_fastgrnn.graph.operators import operator_of
 
 
 def header(source: Source) -> str:
@@ -102,19 +103,13 @@ def _equation(op: Op) -> str:
     values = [_constant(t) if t.is_constant else _name(t) for t in op.inputs]
     clip = f", clipped to [{op.low:g}, {op.high:g}]" if op.is_clipped else ""
     largest = 2**15 * op.output.scale
-    result = _name(op.output)
-    text = {
-        "FULLY_CONNECTED": lambda: " + ".join(
-            [f"{_name(t)} * matrix" for t in sources(op)]
-            + ([] if bias_of(op) is None else ["bias"])
-        ),
-        "ADD": lambda: f"{values[0]} + {values[1]}",
-        "SUB": lambda: f"{values[0]} - {values[1]}",
-        "MUL": lambda: f"{values[0]} * {values[1]}",
-        "LOGISTIC": lambda: f"1 / (1 + exp(-{values[0]}))",
-        "TANH": lambda: f"tanh({values[0]})",
-    }[op.kind]()
-    return f"{result} = {text}{clip} (within {largest:g})"
+    operator = operator_of(op.kind)
+    if operator.has_matrix:
+        terms = [f"{_name(t)} * matrix" for t in sources(op)]
+        text = " + ".join(terms + ([] if bias_of(op) is None else ["bias"]))
+    else:
+        text = operator.equation.format(*values)
+    return f"{_name(op.output)} = {text}{clip} (within {largest:g})"
 
 
 def _name(tensor: Tensor) -> str:

@@ -8,7 +8,9 @@ other loop reads is a local number of it, and needs no memory.
 import dataclasses
 from dataclasses import dataclass, field
 
+from keras_fastgrnn.errors import UnsupportedOperatorError
 from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor
+from keras_fastgrnn.graph.operators import operator_of
 
 
 @dataclass(eq=False)
@@ -76,15 +78,31 @@ def for_c(graph: Graph) -> Graph:
 
     Args:
         graph: Integer graph of one time step.
+
+    Raises:
+        UnsupportedOperatorError: If there is an operator that plain C does not compute.
     """
     graph = with_logits(graph)
     ops = []
     for op in graph.ops:
         source = graph.producer(op.inputs[0])
-        if op.kind == "FULLY_CONNECTED" and source and source.kind == "CONCATENATION":
+        joins = source is not None and operator_of(source.kind).copies
+        if joins and operator_of(op.kind).has_matrix:
             op = dataclasses.replace(op, inputs=[*source.inputs, *op.inputs[1:]])
         ops.append(op)
-    return dataclasses.replace(graph, ops=[op for op in ops if op.kind != "CONCATENATION"])
+    read = {tensor for op in ops for tensor in op.inputs}
+    ops = [
+        op
+        for op in ops
+        if op.output in read or graph.is_kept(op.output) or not operator_of(op.kind).copies
+    ]
+    for op in ops:
+        operator = operator_of(op.kind)
+        if not operator.has_matrix and operator.expression is None:
+            raise UnsupportedOperatorError(
+                f"Plain C does not compute the operator {op.kind}, of {op.output.name!r}."
+            )
+    return dataclasses.replace(graph, ops=ops)
 
 
 def with_logits(graph: Graph) -> Graph:
@@ -96,7 +114,7 @@ def with_logits(graph: Graph) -> Graph:
     (output,) = graph.outputs
     last = graph.producer(output)
     is_state = any(state.after is output for state in graph.states)
-    if last is None or last.kind != "SOFTMAX" or is_state:
+    if last is None or not operator_of(last.kind).leads_alike or is_state:
         return graph
     ops = [op for op in graph.ops if op is not last]
     return dataclasses.replace(graph, ops=ops, outputs=[last.inputs[0]])
@@ -152,10 +170,10 @@ def _levels(ops: list[Op]) -> dict[Op, int]:
     levels: dict[Op, int] = {}
     for op in ops:
         before = [levels[made_by[t]] for t in sources(op) if t in made_by]
-        levels[op] = max(before, default=0) + (op.kind == "FULLY_CONNECTED")
+        levels[op] = max(before, default=0) + operator_of(op.kind).has_matrix
     for op in reversed(ops):
         after = [
-            levels[reader] - (reader.kind == "FULLY_CONNECTED")
+            levels[reader] - operator_of(reader.kind).has_matrix
             for reader in ops
             if op.output in sources(reader)
         ]
@@ -170,7 +188,7 @@ def _needs_buffer(state: State, loops: list[Loop]) -> bool:
         return True
     for index, loop in enumerate(loops):
         for op in loop.ops:
-            reads_vector = op.kind == "FULLY_CONNECTED" and index == written
+            reads_vector = operator_of(op.kind).has_matrix and index == written
             if state.before in sources(op) and (index > written or reads_vector):
                 return True
     return False

@@ -30,6 +30,7 @@ from keras_fastgrnn.export.plain_c.schedule import (
     step_schedule,
 )
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
+from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.tables import SIGMOID_TABLE
 
 _FLASH = """#ifdef __AVR__
@@ -207,7 +208,7 @@ class Source:
 
 
 def _joins(op: Op) -> bool:
-    return op.kind == "FULLY_CONNECTED" and len(sources(op)) > 1
+    return operator_of(op.kind).has_matrix and len(sources(op)) > 1
 
 
 def _compact(values: np.ndarray, units: int) -> tuple[np.ndarray, int, int]:
@@ -290,7 +291,7 @@ class _Function:
     def _loop(self, loop: Loop) -> str:
         before, inside = [], []
         for op in loop.ops:
-            if op.kind == "FULLY_CONNECTED":
+            if operator_of(op.kind).has_matrix:
                 value = self._row(op, before, inside)
             else:
                 operands = [self._entry(tensor, op) for tensor in op.inputs]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_fastgrnn.errors import InexactExportError
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values
 from keras_fastgrnn.graph.graph import Graph
 
 # Products that a comparison may take, about half a second; one sequence is always run.
@@ -102,4 +102,4 @@ def drawn_inputs(graph: Graph, steps: int | None) -> np.ndarray:
     integers = np.random.default_rng(0).integers(ends.min, ends.max, shape, counted.dtype, True)
     # Small ones too: every other sequence stays in a sixteenth of the range.
     integers[1::2] //= 16
-    return integers if counted is x else reference.dequantize_values(integers, counted)
+    return integers if counted is x else real_values.dequantize_values(integers, counted)

@@ -4,6 +4,7 @@ import io
 
 from keras_fastgrnn.export.report.report import Report, TensorReport
 from keras_fastgrnn.graph.graph import Graph
+from keras_fastgrnn.graph.operators import operator_of
 
 _PLAIN, _STATE, _CLIPPED, _OTHER = "#1f77b4", "#ff7f0e", "#d62728", "#9aa5b1"
 
@@ -25,7 +26,7 @@ def file_parts(report: Report, graph: Graph) -> dict[str, int]:
             if not data or data in seen:  # equal constants are written once
                 continue
             seen.add(data)
-            if op.kind != "FULLY_CONNECTED":
+            if not operator_of(op.kind).has_matrix:
                 others += len(data)
             elif place == 1:
                 matrices[f"{op.output.name}: weights"] = len(data)

@@ -13,6 +13,7 @@ from keras_fastgrnn.export.report.exactness import Exactness
 from keras_fastgrnn.export.tflite.subgraphs import Subgraph
 from keras_fastgrnn.graph import reference
 from keras_fastgrnn.graph.graph import Graph, Tensor
+from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.sequences import Sequences, as_sequences
 from keras_fastgrnn.quantization.limits import ends_by_design, real_ends
 
@@ -216,7 +217,7 @@ def describe(
     """
     ops = [op for subgraph in subgraphs for op in subgraph.ops]
     constants = [t for op in ops for t in op.inputs if t.is_constant]
-    matrices = [op.inputs[1] for op in ops if op.kind == "FULLY_CONNECTED"]
+    matrices = [op.inputs[1] for op in ops if operator_of(op.kind).has_matrix]
     return Report(
         name=name,
         quantization=options["quantization"],

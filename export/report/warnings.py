@@ -7,8 +7,8 @@ import numpy as np
 
 from keras_fastgrnn.errors import PrecisionWarning
 from keras_fastgrnn.export.report.report import TensorReport
-from keras_fastgrnn.export.tflite.subgraphs import CONVERSIONS
 from keras_fastgrnn.graph.graph import Graph, Tensor
+from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.sequences import Sequences
 
 # Above this root mean square error, as a part of the outputs' standard deviation, convert warns;
@@ -70,5 +70,5 @@ def _is_offset(tensor: TensorReport) -> bool:
 def _counted_input(graph: Graph) -> Tensor:
     """The input as the integers it is computed with, where there are any."""
     (x,), first = graph.inputs, graph.ops[0]
-    is_converted = first.kind in CONVERSIONS and first.output.scale is not None
+    is_converted = operator_of(first.kind).mixes_types and first.output.scale is not None
     return first.output if is_converted else x

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
-
-CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+from keras_fastgrnn.graph.operators import operator_of
 
 
 @dataclass(eq=False)
@@ -94,8 +93,9 @@ def sequence(graph: Graph, steps: int, every_step: bool, explicit: bool) -> list
         shape `(1, steps, input_dim)`, and returns `(1, steps, outputs)` or `(1, outputs)`.
     """
     (x,), (y,) = graph.inputs, graph.outputs
-    entry = [op for op in graph.ops if op.kind in CONVERSIONS and op.inputs[0] is x]
-    exit = [op for op in graph.ops if op.kind in CONVERSIONS and op.output is y and every_step]
+    conversions = [op for op in graph.ops if operator_of(op.kind).mixes_types]
+    entry = [op for op in conversions if op.inputs[0] is x]
+    exit = [op for op in conversions if op.output is y and every_step]
     step_input = entry[0].output if entry else x
     step_output = exit[0].inputs[0] if exit else y
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from keras_fastgrnn.errors import UnsupportedOperatorError
 from keras_fastgrnn.export.tflite.flatbuffer_reader import read_model
 from keras_fastgrnn.export.tflite.flatbuffer_writer import TableWriter
 from keras_fastgrnn.export.tflite.schema import (
@@ -16,24 +17,10 @@ from keras_fastgrnn.export.tflite.schema import (
     TYPE_NAMES,
     VERSION,
 )
-from keras_fastgrnn.export.tflite.subgraphs import CONVERSIONS, Subgraph, While, streaming
+from keras_fastgrnn.export.tflite.subgraphs import Subgraph, While, streaming
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
-from keras_fastgrnn.graph.reference import clip_limits
-
-_OPTIONS = {
-    "FULLY_CONNECTED": "FullyConnectedOptions",
-    "ADD": "AddOptions",
-    "MUL": "MulOptions",
-    "SUB": "SubOptions",
-}
-
-# What TFLite Micro takes for granted in int16: biases of 64 bits, and sums of operands of any
-# scales.
-_INT16_OPTIONS = {
-    "FULLY_CONNECTED": {"quantized_bias_type": TENSOR_TYPES["int64"]},
-    "ADD": {"pot_scale_int16": False},
-    "SUB": {"pot_scale_int16": False},
-}
+from keras_fastgrnn.graph.operators import operator_of
+from keras_fastgrnn.graph.real_values import clip_limits
 
 
 def write(graph: Graph, *, outputs: list[Tensor] | None = None) -> bytes:
@@ -70,7 +57,7 @@ def write_subgraphs(subgraphs: list[Subgraph], portable: bool = False) -> bytes:
     buffers = [{}]
     model = {
         "version": VERSION,
-        "operator_codes": [{"builtin_code": OPERATORS[kind]} for kind in kinds],
+        "operator_codes": [{"builtin_code": _code(kind)} for kind in kinds],
         "subgraphs": [_subgraph_table(s, kinds, buffers, portable) for s in subgraphs],
         "buffers": buffers,
     }
@@ -99,6 +86,12 @@ def with_float_clips(graph: Graph) -> Graph:
         else:
             ops.append(op)
     return Graph(graph.inputs, graph.outputs, ops, graph.states)
+
+
+def _code(kind: str) -> int:
+    if kind not in OPERATORS:
+        raise UnsupportedOperatorError(f"TFLite has no operator {kind}.")
+    return OPERATORS[kind]
 
 
 def _subgraph_table(subgraph: Subgraph, kinds, buffers, portable) -> dict:
@@ -153,7 +146,8 @@ def _tensor_table(tensor: Tensor, buffers: list, is_variable: bool) -> dict:
 
 
 def _operator_table(op: Op | While, kinds: list[str], index: dict, portable: bool) -> dict:
-    name, options = _options(op, portable)
+    options = _options(op, portable)
+    name = operator_of(op.kind).options_table
     table = {
         "opcode_index": kinds.index(op.kind),
         "inputs": [index[tensor] for tensor in op.inputs],
@@ -166,26 +160,13 @@ def _operator_table(op: Op | While, kinds: list[str], index: dict, portable: boo
     return table
 
 
-def _options(op: Op | While, portable: bool) -> tuple[str, dict]:
-    """The table of an operator's options: its name and fields."""
-    match op.kind:
-        case "WHILE":
-            indices = {"cond_subgraph_index": op.condition, "body_subgraph_index": op.body}
-            return "WhileOptions", indices
-        case "CONCATENATION":
-            sizes = zip(op.inputs[0].shape, op.output.shape, strict=True)
-            axis = next(i for i, (part, whole) in enumerate(sizes) if part != whole)
-            return "ConcatenationOptions", {"axis": axis}
-        case "RESHAPE" if portable:
-            return "ReshapeOptions", {"new_shape": op.output.shape}
-        case "SOFTMAX":
-            return "SoftmaxOptions", {"beta": 1.0}
-        case "FULLY_CONNECTED" | "ADD" | "SUB" | "MUL":
-            options = {"fused_activation_function": ACTIVATIONS[_activation(op)]}
-            if portable and op.output.dtype == "int16":
-                options.update(_INT16_OPTIONS.get(op.kind, {}))
-            return _OPTIONS[op.kind], options
-    return "AddOptions", {}
+def _options(op: Op | While, portable: bool) -> dict:
+    operator = operator_of(op.kind)
+    options = operator.options(op, portable)
+    if operator.can_clip:
+        options = {"fused_activation_function": ACTIVATIONS[_activation(op)], **options}
+    types = {name: TENSOR_TYPES[v] for name, v in options.items() if isinstance(v, str)}
+    return {**options, **types}
 
 
 def _activation(op: Op) -> str:
@@ -220,7 +201,7 @@ def _check_types(operator: dict, tensors: list[dict], codes: list[dict]) -> None
     types = {TYPE_NAMES[tensors[index]["type"]] for index in indices}
     kind = OPERATOR_NAMES[codes[operator["opcode_index"]]["builtin_code"]]
     mixed = "float32" in types and types & {"int8", "int16"}
-    if mixed and kind not in (*CONVERSIONS, "WHILE"):
+    if mixed and not operator_of(kind).mixes_types:
         raise AssertionError(f"An integer model has a float tensor left, at {kind}.")
 
 

@@ -5,7 +5,7 @@ import collections
 import numpy as np
 import tensorflow as tf
 
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.graph import Graph, Tensor
 from keras_fastgrnn.graph.ranges import check_sequence, check_sequences
 from keras_fastgrnn.graph.sequences import Sequences
@@ -195,5 +195,5 @@ def _stacked(answers: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
 
 def _real_values(values: np.ndarray, tensor: Tensor) -> np.ndarray:
     if tensor.scale is not None:
-        return reference.dequantize_values(values, tensor)
+        return real_values.dequantize_values(values, tensor)
     return values.astype(np.float32)

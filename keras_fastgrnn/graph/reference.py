@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier
-from keras_fastgrnn.graph.float_kernels import FLOAT_KERNELS
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
-from keras_fastgrnn.graph.int8_kernels import INT8_KERNELS
-from keras_fastgrnn.graph.int16_kernels import INT16_KERNELS
+from keras_fastgrnn.graph.operators import operator_of
+from keras_fastgrnn.graph.real_values import clip_limits, dequantize_values, quantize_values
 from keras_fastgrnn.graph.sequences import Sequences, as_sequences
 
 
@@ -101,105 +99,10 @@ def _start_values(tensor: Tensor, batch: int) -> np.ndarray:
     return np.full((batch, tensor.shape[-1]), tensor.zero_point, _counting_type(tensor))
 
 
-def quantize_values(values: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """Turns real values into the integers of a tensor; half rounds away from zero.
-
-    Args:
-        values: Array of real values.
-        tensor: Tensor of type "int8", "int16" or "int64".
-
-    Returns:
-        Array of integers, clipped to the tensor's type.
-    """
-    scaled = np.asarray(values, np.float64) / tensor.scale
-    rounded = np.trunc(scaled + np.copysign(0.5, scaled)) + tensor.zero_point
-    limits = np.iinfo(tensor.dtype)
-    if tensor.dtype == "int64":
-        return rounded.astype(np.int64)
-    return np.clip(rounded, limits.min, limits.max).astype(tensor.dtype)
-
-
-def quantize_input(x: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """Turns sensor values into integers as C's `lroundf(x / scale)` does, then clips.
-
-    Args:
-        x: Array of real values.
-        tensor: The model's input tensor, of type "int8", "int16" or "uint8".
-
-    Returns:
-        Array of the tensor's type.
-    """
-    with np.errstate(over="ignore"):  # infinite values are clipped
-        quotient = np.asarray(x, np.float32) / np.float32(tensor.scale)
-    rounded = np.trunc(quotient.astype(np.float64) + np.copysign(0.5, quotient))
-    limits = np.iinfo(tensor.dtype)
-    return np.clip(rounded + tensor.zero_point, limits.min, limits.max).astype(tensor.dtype)
-
-
-def dequantize_values(integers: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """Turns the integers of a tensor into real values.
-
-    Args:
-        integers: Array of integers.
-        tensor: Tensor they belong to.
-
-    Returns:
-        float32 array of the same shape.
-    """
-    return ((integers - float(tensor.zero_point)) * tensor.scale).astype(np.float32)
-
-
 def _compile(op: Op) -> Callable:
-    if op.kind in _CONVERSIONS:
-        return _CONVERSIONS[op.kind](op)
-    function = _KERNELS[op.output.dtype][op.kind](op)
-    if op.output.dtype == "float32":
-        low, high = op.low, op.high
-    else:
-        low, high = clip_limits(op)
-    if op.kind in _NEVER_CLIPPED or (low, high) == (-math.inf, math.inf):
+    arithmetic = operator_of(op.kind).in_type(op.output.dtype)
+    function = arithmetic.kernel(op)
+    low, high = (op.low, op.high) if op.output.dtype == "float32" else clip_limits(op)
+    if arithmetic.in_type or (low, high) == (-math.inf, math.inf):
         return function
     return lambda *values: np.minimum(np.maximum(function(*values), low), high)
-
-
-def clip_limits(op: Op) -> tuple[int, int]:
-    """Returns the integers to which an operator clips its result.
-
-    Args:
-        op: Operator of an integer graph.
-
-    Returns:
-        The lowest and the highest integer.
-    """
-    limits = np.iinfo(op.output.dtype)
-    low, high = limits.min, limits.max
-    if op.low != -math.inf:
-        low = max(low, int(quantize_input(op.low, op.output)))
-    if op.high != math.inf:
-        high = min(high, int(quantize_input(op.high, op.output)))
-    return low, high
-
-
-def _quantize(op: Op) -> Callable:
-    (x,) = op.inputs
-    if x.dtype == "float32":
-        return lambda values: quantize_input(values, op.output).astype(np.int64)
-    factor = quantize_multiplier(x.scale / op.output.scale)
-    limits = np.iinfo(op.output.dtype)
-
-    def function(values):
-        rescaled = multiply(values - x.zero_point, *factor) + op.output.zero_point
-        return np.clip(rescaled, limits.min, limits.max)
-
-    return function
-
-
-def _dequantize(op: Op) -> Callable:
-    return lambda values: dequantize_values(values, op.inputs[0]).astype(np.float64)
-
-
-# Their results are values of the type already, and have no fused activation.
-_NEVER_CLIPPED = ("CONCATENATION", "LOGISTIC", "TANH")
-
-_CONVERSIONS = {"QUANTIZE": _quantize, "DEQUANTIZE": _dequantize}
-_KERNELS = {"float32": FLOAT_KERNELS, "int16": INT16_KERNELS, "int8": INT8_KERNELS}

@@ -42,6 +42,9 @@ CLIPPED_INT8_SCALES = {
 # Where sigmoid is half a unit of 2^-8 from its limit, and tanh half a unit of 2^-7.
 INT8_LIMITS = {"sigmoid": math.log(2.0**9 - 1.0), "tanh": math.atanh(1.0 - 2.0**-8)}
 
+# Finer steps before an int8 function would change nothing in its 8 bits.
+FINEST_BEFORE_INT8_FUNCTION = 2.0**-12
+
 # A calibrated int8 range is spread over the integers well inside the two ends, so that a value at
 # an end tells that the range was left, and not that a value in it was rounded.
 LOWEST_CALIBRATED_INT8, HIGHEST_CALIBRATED_INT8 = -124, 123

@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from keras_fastgrnn.graph.graph import Graph, Tensor
+from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.ranges import Range
 from keras_fastgrnn.quantization.fixed_scales import (
     INT16_RESULT_EXPONENT,
-    INT16_TABLE_EXPONENT,
     LARGEST_SCALE,
     SMALLEST_SCALE,
 )
@@ -22,6 +22,10 @@ HEADROOM = 1.25
 # saves 20 bytes.
 OUTPUT_SHARING_BITS = 2
 CONSTANT_SHARING_BITS = 1
+
+
+# What is next to nothing is not counted finer.
+_SMALLEST_EXPONENT = -30
 
 
 class Exponents(dict):
@@ -87,8 +91,8 @@ def may_have_any_scale(graph: Graph, tensor: Tensor) -> bool:
         tensor: Tensor of it.
     """
     before = graph.producer(tensor)
-    made_by_matrix = before is None or before.kind == "FULLY_CONNECTED"
-    read_by_matrices = all(op.kind == "FULLY_CONNECTED" for op in graph.consumers(tensor))
+    made_by_matrix = before is None or operator_of(before.kind).has_matrix
+    read_by_matrices = all(operator_of(op.kind).has_matrix for op in graph.consumers(tensor))
     is_state = any(tensor is state.before for state in graph.states)
     return made_by_matrix and read_by_matrices and not is_state and not graph.is_kept(tensor)
 
@@ -125,7 +129,7 @@ def assign_exponents(
             others = [exponents[t] for t in groups if t is not tensor]
             exponents[tensor] = shared_exponent(exponents[tensor], others, OUTPUT_SHARING_BITS)
     for op in graph.ops:
-        if op.kind == "CONCATENATION":
+        if operator_of(op.kind).copies:
             exponents[op.output] = exponents[op.inputs[-1]]
     return exponents
 
@@ -143,14 +147,15 @@ def shared_exponent(needed: float, others, bits: int) -> float:
 
 
 def ties(graph: Graph, fixed: set[Tensor]) -> list[list[Tensor]]:
-    """Returns which tensors share an exponent: what an ADD or SUB joins, and a state's two.
+    """Returns which tensors share an exponent: what an operator ties, and a state's two.
 
     Args:
         graph: Float graph.
         fixed: Set of the tensors whose exponent an operator dictates; these are left out.
     """
     tied = [[state.before, state.after] for state in graph.states]
-    tied += [[*op.inputs, op.output] for op in graph.ops if op.kind in ("ADD", "SUB")]
+    for op in graph.ops:
+        tied += operator_of(op.kind).in_type("int16").ties(graph, op, fixed, True)
     return [[tensor for tensor in tensors if tensor not in fixed] for tensors in tied]
 
 
@@ -158,6 +163,6 @@ def _needed_exponent(graph, tensor, ranges) -> int:
     if tensor not in ranges:
         return -99
     magnitude = min(HEADROOM * ranges[tensor].magnitude, useful_limit(graph, tensor, "int16"))
-    readers = {op.kind for op in graph.consumers(tensor)}
-    floor = INT16_TABLE_EXPONENT if readers & {"LOGISTIC", "TANH"} else -30
-    return max(exponent_for(magnitude), floor)
+    readers = [operator_of(op.kind).in_type("int16") for op in graph.consumers(tensor)]
+    finest = [round(math.log2(reader.finest)) for reader in readers if reader.finest]
+    return max(exponent_for(magnitude), _SMALLEST_EXPONENT, *finest)

@@ -1,15 +1,17 @@
 """Which scale and zero point each tensor of an int8 graph has."""
 
+from collections.abc import Collection
+
 import numpy as np
 
 from keras_fastgrnn.errors import too_different_in_size
-from keras_fastgrnn.graph.fixed_point import quantize_multiplier
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
+from keras_fastgrnn.graph.operators import operator_of
+from keras_fastgrnn.graph.operators.sums import adds_products
 from keras_fastgrnn.graph.ranges import Range
 from keras_fastgrnn.quantization.fixed_scales import (
     CLIPPED_INT8_SCALES,
     HIGHEST_CALIBRATED_INT8,
-    INT8_FUNCTION_SCALES,
     LOWEST_CALIBRATED_INT8,
     SMALLEST_SCALE,
     Scale,
@@ -17,19 +19,9 @@ from keras_fastgrnn.quantization.fixed_scales import (
 from keras_fastgrnn.quantization.limits import check_scale, useful_limit
 from keras_fastgrnn.quantization.units import groups_of
 
-# From the kind of an operator to the scale that it dictates.
-_DICTATED = {
-    "LOGISTIC": INT8_FUNCTION_SCALES["sigmoid"],
-    "TANH": INT8_FUNCTION_SCALES["tanh"],
-    "SOFTMAX": INT8_FUNCTION_SCALES["softmax"],
-}
-
 # A range that grows by no more than this when it is made symmetric has the zero point 0, which is
 # stored once. For the values of a state, whose rounding costs most, the caller decides.
 _TOLERATED_WIDENING = 1.25
-
-# Finer steps before a nonlinearity would change nothing in its 8 bits.
-_FINEST_BEFORE_NONLINEARITY = 2.0**-12
 
 _STEPS = HIGHEST_CALIBRATED_INT8 - LOWEST_CALIBRATED_INT8
 
@@ -108,11 +100,9 @@ def _settled(graph, groups, chosen, dictated) -> dict[Tensor, Scale]:
     for group, scale in chosen.items():
         check_scale(scale.scale, group.name, "int8")
     fixed = {group for tensor, group in groups.items() if tensor in dictated}
-    subtractions = [op for op in graph.ops if op.kind == "SUB"]
+    settled = [op for op in graph.ops if operator_of(op.kind).in_type("int8").factors]
     largest = {group: _LARGEST_GROWTH * scale.scale for group, scale in chosen.items()}
-    while any(
-        _settle_subtraction(op, groups, chosen, chosen.keys() - fixed) for op in subtractions
-    ):
+    while any(_settle(op, groups, chosen, chosen.keys() - fixed) for op in settled):
         for group, scale in chosen.items():
             if scale.scale > largest[group]:
                 raise too_different_in_size(group.name, 8)
@@ -125,7 +115,7 @@ def dictated_int8_scale(op: Op) -> Scale | None:
     Args:
         op: Operator of a float or integer graph.
     """
-    return _DICTATED.get(op.kind) or CLIPPED_INT8_SCALES.get((op.low, op.high))
+    return operator_of(op.kind).in_type("int8").result or CLIPPED_INT8_SCALES.get((op.low, op.high))
 
 
 def int8_scale_for(low: float, high: float, tolerated_widening: float = 1.0) -> Scale:
@@ -146,8 +136,8 @@ def int8_scale_for(low: float, high: float, tolerated_widening: float = 1.0) -> 
     return Scale(scale, int(np.clip(round(LOWEST_CALIBRATED_INT8 - low / scale), -128, 127)))
 
 
-def ties(graph: Graph, dictated, sums_share: bool) -> list[list[Tensor]]:
-    """Returns which tensors share a scale, see `assign_int8_scales`.
+def ties(graph: Graph, dictated: Collection[Tensor], sums_share: bool) -> list[list[Tensor]]:
+    """Returns which tensors share a scale: what an operator ties, and a state's two.
 
     Args:
         graph: Float graph.
@@ -156,41 +146,17 @@ def ties(graph: Graph, dictated, sums_share: bool) -> list[list[Tensor]]:
     """
     tied = [[state.before, state.after] for state in graph.states]
     for op in graph.ops:
-        if op.kind == "CONCATENATION":
-            tied.append([*op.inputs, op.output])
-        elif (
-            _adds_products(graph, op)
-            or _adds_before_nonlinearity(graph, op)
-            or (sums_share and op.kind == "ADD" and not op.inputs[1].is_constant)
-        ):
-            tied.append([t for t in (*op.inputs, op.output) if t not in dictated])
-        elif op.kind == "MUL":
-            differences = [t for t in op.inputs if _kind_of(graph, t) == "SUB"]
-            tied += [[difference, op.output] for difference in differences]
+        tied += operator_of(op.kind).in_type("int8").ties(graph, op, dictated, sums_share)
     return tied
-
-
-def _kind_of(graph: Graph, tensor: Tensor) -> str | None:
-    producer = graph.producer(tensor)
-    return producer.kind if producer else None
-
-
-def _adds_products(graph: Graph, op: Op) -> bool:
-    return op.kind == "ADD" and {_kind_of(graph, t) for t in op.inputs} == {"FULLY_CONNECTED"}
-
-
-def _adds_before_nonlinearity(graph: Graph, op: Op) -> bool:
-    readers = {reader.kind for reader in graph.consumers(op.output)}
-    adds_constant = op.kind == "ADD" and op.inputs[1].is_constant
-    return adds_constant and bool(readers) and readers <= {"LOGISTIC", "TANH"}
 
 
 def _state_parts(graph: Graph) -> set[Tensor]:
     """The states, and what they are added up from, whose rounding adds up over the steps."""
     parts = {tensor for state in graph.states for tensor in (state.before, state.after)}
     for op in graph.ops:
-        is_of_two = op.kind in ("ADD", "SUB", "MUL") and not op.inputs[1].is_constant
-        if is_of_two and not _adds_products(graph, op):
+        computed = [tensor for tensor in op.inputs if not tensor.is_constant]
+        is_of_two = operator_of(op.kind).elementwise and len(computed) == 2
+        if is_of_two and not adds_products(graph, op):
             parts.update([*op.inputs, op.output])
     return parts
 
@@ -202,39 +168,29 @@ def _calibrated_scale(graph, tensors, ranges, widening) -> Scale:
             limit = useful_limit(graph, tensor, "int8")
             lows.append(max(ranges[tensor].low, -limit))
             highs.append(min(ranges[tensor].high, limit))
-            if any(op.kind in _DICTATED for op in graph.consumers(tensor)):
-                highs.append(
-                    _FINEST_BEFORE_NONLINEARITY * (HIGHEST_CALIBRATED_INT8 - LOWEST_CALIBRATED_INT8)
-                )
+            readers = [operator_of(op.kind).in_type("int8") for op in graph.consumers(tensor)]
+            highs += [reader.finest * _STEPS for reader in readers]
     return int8_scale_for(min(lows), max(highs), widening)
 
 
-def _settle_subtraction(op: Op, groups, chosen, free) -> bool:
-    """Enlarges scales by some parts in a million until SUB's factors round to the same integers.
-
-    TFLite Micro's SUB divides scales in double precision; until October 2026 it did in single.
+def _settle(op: Op, groups, chosen, free) -> bool:
+    """Enlarges scales by some parts in a million until all versions of a kernel agree on factors.
 
     Returns:
         Whether a scale was enlarged.
     """
     members = [groups[tensor] for tensor in (*op.inputs, op.output)]
+    factors = operator_of(op.kind).in_type("int8").factors
     before = dict(chosen)
 
-    def agrees(part):
+    def agrees(place):
         scales = [chosen[group].scale for group in members]
-        return _factors(scales, np.float32)[part] == _factors(scales, np.float64)[part]
+        return factors(scales, np.float32)[place] == factors(scales, np.float64)[place]
 
-    for group, part in zip(members, (slice(0, 2), slice(0, 2), slice(2, 3)), strict=True):
+    for place, group in enumerate(members):
         for _ in range(_ATTEMPTS if group in free else 0):
-            if agrees(part):
+            if agrees(place):
                 break
             larger = float(np.nextafter(np.float32(chosen[group].scale), np.float32(np.inf)))
             chosen[group] = Scale(larger, chosen[group].zero_point)
     return chosen != before
-
-
-def _factors(scales, number) -> list[tuple[int, int]]:
-    first, second, output = (number(scale) for scale in scales)
-    largest = number(2.0) * max(first, second)
-    factors = (first / largest, second / largest, largest / (number(2**20) * output))
-    return [quantize_multiplier(float(factor)) for factor in factors]

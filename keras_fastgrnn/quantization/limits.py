@@ -6,20 +6,9 @@ import numpy as np
 
 from keras_fastgrnn.errors import too_different_in_size
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
-from keras_fastgrnn.quantization.fixed_scales import (
-    INT8_LIMITS,
-    INT16_LIMIT,
-    LARGEST_SCALE,
-    SMALLEST_SCALE,
-)
-
-_LIMITS = {
-    "int16": {"LOGISTIC": INT16_LIMIT, "TANH": INT16_LIMIT},
-    "int8": {"LOGISTIC": INT8_LIMITS["sigmoid"], "TANH": INT8_LIMITS["tanh"]},
-}
-
-# The range of their results is dictated.
-FIXED_KINDS = ("LOGISTIC", "TANH", "SOFTMAX")
+from keras_fastgrnn.graph.operators import operator_of
+from keras_fastgrnn.graph.real_values import real_ends
+from keras_fastgrnn.quantization.fixed_scales import LARGEST_SCALE, SMALLEST_SCALE
 
 
 def check_scale(scale: float | np.ndarray, name: str, dtype: str) -> None:
@@ -43,7 +32,7 @@ def has_fixed_range(op: Op) -> bool:
     Args:
         op: Operator of a float or integer graph.
     """
-    return op.kind in FIXED_KINDS or math.isfinite(op.high)
+    return operator_of(op.kind).has_fixed_range or math.isfinite(op.high)
 
 
 def useful_limit(graph: Graph, tensor: Tensor, dtype: str) -> float:
@@ -64,35 +53,17 @@ def useful_limit(graph: Graph, tensor: Tensor, dtype: str) -> float:
 
 
 def _reader_limit(graph, op: Op, tensor: Tensor, dtype) -> float:
-    if op.kind in _LIMITS[dtype]:
-        return _LIMITS[dtype][op.kind]
-    if op.kind == "ADD" and not op.inputs[1].is_constant and tensor.scale is not None:
-        other = op.inputs[0] if tensor is op.inputs[1] else op.inputs[1]
-        return _limit_of_result(graph, op, dtype) + max(map(abs, real_ends(other)))
-    if op.kind not in ("ADD", "MUL") or not op.inputs[1].is_constant:
-        return math.inf
-    constant = np.abs(op.inputs[1].data * (op.inputs[1].scale or 1.0))
-    limit = _limit_of_result(graph, op, dtype)
-    if op.kind == "ADD":
-        return limit + constant.max()
-    return limit / constant.min() if constant.min() > 0.0 else math.inf
+    operator = operator_of(op.kind)
+    if operator.limit_before is not None:
+        return operator.limit_before(op, tensor, _limit_of_result(graph, op, dtype))
+    arithmetic = operator.arithmetic.get(dtype)  # a conversion's result has another type
+    return arithmetic.limit if arithmetic else math.inf
 
 
 def _limit_of_result(graph, op: Op, dtype) -> float:
     return (
         max(abs(op.low), abs(op.high)) if op.is_clipped else useful_limit(graph, op.output, dtype)
     )
-
-
-def real_ends(tensor: Tensor) -> tuple[float, float]:
-    """Returns the smallest and the largest real value that an integer tensor holds.
-
-    Args:
-        tensor: Tensor of type "int8", "int16" or "uint8".
-    """
-    integers = np.iinfo(tensor.dtype)
-    low, high = (int(end) - tensor.zero_point for end in (integers.min, integers.max))
-    return low * tensor.scale, high * tensor.scale
 
 
 def ends_by_design(graph: Graph, tensor: Tensor) -> tuple[bool, bool]:
@@ -106,8 +77,9 @@ def ends_by_design(graph: Graph, tensor: Tensor) -> tuple[bool, bool]:
         tensor: Tensor of it.
     """
     op = graph.producer(tensor)
-    source = graph.producer(op.inputs[0]) if op is not None and op.kind == "QUANTIZE" else op
-    if source is not None and (source.kind == "CONCATENATION" or has_fixed_range(source)):
+    is_converted = op is not None and operator_of(op.kind).mixes_types
+    source = graph.producer(op.inputs[0]) if is_converted else op
+    if source is not None and (operator_of(source.kind).copies or has_fixed_range(source)):
         return True, True
     limit = useful_limit(graph, tensor, tensor.dtype)
     low, high = real_ends(tensor)

@@ -23,7 +23,7 @@ from examples.firmware.golden import (
 )
 from keras_fastgrnn import FastGRNN, FastRNN, keras
 from keras_fastgrnn.export.convert_c import convert_c
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 
 LAYERS = keras.layers
 MODELS = {
@@ -51,7 +51,7 @@ def case(name):
     deployed = convert_c(
         model, 0.5 * sequences(), name="gesture", power_of_two_weights=not name.startswith("any")
     )
-    integers = reference.quantize_input(sequences(6, seed=2), deployed.graph.inputs[0])
+    integers = real_values.quantize_input(sequences(6, seed=2), deployed.graph.inputs[0])
     blocks = LONG_RUN_BLOCKS if name in RUN_LONGEST else 30
     long_run = golden_of(deployed, generated_inputs(blocks, integers.shape[-1]))
     return deployed, golden_of(deployed, integers), long_run
@@ -108,7 +108,7 @@ def har(shared):
     scaling = LAYERS.Normalization(mean=x.mean(axis=(0, 1)), variance=x.var(axis=(0, 1)))
     layers = [LAYERS.Input((128, 9)), scaling, FastGRNN(16), LAYERS.Dense(6)]
     deployed = convert_c(keras.Sequential(layers), x, name="har", power_of_two_weights=True)
-    golden = golden_of(deployed, reference.quantize_input(x, deployed.graph.inputs[0]))
+    golden = golden_of(deployed, real_values.quantize_input(x, deployed.graph.inputs[0]))
     return deployed, golden, golden_of(deployed, generated_inputs(LONG_RUN_BLOCKS, 9))
 
 

@@ -17,7 +17,7 @@ from keras_fastgrnn.export.plain_c import header, host
 from keras_fastgrnn.export.plain_c.host import HostProgram
 from keras_fastgrnn.export.plain_c.schedule import for_c
 from keras_fastgrnn.export.plain_c.source import Source
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.graph import name_tensors
 from keras_fastgrnn.graph.ranges import calibrate
 from keras_fastgrnn.graph.rewrite import simplify
@@ -73,7 +73,7 @@ def differing(program, graph, integers):
 
 def ordinary_and_far(x, graph):
     """Sequences as in calibration, and ones whose values leave every range."""
-    return reference.quantize_input(np.concatenate([x, 30.0 * x]), graph.inputs[0])
+    return real_values.quantize_input(np.concatenate([x, 30.0 * x]), graph.inputs[0])
 
 
 @pytest.mark.parametrize("power_of_two", [False, True], ids=["any scale", "powers of two"])
@@ -162,7 +162,7 @@ def test_10000_steps_without_a_reset_are_the_reference():
     size = np.repeat(rng.choice([0.3, 1.0, 30.0, 3000.0], 500), 20)[:, np.newaxis]
     x = (rng.normal(size=(10_000, CHANNELS)) * size)[np.newaxis].astype("float32")
     graph = integer_graph(sequential(FastGRNN(8), LAYERS.Dense(2)), sequences())
-    integers = reference.quantize_input(x, graph.inputs[0])
+    integers = real_values.quantize_input(x, graph.inputs[0])
     assert np.mean(np.abs(integers.astype(int)) >= 32767) > 0.1
     assert differing(compiled(graph), graph, integers) == 0
 

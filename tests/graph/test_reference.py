@@ -13,7 +13,7 @@ from keras_fastgrnn import FastGRNN, FastRNN, keras
 from keras_fastgrnn.export.lowering.integers import quantize_int16
 from keras_fastgrnn.export.lowering.lower import CHOOSERS
 from keras_fastgrnn.export.tflite import write
-from keras_fastgrnn.graph import fixed_point, reference
+from keras_fastgrnn.graph import fixed_point, real_values, reference
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
 from keras_fastgrnn.graph.ranges import calibrate
 from keras_fastgrnn.graph.rewrite import simplify
@@ -100,7 +100,7 @@ def test_no_integer_differs_in_10000_steps_without_reset(
     ordinary = np.abs(calibration).max(axis=(1, 2)) < 6.0
     calibration = calibration[ordinary].astype("float32")
     graph = integer_graph(float_graph(streaming_model(layer())), calibration, quantization)
-    integers = reference.quantize_values(streaming_data, graph.inputs[0])
+    integers = real_values.quantize_values(streaming_data, graph.inputs[0])
     assert np.mean(integers == np.iinfo(integers.dtype).max) > 0.1
     assert differing_integers(wheels, graph, integers) == NOTHING
 
@@ -114,7 +114,7 @@ def test_no_integer_differs_in_random_models(wheels, cell_count, data):
     far = np.concatenate([x[0, : STEPS // 2], 20.0 * x[1, STEPS // 2 :]])
     for quantization in CHOOSERS:
         graph = integer_graph(floats, x, quantization)
-        integers = reference.quantize_values(far, graph.inputs[0])
+        integers = real_values.quantize_values(far, graph.inputs[0])
         assert differing_integers(wheels, graph, integers) == NOTHING, quantization
 
 
@@ -150,11 +150,11 @@ def test_another_rounding_is_found(wheels, monkeypatch, streaming_data, name):
     monkeypatch.setattr(fixed_point, name, TRUNCATING[name])
     graph = float_graph(model)
     graph = quantize_int16(graph, assign_exponents(graph, calibrate(graph, x), {}))
-    integers = reference.quantize_values(streaming_data, graph.inputs[0])
+    integers = real_values.quantize_values(streaming_data, graph.inputs[0])
     assert all(differing_integers(wheels, graph, integers).values())
 
 
 def test_quantize_values_rounds_half_away_from_zero_and_clips():
     tensor = Tensor("x", (1, 6), "int16", scale=0.5)
     values = np.array([0.25, -0.25, 0.75, 0.2, 1e9, -1e9])
-    assert reference.quantize_values(values, tensor).tolist() == [1, -1, 2, 0, 32767, -32768]
+    assert real_values.quantize_values(values, tensor).tolist() == [1, -1, 2, 0, 32767, -32768]

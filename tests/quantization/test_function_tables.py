@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
 from keras_fastgrnn.quantization import function_tables
 
@@ -18,7 +18,7 @@ def on_the_device(kind, exponent):
     y = Tensor("y", (1, 1), "int16", scale=2.0**-15)
     graph = Graph(inputs=[x], outputs=[y], ops=[Op(kind, [x], y)])
     answers = reference.run(graph, INTEGERS[:, np.newaxis, np.newaxis])
-    return reference.dequantize_values(answers.ravel(), y)
+    return real_values.dequantize_values(answers.ravel(), y)
 
 
 @pytest.mark.parametrize("exponent", [-15, -13, -12, -11, -9])

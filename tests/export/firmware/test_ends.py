@@ -8,7 +8,7 @@ from c_interfaces import INTERFACES
 from compilers import C_MODES, CPP_MODES, in_each, run_program
 
 from keras_fastgrnn.export.firmware import model_array
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values
 from keras_fastgrnn.graph.graph import Tensor
 
 # The program is stopped by anything that C leaves undefined, such as a float too large for int32.
@@ -77,7 +77,7 @@ def test_quantizing_in_c_is_that_of_the_reference(tmp_path, kind, options, mode)
     integers = np.frombuffer(output, tensor.dtype)
     np.testing.assert_array_equal(integers, nearest_integers(values, tensor))
     with np.errstate(over="ignore", under="ignore"):
-        np.testing.assert_array_equal(integers, reference.quantize_input(values, tensor))
+        np.testing.assert_array_equal(integers, real_values.quantize_input(values, tensor))
 
 
 DEQUANTIZE = """
@@ -110,7 +110,7 @@ def test_dequantizing_in_c_is_that_of_the_reference_for_every_integer(tmp_path, 
     integers = np.arange(limits.min, limits.max + 1)
     exact = (integers - tensor.zero_point) * np.float64(np.float32(tensor.scale))
     np.testing.assert_array_equal(values, exact.astype(np.float32))
-    np.testing.assert_array_equal(values, reference.dequantize_values(integers, tensor))
+    np.testing.assert_array_equal(values, real_values.dequantize_values(integers, tensor))
 
 
 VECTORS = """

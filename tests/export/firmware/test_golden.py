@@ -13,7 +13,7 @@ from small_models import needs_tflm, sequences, sequential
 from keras_fastgrnn import FastGRNN, export, keras
 from keras_fastgrnn.export.firmware import golden, model_array
 from keras_fastgrnn.export.tflm.interpreter import Interpreter
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values
 
 # `invoke` answers what the test gives on standard input, and prints what it is given.
 PROGRAM = """
@@ -75,7 +75,7 @@ def exported(kind, steps):
     model = sequential(*layers, steps=steps)
     deployed = export.convert(model, x, name="gesture", **OPTIONS[kind])
     tensor = deployed.inputs[0]
-    first = x[0] if tensor.scale is None else reference.quantize_input(x[0], tensor)
+    first = x[0] if tensor.scale is None else real_values.quantize_input(x[0], tensor)
     return deployed, first
 
 

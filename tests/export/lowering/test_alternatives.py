@@ -10,7 +10,7 @@ from keras_fastgrnn.export.lowering import alternatives
 from keras_fastgrnn.export.lowering.alternatives import Int8Chooser, Int16Chooser
 from keras_fastgrnn.export.lowering.integers import quantize_int16
 from keras_fastgrnn.export.tflite import write
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.ranges import calibrate
 from keras_fastgrnn.graph.rewrite import simplify
 from keras_fastgrnn.graph.trace import trace
@@ -31,7 +31,7 @@ def chosen(model, x):
 
 
 def error(integers, floats, x):
-    outputs = reference.run(integers, reference.quantize_input(x, integers.inputs[0]))
+    outputs = reference.run(integers, real_values.quantize_input(x, integers.inputs[0]))
     difference = outputs * integers.outputs[0].scale - reference.run(floats, x)
     return np.sqrt(np.mean(np.square(difference)))
 

@@ -10,7 +10,7 @@ from keras_fastgrnn import FastGRNN, FastRNN, export, keras, quant_sigmoid
 from keras_fastgrnn.export.lowering.end_types import TYPES, with_io_types
 from keras_fastgrnn.export.lowering.lower import CHOOSERS
 from keras_fastgrnn.export.tflite import write
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.ranges import calibrate
 from keras_fastgrnn.graph.rewrite import fold_all, simplify
 from keras_fastgrnn.graph.trace import trace
@@ -58,7 +58,7 @@ def typed(quantization, input_type, output_type, head="linear"):
 
 
 def to_type(x, tensor):
-    return x if tensor.dtype == "float32" else reference.quantize_input(x, tensor)
+    return x if tensor.dtype == "float32" else real_values.quantize_input(x, tensor)
 
 
 def real(values, tensor):

@@ -14,8 +14,9 @@ from keras_fastgrnn import FastGRNN, export, keras
 from keras_fastgrnn.export.foreign.verify import verify
 from keras_fastgrnn.export.plain_c import expressions
 from keras_fastgrnn.export.report.exactness import compared, drawn_inputs
-from keras_fastgrnn.graph import int16_kernels, reference
+from keras_fastgrnn.graph import real_values
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
+from keras_fastgrnn.graph.operators import Arithmetic, operator_of
 from keras_fastgrnn.quantization import quantize_aware
 
 LAYERS = keras.layers
@@ -208,10 +209,9 @@ def test_program_that_fails_is_told(monkeypatch):
 
 @needs_tflm
 def test_file_that_tflite_micro_computes_otherwise_is_not_returned(monkeypatch):
-    right = int16_kernels.INT16_KERNELS["MUL"]
-    monkeypatch.setitem(
-        int16_kernels.INT16_KERNELS, "MUL", lambda op: lambda *values: right(op)(*values) + 1
-    )
+    right = operator_of("MUL").in_type("int16").kernel
+    wrong = Arithmetic(lambda op: lambda *values: right(op)(*values) + 1)
+    monkeypatch.setitem(operator_of("MUL").arithmetic, "int16", wrong)
     with pytest.raises(export.InexactExportError, match="answers of TFLite Micro are not"):
         export.convert(sequential(FastGRNN(4)), sequences())
 
@@ -249,7 +249,7 @@ def test_drawn_numbers_reach_both_ends_of_the_input(dtype):
     given = Tensor("given", (1, 3))
     graph = Graph([given], [x], [Op("QUANTIZE", [given], x)], [])
     np.testing.assert_array_equal(
-        reference.quantize_input(drawn_inputs(graph, None), x),
+        real_values.quantize_input(drawn_inputs(graph, None), x),
         drawn_inputs(Graph([x], [x], [], []), None),
     )
 

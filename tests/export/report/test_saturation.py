@@ -10,7 +10,7 @@ from small_models import needs_tflm, sequences, sequential
 from keras_fastgrnn import FastGRNN, FastRNN, export, keras
 from keras_fastgrnn.export.tflite.write import write
 from keras_fastgrnn.export.tflm.interpreter import Interpreter
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values
 
 LAYERS = keras.layers
 ENDS = (-32768, 32767)
@@ -109,7 +109,7 @@ def test_numbers_in_the_warning_are_those_that_tflite_micro_computes(layers):
     tensors = {op.output.name: op.output for op in graph.ops}
     opened = Interpreter(write(graph, outputs=[*tensors.values()]), output_count=len(tensors))
     found = dict.fromkeys([*tensors, "input"], 0)
-    for sequence in reference.quantize_input(x, graph.inputs[0]):
+    for sequence in real_values.quantize_input(x, graph.inputs[0]):
         opened.reset()
         for row in sequence:
             found["input"] += np.isin(row, ENDS).sum()

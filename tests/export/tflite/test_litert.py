@@ -11,7 +11,7 @@ from small_models import needs_tflm, sequences
 
 from keras_fastgrnn import FastGRNN, export, keras
 from keras_fastgrnn.export.tflm.interpreter import Interpreter
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values
 
 litert = pytest.importorskip("ai_edge_litert.interpreter")
 pytestmark = needs_tflm
@@ -70,7 +70,7 @@ def deployed(model, data):
 def given(deployed, x):
     """Data in the numbers of the file's input, and what stands for a state of 0."""
     tensor = deployed.inputs[0]
-    x = x if tensor.scale is None else reference.quantize_input(x, tensor)
+    x = x if tensor.scale is None else real_values.quantize_input(x, tensor)
     states = [np.full(t.shape, t.zero_point, t.dtype) for t in deployed.inputs[1:]]
     return x.astype(tensor.dtype), states
 

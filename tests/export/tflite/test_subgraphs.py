@@ -12,7 +12,7 @@ from keras_fastgrnn.export.lowering.lower import CHOOSERS
 from keras_fastgrnn.export.tflite.subgraphs import sequence, streaming
 from keras_fastgrnn.export.tflite.write import with_float_clips, write, write_subgraphs
 from keras_fastgrnn.export.tflm.interpreter import Interpreter
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values
 from keras_fastgrnn.graph.ranges import calibrate
 from keras_fastgrnn.graph.rewrite import fold_all, simplify
 from keras_fastgrnn.graph.trace import trace
@@ -56,7 +56,7 @@ def typed(name, quantization, input_type=None, output_type=None):
     graph, ends, x = exported(name, quantization)
     graph = with_io_types(graph, input_type, output_type, *ends)
     tensor = graph.inputs[0]
-    x = x if tensor.dtype == "float32" else reference.quantize_input(x, tensor)
+    x = x if tensor.dtype == "float32" else real_values.quantize_input(x, tensor)
     return graph, x.astype(tensor.dtype)
 
 

@@ -15,7 +15,7 @@ from tflite_files import changed, deployed
 
 from keras_fastgrnn.export.tflm.interpreter import Interpreter, find_arena_size
 from keras_fastgrnn.export.tflm.process import ProcessEndedError, TFLMProcess
-from keras_fastgrnn.graph import reference
+from keras_fastgrnn.graph import real_values
 
 pytestmark = needs_tflm
 
@@ -38,7 +38,7 @@ def crashing() -> bytes:
 
 def integers(name, count=3):
     found = deployed(name)
-    return reference.quantize_input(sequences(count), found.inputs[0])
+    return real_values.quantize_input(sequences(count), found.inputs[0])
 
 
 def test_results_are_those_of_this_process(process):

@@ -8,6 +8,8 @@ import numpy as np
 from keras_fastgrnn.errors import MalformedModelError
 
 QUANTIZED = ("int8", "int16", "uint8", "int4")
+# The dimensions that kernels can broadcast.
+MAX_BROADCAST_RANK = 4
 
 
 @dataclass(eq=False)
@@ -94,6 +96,45 @@ def require_shape(call: OperatorCall, tensor: CheckedTensor, expected: tuple[int
     """A tensor has the shape that the operator's other tensors and options make."""
     what = f"{tensor.name} has the shape {list(tensor.shape)}, expected {list(expected)}"
     call.require(tensor.shape == tuple(expected), what)
+
+
+def require_same_shape(call: OperatorCall) -> None:
+    """The one output has the shape of the one input."""
+    (x,), (y,) = call.inputs, call.outputs
+    call.require(x.shape == y.shape, f"its shapes are {shapes_of(x, y)}")
+
+
+def require_bias(call: OperatorCall, bias: CheckedTensor | None, units: int) -> None:
+    """A bias, where there is one, has a number for each unit."""
+    fits = bias is None or bias.size == units
+    call.require(fits, f"its bias is {bias and bias.type} {list(bias.shape) if bias else ''}")
+
+
+def verify_elementwise(call: OperatorCall) -> None:
+    """The rule of operators that compute each entry from one of the same place."""
+    require_same_shape(call)
+    require_scales(call, *call.inputs, *call.outputs)
+
+
+def verify_along_the_last(call: OperatorCall) -> None:
+    """The rule of operators that compute each row from one of the same place."""
+    verify_elementwise(call)
+    call.require(call.inputs[0].shape, "its input is a scalar")
+
+
+def verify_broadcast(call: OperatorCall) -> None:
+    """The rule of operators that compute each entry from two, which may be repeated."""
+    a, b = call.inputs
+    (y,) = call.outputs
+    require_scales(call, a, b, y)
+    if a.shape != b.shape:
+        rank = max(len(a.shape), len(b.shape))
+        call.require(rank <= MAX_BROADCAST_RANK, f"it broadcasts {rank} dimensions")
+    try:
+        expected = np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        expected = None
+    call.require(y.shape == expected, f"its shapes are {shapes_of(a, b, y)}")
 
 
 def constant_integers(call: OperatorCall, tensor: CheckedTensor, size: int | None) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the operators of every type share."""
+"""What the kernels of several operators share."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,3 @@ def sums_of_products(values: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         block = slice(start, start + rows)
         np.matmul(values[block], matrix, out=sums[block])
     return sums
-
-
-def concatenate(op):
-    return lambda *values: np.concatenate(values, axis=-1)
