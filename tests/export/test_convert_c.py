@@ -15,7 +15,7 @@ from keras_fastgrnn import FastGRNN, FastRNN, export, keras
 from keras_fastgrnn.export.lowering.alternatives import Int16Chooser
 from keras_fastgrnn.export.plain_c import header, host
 from keras_fastgrnn.export.plain_c.host import HostProgram
-from keras_fastgrnn.export.plain_c.schedule import for_c
+from keras_fastgrnn.export.plain_c.schedule import for_c, with_logits
 from keras_fastgrnn.export.plain_c.source import Source
 from keras_fastgrnn.graph import real_values, reference
 from keras_fastgrnn.graph.graph import name_tensors
@@ -45,7 +45,7 @@ def integer_graph(model, x, power_of_two=False):
 
 
 def has_softmax_inside(graph):
-    return any(op.kind == "SOFTMAX" for op in for_c(graph).ops)
+    return any(op.kind == "SOFTMAX" for op in with_logits(graph).ops)
 
 
 def source_of(graph):
