@@ -27,8 +27,8 @@ from keras_fastgrnn.export.tflite.schema import (
     tensor_bytes,
     vector_of,
 )
+from keras_fastgrnn.graph.fixed_scales import LARGEST_SCALE, SMALLEST_SCALE
 from keras_fastgrnn.graph.operators.file_calls import CheckedTensor, OperatorCall
-from keras_fastgrnn.quantization.fixed_scales import LARGEST_SCALE, SMALLEST_SCALE
 
 # TFLite Micro's shapes have room for so many dimensions.
 MAX_RANK = 6

@@ -1,9 +1,9 @@
 """The types of a model's own input and output, where they are not those it computes in."""
 
 from keras_fastgrnn.export.lowering.integers import check_rescaling
+from keras_fastgrnn.graph.fixed_scales import INT16_RESULT_EXPONENT
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
 from keras_fastgrnn.graph.ranges import Range
-from keras_fastgrnn.quantization.fixed_scales import INT16_RESULT_EXPONENT
 from keras_fastgrnn.quantization.int8_scales import dictated_int8_scale, int8_scale_for
 from keras_fastgrnn.quantization.int16_scales import HEADROOM, exponent_for, scale_of
 from keras_fastgrnn.quantization.limits import has_fixed_range

@@ -12,12 +12,12 @@ import numpy as np
 
 from keras_fastgrnn.errors import too_different_in_size
 from keras_fastgrnn.graph.fixed_point import quantize_multiplier
+from keras_fastgrnn.graph.fixed_scales import SMALLEST_SCALE, Scale
 from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor
 from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.operators.fully_connected import SUM_LIMITS
 from keras_fastgrnn.graph.real_values import quantize_values
 from keras_fastgrnn.quantization.fake_quantization import WeightFormat
-from keras_fastgrnn.quantization.fixed_scales import SMALLEST_SCALE, Scale
 from keras_fastgrnn.quantization.int16_scales import (
     CONSTANT_SHARING_BITS,
     exponent_for,

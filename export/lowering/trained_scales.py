@@ -3,6 +3,7 @@
 import math
 
 from keras_fastgrnn.export.lowering.integers import quantize_int8, quantize_int16
+from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.graph.graph import Graph, Tensor
 from keras_fastgrnn.graph.ranges import Range
 from keras_fastgrnn.graph.rewrite import (
@@ -17,7 +18,6 @@ from keras_fastgrnn.quantization.aware_layers import (
     QuantizeAwareRNN,
     options_of,
 )
-from keras_fastgrnn.quantization.fixed_scales import Scale
 from keras_fastgrnn.quantization.int8_scales import settle_subtractions
 from keras_fastgrnn.quantization.int16_scales import scale_of
 from keras_fastgrnn.quantization.layer_scales import joined_products, reached_of, scales_of

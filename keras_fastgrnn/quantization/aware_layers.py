@@ -18,6 +18,7 @@ import numpy as np
 from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell, dropped_out
+from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.graph.trace import CELLS, LAYERS, Symbol, activated, named_cells
 from keras_fastgrnn.keras_api import (
     as_written,
@@ -38,7 +39,6 @@ from keras_fastgrnn.quantization.fake_quantization import (
     round_to_integers,
     round_to_multiples,
 )
-from keras_fastgrnn.quantization.fixed_scales import Scale
 from keras_fastgrnn.quantization.masked_steps import MaskedSteps
 from keras_fastgrnn.quantization.ranged_groups import RangedGroup
 from keras_fastgrnn.quantization.step_quantizer import StepQuantizer

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_fastgrnn.keras_api import ops
-from keras_fastgrnn.quantization.fixed_scales import (
+from keras_fastgrnn.graph.fixed_scales import (
     CLIPPED_INT8_SCALES,
     HIGHEST_CALIBRATED_INT8,
     INT8_FUNCTION_SCALES,
@@ -19,6 +18,7 @@ from keras_fastgrnn.quantization.fixed_scales import (
     LOWEST_CALIBRATED_INT8,
     Scale,
 )
+from keras_fastgrnn.keras_api import ops
 
 # What a range is taken to be before it was seen, when nothing is rounded by it.
 _UNSEEN = 1.0
@@ -108,7 +108,7 @@ def round_to_multiples(value, unit):
 class Int16Format:
     """Activations of 16 bits: zero point 0, and a power of two for a scale."""
 
-    bits = 16
+    bits, dtype = 16, "int16"
     scale_before_functions = Scale(2.0**INT16_TABLE_EXPONENT)
 
     def scale_of_function(self, name: str, ends: tuple[float, float] | None) -> Scale | None:
@@ -139,7 +139,7 @@ class Int16Format:
 class Int8Format:
     """Activations of 8 bits, with any scale and zero point."""
 
-    bits = 8
+    bits, dtype = 8, "int8"
     scale_before_functions = None
 
     def scale_of_function(self, name: str, ends: tuple[float, float] | None) -> Scale | None:

@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 
-from keras_fastgrnn.graph.graph import Graph, Tensor
-from keras_fastgrnn.graph.operators import operator_of
-from keras_fastgrnn.graph.ranges import Range
-from keras_fastgrnn.quantization.fixed_scales import (
+from keras_fastgrnn.graph.fixed_scales import (
     INT16_RESULT_EXPONENT,
     LARGEST_SCALE,
     SMALLEST_SCALE,
 )
+from keras_fastgrnn.graph.graph import Graph, Tensor
+from keras_fastgrnn.graph.operators import operator_of
+from keras_fastgrnn.graph.ranges import Range
 from keras_fastgrnn.quantization.limits import has_fixed_range, useful_limit
 from keras_fastgrnn.quantization.units import groups_of
 

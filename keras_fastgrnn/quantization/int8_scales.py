@@ -5,17 +5,17 @@ from collections.abc import Collection
 import numpy as np
 
 from keras_fastgrnn.errors import too_different_in_size
-from keras_fastgrnn.graph.graph import Graph, Op, Tensor
-from keras_fastgrnn.graph.operators import operator_of
-from keras_fastgrnn.graph.operators.sums import adds_products
-from keras_fastgrnn.graph.ranges import Range
-from keras_fastgrnn.quantization.fixed_scales import (
+from keras_fastgrnn.graph.fixed_scales import (
     CLIPPED_INT8_SCALES,
     HIGHEST_CALIBRATED_INT8,
     LOWEST_CALIBRATED_INT8,
     SMALLEST_SCALE,
     Scale,
 )
+from keras_fastgrnn.graph.graph import Graph, Op, Tensor
+from keras_fastgrnn.graph.operators import operator_of
+from keras_fastgrnn.graph.operators.sums import adds_products
+from keras_fastgrnn.graph.ranges import Range
 from keras_fastgrnn.quantization.limits import check_scale, useful_limit
 from keras_fastgrnn.quantization.units import groups_of
 

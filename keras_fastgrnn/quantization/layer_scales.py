@@ -1,8 +1,8 @@
 """The scales and ranges that a layer was trained with, by the names of the exporter's tensors."""
 
+from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.graph.trace import named_cells
 from keras_fastgrnn.quantization.aware_layers import QuantizeAwareDense
-from keras_fastgrnn.quantization.fixed_scales import Scale
 from keras_fastgrnn.quantization.ranged_groups import reached_by, scale_of_group
 from keras_fastgrnn.quantization.step_quantizer import StepQuantizer
 

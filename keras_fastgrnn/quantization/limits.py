@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from keras_fastgrnn.errors import too_different_in_size
+from keras_fastgrnn.graph.fixed_scales import LARGEST_SCALE, SMALLEST_SCALE
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
 from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.real_values import real_ends
-from keras_fastgrnn.quantization.fixed_scales import LARGEST_SCALE, SMALLEST_SCALE
 
 
 def check_scale(scale: float | np.ndarray, name: str, dtype: str) -> None:

@@ -3,9 +3,9 @@
 import functools
 import math
 
+from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.keras_api import ops
 from keras_fastgrnn.quantization.fake_quantization import ends_of_integers, round_between
-from keras_fastgrnn.quantization.fixed_scales import Scale
 from keras_fastgrnn.replicas import check_strategy
 
 

@@ -7,12 +7,14 @@ device does with the operator of the file. Constants are expressions of the cell
 
 import numpy as np
 
+from keras_fastgrnn.errors import UnsupportedOperatorError
+from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor, name_tensors
+from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.rewrite import fold_input_affine, fusible_products, simplify
 from keras_fastgrnn.graph.trace import Symbol, expressed, trace_cell
 from keras_fastgrnn.graph.weight_expressions import WeightExpression, value_of
 from keras_fastgrnn.keras_api import as_written, ops
-from keras_fastgrnn.quantization import function_tables
 from keras_fastgrnn.quantization.fake_quantization import (
     BYTE_BIASES,
     WeightFormat,
@@ -22,7 +24,6 @@ from keras_fastgrnn.quantization.fake_quantization import (
     round_to_integers,
     round_to_multiples,
 )
-from keras_fastgrnn.quantization.fixed_scales import Scale
 from keras_fastgrnn.quantization.masked_steps import MaskedSteps
 from keras_fastgrnn.quantization.ranged_groups import (
     Group,
@@ -34,16 +35,12 @@ from keras_fastgrnn.quantization.ranged_groups import (
 from keras_fastgrnn.quantization.trained_units import Unit, units_of
 from keras_fastgrnn.replicas import widest_range
 
-# What int16 values are added, subtracted or multiplied to may be halfway between two integers, and
-# TFLite Micro then rounds away from zero: so does a value larger by some units of float32.
-_ROUNDED_AWAY_FROM_ZERO = ("ADD", "SUB", "MUL")
+# What is halfway between two integers is rounded away from zero where it is larger by some units of
+# float32.
 _LARGER = 1.0 + 2.0**-22
 
 # How many bits of 16 an input may give up so that one matrix can do for it and the state.
 BITS_OF_JOINED_INPUT = 3
-
-_FUNCTIONS = {"LOGISTIC": ops.sigmoid, "TANH": ops.tanh, "SOFTMAX": ops.softmax}
-_TABLES = {"LOGISTIC": function_tables.logistic, "TANH": function_tables.tanh}
 
 
 class StepQuantizer:
@@ -75,7 +72,7 @@ class StepQuantizer:
         self._ranged: list[RangedGroup] = []
         self._observers: dict[Tensor, list[RangedGroup]] = {}
         self._sums: list[tuple[Unit, PartsOfSum]] = []
-        for unit in units_of(self.graph, self.format.bits):
+        for unit in units_of(self.graph, self.format.dtype):
             self._declare(unit, layer)
         sums = fusible_products(self.graph) if self.format.bits == 16 else []
         self._joinable = [self.graph.producer(t) for t in sums[0].inputs] if len(sums) == 1 else []
@@ -153,7 +150,7 @@ class StepQuantizer:
             added = [ops.max(ops.absolute(self._constants[tensor])) for tensor in unit.added]
             sum_parts.begin(sum(added, 0.0))
         for op in self.graph.ops:
-            if op.kind == "FULLY_CONNECTED":
+            if operator_of(op.kind).has_matrix:
                 matrix = op.inputs[1]
                 self._constants[matrix] = round_matrix(self._constants[matrix], self.options)
         self._join()
@@ -162,7 +159,7 @@ class StepQuantizer:
         self._nudges = self._found_nudges() if self.format.bits == 8 else {}
         self._operands = dict(self._constants)
         for op in self.graph.ops:
-            if op.kind == "FULLY_CONNECTED":  # once for all steps
+            if operator_of(op.kind).has_matrix:  # once for all steps
                 self._operands[op.inputs[1]] = ops.transpose(self._constants[op.inputs[1]])
 
     @as_written
@@ -202,13 +199,13 @@ class StepQuantizer:
 
     def _round_constant(self, op: Op) -> None:
         """Rounds a bias, or what is added to or multiplied with a tensor, as the file has it."""
-        if op.kind == "FULLY_CONNECTED":
+        if operator_of(op.kind).has_matrix:
             for bias in op.inputs[2:]:
                 self._constants[bias] = self._rounded_bias(op, self._constants[bias])
             return
         for tensor in filter(lambda tensor: tensor.is_constant, op.inputs):
             value = self._constants[tensor]
-            if op.kind == "MUL":
+            if not operator_of(op.kind).adds:
                 self._constants[tensor] = self._rounded_factor(value)
             elif self.options.byte_biases or self.format.bits == 8:
                 self._constants[tensor] = self.options.constant_format.round(value)
@@ -241,7 +238,7 @@ class StepQuantizer:
         """
         nudges = {}
         for op in self.graph.ops:
-            if op.kind not in ("FULLY_CONNECTED", "MUL"):
+            if not operator_of(op.kind).in_type("int8").rounds_twice:
                 continue
             scales = [self._scale_of_operand(op, tensor) for tensor in op.inputs[:2]]
             if None not in scales:
@@ -253,7 +250,7 @@ class StepQuantizer:
         if not tensor.is_constant:
             group = self._group_of(tensor)
             return None if group is None else group.scale
-        if op.kind == "FULLY_CONNECTED":
+        if operator_of(op.kind).has_matrix:
             return self._weight_scale(tensor)
         return ops.max(ops.absolute(self._constants[tensor])) / WeightFormat().largest
 
@@ -280,22 +277,23 @@ class StepQuantizer:
             ]
             if recurrent_mask is not None and self._enters_matrix(op):
                 operands[0] = operands[0] * recurrent_mask
-            values[op.output] = self._rounded(op, _computed(op, operands), operands)
+            value = operator_of(op.kind).on_tensors(*operands)
+            values[op.output] = self._rounded(op, value, operands)
         self._end_step()
         return [values[state.after] for state in self.graph.states]
 
     def _enters_matrix(self, op: Op) -> bool:
-        return op.kind == "FULLY_CONNECTED" and op.inputs[0] is self._state.before
+        return operator_of(op.kind).has_matrix and op.inputs[0] is self._state.before
 
     def _rounded(self, op: Op, value, operands: list):
         """Rounds the result of an operator to the integers of its tensor."""
         tensor = op.output
-        if self.format.bits == 16:
-            if op.kind in _TABLES:  # what the table answers, with the function's gradient
-                value = value + ops.stop_gradient(_TABLES[op.kind](operands[0]) - value)
-            elif op.kind in _ROUNDED_AWAY_FROM_ZERO:
-                value = value * _LARGER
-        elif tensor in self._nudges:
+        arithmetic = operator_of(op.kind).in_type(self.format.dtype)
+        if arithmetic.table is not None:  # with the function's gradient
+            value = value + ops.stop_gradient(arithmetic.table(operands[0]) - value)
+        if arithmetic.rounds_halves_away:
+            value = value * _LARGER
+        if tensor in self._nudges:
             value = value + ops.stop_gradient(self._nudges[tensor] * ops.sign(value))
         if op.is_clipped:
             value = ops.minimum(ops.maximum(value, op.low), op.high)
@@ -372,29 +370,22 @@ def _traced(cell, input_factor, input_constant) -> Graph:
     state, _ = trace_cell(cell, x, weight=expressed)
     graph.outputs = [state.tensor]
     simplify(graph)
-    for op in [op for op in graph.ops if op.kind == "FULLY_CONNECTED"]:
+    for op in [op for op in graph.ops if operator_of(op.kind).has_matrix]:
         while fold_input_affine(graph, op):
             pass
     name_tensors(graph)
+    _refuse_untrained(graph, cell)
     return graph
 
 
-def _computed(op: Op, operands: list):
-    """What an operator computes, before it is clipped and rounded."""
-    if op.kind in _FUNCTIONS:
-        return _FUNCTIONS[op.kind](operands[0])
-    first, second, *others = operands
-    match op.kind:
-        case "FULLY_CONNECTED":
-            product = ops.matmul(first, second)
-            return product + others[0] if others else product
-        case "ADD":
-            return first + second
-        case "SUB":
-            return first - second
-        case "MUL":
-            return first * second
-    raise NotImplementedError(f"No rule rounds the operator {op.kind} in training.")
+def _refuse_untrained(graph: Graph, cell) -> None:
+    unknown = {op.kind for op in graph.ops if operator_of(op.kind).on_tensors is None}
+    if unknown:
+        kinds = ", ".join(sorted(unknown))
+        raise UnsupportedOperatorError(
+            f"The cell {cell.name} ({type(cell).__name__}) computes {kinds}, which nothing rounds "
+            "in training. Register the operator with on_tensors."
+        )
 
 
 def _common_width(tensors: list[Tensor]) -> int | None:

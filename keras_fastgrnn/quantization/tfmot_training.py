@@ -30,12 +30,12 @@ import math
 import tensorflow as tf
 
 from keras_fastgrnn.cells import FastCell
+from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.keras_api import IS_TF_KERAS, invalid_argument, keras, register
 from keras_fastgrnn.models import cells_of
 from keras_fastgrnn.quantization.aware_layers import Options
 from keras_fastgrnn.quantization.aware_models import quantize_aware
 from keras_fastgrnn.quantization.fake_quantization import TfmotInt8Format
-from keras_fastgrnn.quantization.fixed_scales import Scale
 from keras_fastgrnn.quantization.step_quantizer import StepQuantizer
 from keras_fastgrnn.tfmot_api import tfmot
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.quantization.fake_quantization import (
     FORMATS,
     WeightFormat,
@@ -13,7 +14,6 @@ from keras_fastgrnn.quantization.fake_quantization import (
     round_to_integers,
     round_to_multiples,
 )
-from keras_fastgrnn.quantization.fixed_scales import Scale
 
 
 def gradient(function, values):

@@ -9,9 +9,9 @@ from small_models import sequences, sequential
 
 from keras_fastgrnn import FastGRNN, keras
 from keras_fastgrnn.export import convert
+from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.graph.graph import Graph, Op, State
 from keras_fastgrnn.graph.ranges import Range
-from keras_fastgrnn.quantization.fixed_scales import Scale
 from keras_fastgrnn.quantization.int8_scales import (
     assign_int8_scales,
     dictated_int8_scale,

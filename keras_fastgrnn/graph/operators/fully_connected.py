@@ -11,6 +11,7 @@ from keras_fastgrnn.graph.operators.file_calls import (
 )
 from keras_fastgrnn.graph.operators.kernels import sums_of_products
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
+from keras_fastgrnn.keras_api import ops
 
 # Below these, by the type of its result, the sum of products and bias is counted.
 SUM_LIMITS = {"int16": 2.0**47, "int8": 2.0**31}
@@ -113,16 +114,22 @@ def _verify(call) -> None:
     require_bias(call, bias, units)
 
 
+def _on_tensors(x, matrix, *bias):
+    product = ops.matmul(x, matrix)
+    return product + bias[0] if bias else product
+
+
 register(
     Operator(
         "FULLY_CONNECTED",
         arithmetic={
             "float32": Arithmetic(_float),
             "int16": Arithmetic(_int16, fits=_int16_fits),
-            "int8": Arithmetic(_int8, fits=_int8_fits),
+            "int8": Arithmetic(_int8, fits=_int8_fits, rounds_twice=True),
         },
         can_clip=True,
         has_matrix=True,
+        on_tensors=_on_tensors,
         options_table="FullyConnectedOptions",
         options=_options,
         verify=_verify,

@@ -12,6 +12,7 @@ from keras_fastgrnn.graph.operators.file_calls import verify_broadcast
 from keras_fastgrnn.graph.operators.kernels import binary
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
 from keras_fastgrnn.graph.real_values import real_constant
+from keras_fastgrnn.keras_api import ops
 
 
 def _float(op):
@@ -94,8 +95,8 @@ register(
         "MUL",
         arithmetic={
             "float32": Arithmetic(_float),
-            "int16": Arithmetic(_integer, fits=_int16_fits),
-            "int8": Arithmetic(_integer, ties=_int8_ties, fits=_int8_fits),
+            "int16": Arithmetic(_integer, fits=_int16_fits, rounds_halves_away=True),
+            "int8": Arithmetic(_integer, ties=_int8_ties, fits=_int8_fits, rounds_twice=True),
         },
         can_clip=True,
         elementwise=True,
@@ -104,5 +105,6 @@ register(
         verify=verify_broadcast,
         expression=_expression,
         equation="{0} * {1}",
+        on_tensors=ops.multiply,
     )
 )

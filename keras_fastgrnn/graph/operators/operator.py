@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from keras_fastgrnn.errors import UnsupportedOperatorError
+from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
 from keras_fastgrnn.graph.operators.file_calls import OperatorCall
-from keras_fastgrnn.quantization.fixed_scales import Scale
 
 Kernel = Callable[[Op], Callable[..., np.ndarray]]
 Ties = Callable[[Graph, Op, Collection[Tensor], bool], list[list[Tensor]]]
@@ -38,6 +38,13 @@ class Arithmetic:
             from its scale. Defaults to `None`, where all versions of TFLite Micro derive the same.
         fits: Function of an `Op` of an integer graph that returns whether what the kernel computes
             stays in its widths. Defaults to always.
+        table: Function of the tensor of its input, multiples of a power of two, that returns what
+            the kernel answers, by operations of Keras, where that is not the rounded result of
+            `on_tensors`. Defaults to `None`.
+        rounds_halves_away: Boolean, whether what is halfway between two integers goes away from
+            zero, and not up. Defaults to `False`.
+        rounds_twice: Boolean, whether the product of two inputs is rounded to a power of two of
+            the result's unit first. Defaults to `False`.
     """
 
     kernel: Kernel
@@ -48,6 +55,9 @@ class Arithmetic:
     ties: Ties = lambda graph, op, dictated, sums_share: []
     factors: Callable[[list[float], type], list] | None = None
     fits: Callable[[Op], bool] = lambda op: True
+    table: Callable | None = None
+    rounds_halves_away: bool = False
+    rounds_twice: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,9 @@ class Operator:
             input.
         leads_alike: Boolean, whether the largest entry of the result is where the largest of the
             input is, so that plain C leaves it out at the end of a model. Defaults to `False`.
+        on_tensors: Function of the tensors of its inputs that returns the result before it is
+            clipped, by operations of Keras, for training; a matrix has a column for each unit. It
+            is `None` where nothing trains what it computes.
         limit_before: Function of an `Op` with scales or of floats, one of its inputs, and the
             magnitude of the result beyond which nothing is different. It returns the magnitude of
             the input beyond which nothing is. Defaults to `None`, infinity.
@@ -104,6 +117,7 @@ class Operator:
     equation: str = ""
     leads_alike: bool = False
     limit_before: Callable[[Op, Tensor, float], float] | None = None
+    on_tensors: Callable | None = None
 
     @property
     def has_fixed_range(self) -> bool:

@@ -5,13 +5,9 @@ import math
 
 import numpy as np
 
+from keras_fastgrnn.graph import function_tables
 from keras_fastgrnn.graph.fixed_point import logistic_table_int8, tanh_table_int8
-from keras_fastgrnn.graph.graph import Op
-from keras_fastgrnn.graph.operators.c_writer import CWriter, exponent_of
-from keras_fastgrnn.graph.operators.file_calls import verify_elementwise
-from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
-from keras_fastgrnn.graph.tables import INT16_MAX, INT16_MIN, SIGMOID_TABLE
-from keras_fastgrnn.quantization.fixed_scales import (
+from keras_fastgrnn.graph.fixed_scales import (
     FINEST_BEFORE_INT8_FUNCTION,
     INT8_FUNCTION_SCALES,
     INT8_LIMITS,
@@ -20,6 +16,12 @@ from keras_fastgrnn.quantization.fixed_scales import (
     INT16_TABLE_EXPONENT,
     Scale,
 )
+from keras_fastgrnn.graph.graph import Op
+from keras_fastgrnn.graph.operators.c_writer import CWriter, exponent_of
+from keras_fastgrnn.graph.operators.file_calls import verify_elementwise
+from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
+from keras_fastgrnn.graph.tables import INT16_MAX, INT16_MIN, SIGMOID_TABLE
+from keras_fastgrnn.keras_api import ops
 
 
 def _float_logistic(op):
@@ -121,7 +123,7 @@ def _expression(c: CWriter, op: Op, value: str) -> str:
     return c.call(name, scaled)
 
 
-def _register(kind, name, equation, of_float, of_int16, table_of_int8):
+def _register(kind, name, equation, of_float, of_int16, table_of_int8, on_tensors, table):
     int16 = Arithmetic(
         _int16(of_int16),
         in_type=True,
@@ -129,6 +131,7 @@ def _register(kind, name, equation, of_float, of_int16, table_of_int8):
         limit=INT16_LIMIT,
         finest=2.0**INT16_TABLE_EXPONENT,
         fits=_int16_fits,
+        table=table,
     )
     int8 = Arithmetic(
         _int8(table_of_int8),
@@ -147,6 +150,7 @@ def _register(kind, name, equation, of_float, of_int16, table_of_int8):
             verify=verify_elementwise,
             expression=_expression,
             equation=equation,
+            on_tensors=on_tensors,
         )
     )
 
@@ -158,5 +162,16 @@ _register(
     _float_logistic,
     _logistic,
     logistic_table_int8,
+    ops.sigmoid,
+    function_tables.logistic,
 )
-_register("TANH", "tanh", "tanh({0})", _float_tanh, _tanh, tanh_table_int8)
+_register(
+    "TANH",
+    "tanh",
+    "tanh({0})",
+    _float_tanh,
+    _tanh,
+    tanh_table_int8,
+    ops.tanh,
+    function_tables.tanh,
+)

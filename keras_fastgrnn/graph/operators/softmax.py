@@ -3,15 +3,16 @@
 import numpy as np
 
 from keras_fastgrnn.graph.fixed_point import multiply, quantize_multiplier, softmax_int8
-from keras_fastgrnn.graph.operators.file_calls import OperatorCall, verify_along_the_last
-from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
-from keras_fastgrnn.graph.tables import INT16_MAX, INT16_MIN, softmax_tables
-from keras_fastgrnn.quantization.fixed_scales import (
+from keras_fastgrnn.graph.fixed_scales import (
     FINEST_BEFORE_INT8_FUNCTION,
     INT8_FUNCTION_SCALES,
     INT16_RESULT_EXPONENT,
     Scale,
 )
+from keras_fastgrnn.graph.operators.file_calls import OperatorCall, verify_along_the_last
+from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
+from keras_fastgrnn.graph.tables import INT16_MAX, INT16_MIN, softmax_tables
+from keras_fastgrnn.keras_api import ops
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -93,5 +94,6 @@ register(
         options=lambda op, portable: {"beta": 1.0},
         verify=_verify,
         leads_alike=True,
+        on_tensors=ops.softmax,
     )
 )

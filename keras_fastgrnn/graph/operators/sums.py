@@ -11,6 +11,7 @@ from keras_fastgrnn.graph.operators.file_calls import QUANTIZED, verify_broadcas
 from keras_fastgrnn.graph.operators.kernels import binary
 from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, operator_of, register
 from keras_fastgrnn.graph.real_values import real_constant, real_ends
+from keras_fastgrnn.keras_api import ops
 
 # Bits by which the operands are shifted to the left before they are rescaled.
 _LEFT_SHIFTS = {"int16": 15, "int8": 20}
@@ -147,12 +148,18 @@ def _expression(c: CWriter, op: Op, first: str, second: str) -> str:
     return c.clipped(op, total, ends)
 
 
+def _int16(sign):
+    return Arithmetic(
+        _integer(sign, "int16"), ties=_int16_ties, fits=_fits, rounds_halves_away=True
+    )
+
+
 register(
     Operator(
         "ADD",
         arithmetic={
             "float32": Arithmetic(_float(1)),
-            "int16": Arithmetic(_integer(1, "int16"), ties=_int16_ties, fits=_fits),
+            "int16": _int16(1),
             "int8": Arithmetic(_integer(1, "int8"), ties=_int8_add_ties, fits=_fits),
         },
         can_clip=True,
@@ -164,6 +171,7 @@ register(
         verify=_verify,
         expression=_expression,
         equation="{0} + {1}",
+        on_tensors=ops.add,
     )
 )
 register(
@@ -171,7 +179,7 @@ register(
         "SUB",
         arithmetic={
             "float32": Arithmetic(_float(-1)),
-            "int16": Arithmetic(_integer(-1, "int16"), ties=_int16_ties, fits=_fits),
+            "int16": _int16(-1),
             "int8": Arithmetic(_integer(-1, "int8"), factors=_int8_factors, fits=_fits),
         },
         can_clip=True,
@@ -182,5 +190,6 @@ register(
         verify=_verify,
         expression=_expression,
         equation="{0} - {1}",
+        on_tensors=ops.subtract,
     )
 )

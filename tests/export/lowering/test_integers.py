@@ -9,7 +9,7 @@ from graphs import chain, fastrnn_step, kinds
 
 from keras_fastgrnn.export.lowering.integers import quantize_int8, quantize_int16
 from keras_fastgrnn.graph import real_values, reference
-from keras_fastgrnn.quantization.fixed_scales import Scale
+from keras_fastgrnn.graph.fixed_scales import Scale
 
 FULL = "FULLY_CONNECTED"
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_fastgrnn.graph import real_values, reference
+from keras_fastgrnn.graph import function_tables, real_values, reference
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
-from keras_fastgrnn.quantization import function_tables
 
 INTEGERS = np.arange(-(2**15), 2**15)
 KINDS = {"sigmoid": "LOGISTIC", "tanh": "TANH"}

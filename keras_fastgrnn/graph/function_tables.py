@@ -6,9 +6,9 @@ so that it would add up over the steps of a state.
 
 import numpy as np
 
+from keras_fastgrnn.graph.fixed_scales import INT16_RESULT_EXPONENT
 from keras_fastgrnn.graph.tables import SIGMOID_TABLE
 from keras_fastgrnn.keras_api import ops
-from keras_fastgrnn.quantization.fixed_scales import INT16_RESULT_EXPONENT
 
 # The values of the table, and the steps to the next ones.
 _ENTRIES = np.stack([SIGMOID_TABLE[:-1], np.diff(SIGMOID_TABLE)], axis=1).astype(np.float32)
