@@ -170,7 +170,7 @@ class Expressions:
             op: Operator that has an `expression`, after all that it reads.
             operands: List of strings, an entry of each input as an expression of type int16_t.
         """
-        return operator_of(op.kind).expression(self, op, *operands)
+        return operator_of(op.kind).in_c()(self, op, *operands)
 
     def rescaled(self, op: Op, total: str, is_wide: bool) -> str:
         """Returns an entry of FULLY_CONNECTED as an expression of type int16_t.

@@ -8,7 +8,6 @@ other loop reads is a local number of it, and needs no memory.
 import dataclasses
 from dataclasses import dataclass, field
 
-from keras_fastgrnn.errors import UnsupportedOperatorError
 from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor
 from keras_fastgrnn.graph.operators import operator_of
 
@@ -97,11 +96,8 @@ def for_c(graph: Graph) -> Graph:
         if op.output in read or graph.is_kept(op.output) or not operator_of(op.kind).copies
     ]
     for op in ops:
-        operator = operator_of(op.kind)
-        if not operator.has_matrix and operator.expression is None:
-            raise UnsupportedOperatorError(
-                f"Plain C does not compute the operator {op.kind}, of {op.output.name!r}."
-            )
+        if not operator_of(op.kind).has_matrix:
+            operator_of(op.kind).in_c()
     return dataclasses.replace(graph, ops=ops)
 
 

@@ -137,6 +137,16 @@ class Operator:
             raise UnsupportedOperatorError(f"The operator {self.kind} does not compute {dtype}.")
         return self.arithmetic[dtype]
 
+    def in_c(self) -> Callable[..., str]:
+        """Returns the operator's `expression`.
+
+        Raises:
+            UnsupportedOperatorError: If it has none.
+        """
+        if self.expression is None:
+            raise UnsupportedOperatorError(f"Plain C does not compute the operator {self.kind}.")
+        return self.expression
+
 
 _registered: dict[str, Operator] = {}
 
