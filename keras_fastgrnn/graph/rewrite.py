@@ -8,9 +8,8 @@ where to apply them.
 import numpy as np
 
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
+from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.weight_expressions import is_always
-
-_CAN_CLIP = ("FULLY_CONNECTED", "ADD", "SUB", "MUL")
 
 # `W (x - mean)` as `W x - W mean` cancels. Up to this sum of |W| |mean| that costs less than 1e-6
 # in float32; beyond, as for a channel that hardly varies around a large mean, it is not folded.
@@ -158,8 +157,8 @@ def _fuse_clips(graph) -> None:
     for clip in [op for op in graph.ops if op.kind == "CLIP"]:
         source = clip.inputs[0]
         before = graph.producer(source)
-        can_clip = before is not None and before.kind in _CAN_CLIP and not before.is_clipped
-        if can_clip and _is_private(graph, source):
+        can_clip = before is not None and operator_of(before.kind).can_clip
+        if can_clip and not before.is_clipped and _is_private(graph, source):
             before.output = clip.output
         else:
             before = Op("MUL", [source, constant(1.0)], clip.output)

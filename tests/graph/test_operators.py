@@ -25,6 +25,7 @@ from keras_fastgrnn.export.plain_c.source import Source
 from keras_fastgrnn.export.tflite import write
 from keras_fastgrnn.export.tflite.schema import OPERATORS, TABLES
 from keras_fastgrnn.graph import real_values, reference
+from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.graph.graph import Op
 from keras_fastgrnn.graph.operators import (
     Arithmetic,
@@ -36,7 +37,6 @@ from keras_fastgrnn.graph.operators import (
 )
 from keras_fastgrnn.graph.operators.file_calls import verify_elementwise
 from keras_fastgrnn.graph.ranges import calibrate
-from keras_fastgrnn.quantization.fixed_scales import Scale
 from keras_fastgrnn.quantization.int8_scales import assign_int8_scales
 from keras_fastgrnn.quantization.int16_scales import assign_exponents
 
@@ -170,10 +170,7 @@ def test_operator_is_registered_once(absolute):
 
 
 def test_no_module_beside_the_entries_asks_for_a_kind():
-    """Rewrites are identities of the operators that they are about; the rest reads entries.
-
-    Training rounds by kinds of its own, so that an operator it does not know is refused there.
-    """
+    """Rewrites are identities of the operators that they are about; the rest reads entries."""
     asks = re.compile(r"\.kind\b\]? (==|!=|in|not in) |match op\.kind")
     folders = [ROOT / "graph", ROOT / "quantization", ROOT / "export"]
     files = [path for folder in folders for path in folder.rglob("*.py")]
@@ -186,8 +183,6 @@ def test_no_module_beside_the_entries_asks_for_a_kind():
     }
     assert found == {
         "graph/rewrite.py",
-        "quantization/step_quantizer.py",
-        "quantization/trained_units.py",
         "export/convert_c.py",  # says what to do about a SOFTMAX
         "export/lowering/trained_scales.py",
     }
@@ -274,3 +269,24 @@ def test_entry_of_integers_is_whole(kind):
     if "int16" in entry.arithmetic and kind != "QUANTIZE":
         ways = entry.has_matrix, entry.copies, entry.expression is not None, entry.leads_alike
         assert sum(ways) == 1
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_what_is_trained_is_what_the_kernel_of_floats_computes(kind):
+    entry = operator_of(kind)
+    if entry.on_tensors is None:
+        assert kind in ("CLIP", "MINIMUM", "CONCATENATION", "QUANTIZE", "DEQUANTIZE")
+        return
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 3))
+    if entry.has_matrix:
+        constants = [rng.normal(size=(5, 3)), rng.normal(size=5)]
+    elif entry.equation.count("{") == 2:
+        constants = [rng.normal(size=(1, 3))]
+    else:
+        constants = []
+    (op,) = chain(3, (kind, constants, {})).ops
+    expected = entry.in_type("float32").kernel(op)(x)
+    operands = [constants[0].T, *constants[1:]] if entry.has_matrix else constants
+    found = entry.on_tensors(*(np.float32(operand) for operand in (x, *operands)))
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-5, atol=1e-5)
