@@ -10,7 +10,6 @@ from keras_fastgrnn import classification
 from keras_fastgrnn.cells import FastCell
 from keras_fastgrnn.keras_api import checked_integer, invalid_argument
 from keras_fastgrnn.models import FACTORS, cells_of, check_finite, fast_layers, rebuilt, set_weights
-from keras_fastgrnn.quantization.aware_layers import QuantizeAwareRNN
 
 _RANKS = {"kernel": "kernel_rank", "recurrent_kernel": "recurrent_rank"}
 
@@ -65,7 +64,7 @@ def factorize(
     """
     layers = fast_layers(model)
     for layer in layers:
-        if isinstance(layer, QuantizeAwareRNN):
+        if any(getattr(cell, "quantizer", None) is not None for cell in cells_of(layer)):
             expected = "a float model, to be quantized after its matrices are factorized"
             raise invalid_argument("model", expected, layer.name)
     ranks = {"kernel": kernel_rank, "recurrent_kernel": recurrent_rank}

@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 
 from keras_fastgrnn.cells import FastCell
 from keras_fastgrnn.graph.given_sequences import GivenSequences
-from keras_fastgrnn.graph.supported_layers import masking_of
+from keras_fastgrnn.graph.supported_layers import masking_of, title
 from keras_fastgrnn.graph.trace import AFFINE_LAYERS, trace, unit_of
 from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.models import cells_of, layers_of
@@ -159,6 +160,7 @@ def _check_chain(chain) -> None:
                 "Received an invalid value for argument model, expected recurrent layers of "
                 f"{known}, got {layer.name} of {kinds}."
             )
+        _maker_of(layer)
     if not isinstance(chain[-1], keras.layers.Dense):
         raise ValueError(
             "Received an invalid value for argument model, expected a Dense layer at its end, got "
@@ -221,34 +223,35 @@ def _assembled(model, chain, options: Options):
     source = keras.Input(model.inputs[0].shape[1:], name="sequences")
     value, affine, is_first, made = source, _Affine(), True, []
     for layer in chain:
-        if type(layer) in AFFINE_LAYERS:
-            affine = AFFINE_LAYERS[type(layer)](layer, affine)
-            continue
-        if isinstance(layer, keras.layers.Dropout | keras.layers.Masking):
-            aware, weights = _passed_on(layer, affine), []
+        aware, weights, following = _maker_of(layer)(layer, options, affine, is_first)
+        if aware is not None:
             made.append((aware, weights, affine))
             value = aware(value)
-            continue
-        make = _recurrent if isinstance(layer, keras.layers.RNN) else _dense
-        aware, weights, following = make(layer, options, affine, is_first)
-        made.append((aware, weights, affine))
-        affine, is_first = following, False
-        value = aware(value)
+            is_first = is_first and not weights
+        affine = following
     aware_model = keras.Model(source, value, name=model.name)
     for aware, weights, before in made:
         _set_weights(aware, weights, before)
     return aware_model
 
 
-def _passed_on(layer, affine: _Affine):
-    """A Dropout or Masking layer of the values that a Normalization would give."""
+def _affine(layer, options: Options, affine: _Affine, is_first: bool):
+    """As `_recurrent`; there is no layer, but more for the next one."""
+    return None, [], AFFINE_LAYERS[type(layer)](layer, affine)
+
+
+def _passed_on(layer, options: Options, affine: _Affine, is_first: bool):
+    """As `_recurrent`, of the values that a Normalization would give."""
     is_shifted = isinstance(layer, keras.layers.Dropout) and affine.has_offset
     kind = QuantizeAwareDropout if is_shifted else type(layer)
-    return kind.from_config({**layer.get_config(), **_ARITHMETIC})
+    return kind.from_config({**layer.get_config(), **_ARITHMETIC}), [], affine
 
 
 def _recurrent(layer, options: Options, affine: _Affine, is_first: bool):
-    """Returns the quantization-aware layer, its weights, and what is left for the next layer."""
+    """Returns the quantization-aware layer, its weights, and what is left for the next layer.
+
+    Its weights are a list for each cell, or for the layer.
+    """
     cells, weights, before = [], [], affine
     for cell in cells_of(layer):
         weights.append([*_copies(cell.weights), *affine.weights])
@@ -273,6 +276,28 @@ def _dense(layer, options: Options, affine: _Affine, is_first: bool):
     config |= {"quantizes_input": is_first, "has_input_offset": affine.has_offset}
     aware = QuantizeAwareDense.from_config(config | affine.arguments)
     return aware, [[*_copies(layer.weights), *affine.weights]], _Affine()
+
+
+# From a class of layers to a function that makes the quantization-aware layer of one of them.
+_MAKERS = {
+    **dict.fromkeys(AFFINE_LAYERS, _affine),
+    keras.layers.Dropout: _passed_on,
+    keras.layers.Masking: _passed_on,
+    keras.layers.RNN: _recurrent,
+    keras.layers.Dense: _dense,
+}
+
+
+def _maker_of(layer) -> Callable:
+    found = (make for kind, make in _MAKERS.items() if isinstance(layer, kind))
+    maker = next(found, None)
+    if maker is None:
+        known = ", ".join(kind.__name__ for kind in _MAKERS)
+        raise ValueError(
+            "Received an invalid value for argument model, expected layers that are rounded in "
+            f"training ({known}), got {title(layer)}."
+        )
+    return maker
 
 
 def _copies(variables) -> list[np.ndarray]:

@@ -48,6 +48,16 @@ CHAINS = {
         LAYERS.Rescaling(2.0, offset=[0.1, 0.2, 0.3, 0.4]),
         LAYERS.Dense(2, use_bias=False),
     ],
+    "GRU": lambda: [LAYERS.GRU(5), LAYERS.Dense(2)],
+    "GRU that resets before": lambda: [LAYERS.GRU(5, reset_after=False), LAYERS.Dense(2)],
+    "LSTM": lambda: [LAYERS.LSTM(5, use_bias=False), LAYERS.Dense(2)],
+    "SimpleRNN": lambda: [LAYERS.SimpleRNN(5), LAYERS.Dense(2)],
+    "other cells, folded and beside ours": lambda: [
+        LAYERS.Normalization(mean=[0.1, -0.2, 0.3], variance=[4.0, 0.25, 1.0]),
+        LAYERS.GRU(4, return_sequences=True),
+        LAYERS.RNN([LAYERS.LSTMCell(3), FastGRNNCell(3)]),
+        LAYERS.Dense(2),
+    ],
     "stacked cells": lambda: [LAYERS.RNN([FastRNNCell(4), FastGRNNCell(3)]), LAYERS.Dense(2)],
     "float16": lambda: [FastGRNN(4, dtype="mixed_float16"), LAYERS.Dense(2, dtype="float64")],
 }
@@ -294,21 +304,10 @@ def with_nan(layer):
 
 HEAD = LAYERS.Dense
 REFUSED_MODELS = {
-    "no cell of ours": (
-        lambda: make(LAYERS.GRU(3), HEAD(2)),
-        "expected a model with FastGRNN or FastRNN layers, or RNN around their cells, got one",
-    ),
-    "a GRU beside ours": (
-        lambda: make(LAYERS.GRU(3, return_sequences=True, name="gru"), FastGRNN(3), HEAD(2)),
-        "expected recurrent layers of FastRNNCell or FastGRNNCell, got gru of GRUCell",
-    ),
-    "a GRU cell beside ours": (
-        lambda: make(LAYERS.RNN([LAYERS.LSTMCell(3), FastGRNNCell(3)], name="rnn"), HEAD(2)),
-        "of FastRNNCell or FastGRNNCell, got rnn of LSTMCell, FastGRNNCell",
-    ),
+    "no recurrent layer": (lambda: make(HEAD(3), HEAD(2)), "it has no recurrent layer"),
     "ours inside another layer": (
         lambda: make(LAYERS.Bidirectional(FastGRNN(3), name="both"), HEAD(2)),
-        r"that stand in it directly, got one inside both \(Bidirectional\)",
+        r"both \(Bidirectional\): it reads the sequence from its end; use the forward layer alone",
     ),
     "a recurrent layer at the end": (
         lambda: make(FastGRNN(3, name="rnn")),
@@ -334,9 +333,8 @@ REFUSED_MODELS = {
 @pytest.mark.parametrize("case", REFUSED_MODELS)
 def test_model_that_cannot_be_trained_so_is_refused(case):
     model, message = REFUSED_MODELS[case]
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(ValueError, match=message):
         quantize_aware(model())
-    assert "\n" not in str(error.value)
 
 
 def test_layers_that_cannot_be_exported_are_all_named():

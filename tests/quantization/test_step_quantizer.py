@@ -10,7 +10,15 @@ import tensorflow as tf
 from aware_models import FORMATS, STEPS, aware, data
 from small_models import sequential
 
-from keras_fastgrnn import FastGRNN, FastRNN, export, keras
+from keras_fastgrnn import (
+    FastGRNN,
+    FastRNN,
+    export,
+    keras,
+    quant_sigmoid,
+    quant_sigmoid4,
+    quant_tanh,
+)
 from keras_fastgrnn.graph import reference
 from keras_fastgrnn.keras_api import IS_TF_KERAS
 from keras_fastgrnn.models import cells_of
@@ -22,6 +30,8 @@ from keras_fastgrnn.quantization.ranged_groups import RangedGroup
 
 FUNCTIONS = ["tanh", "sigmoid", "relu", "quant_tanh", "quant_sigmoid", "quant_sigmoid4"]
 RANKS = [(None, None), (2, None), (None, 3), (2, 3)]
+
+LAYERS = keras.layers
 
 pytestmark = pytest.mark.filterwarnings("ignore::keras_fastgrnn.export.SaturationWarning")
 
@@ -57,12 +67,23 @@ CELLS = [
     ),
     (FastGRNN, arguments("tanh", True, (None, None), recurrent_activation="linear")),
     *((FastRNN, arguments(None, use_bias, (None, None))) for use_bias in (True, False)),
+    *(
+        (layer, {"activation": f, "use_bias": use_bias})
+        for layer in (LAYERS.SimpleRNN, LAYERS.GRU, LAYERS.LSTM)
+        for f, use_bias in (("tanh", True), ("relu", False), (quant_tanh, True))
+    ),
+    *(
+        (LAYERS.GRU, {"recurrent_activation": g, "reset_after": after})
+        for g, after in (("sigmoid", False), (quant_sigmoid, True), (quant_sigmoid4, False))
+    ),
 ]
 
 
 def name_of(case):
     layer, values = case
-    return f"{layer.__name__}-" + "-".join(str(value) for value in values.values())
+    return f"{layer.__name__}-" + "-".join(
+        getattr(value, "__name__", str(value)) for value in values.values()
+    )
 
 
 def rounded_tensors(model, x):
