@@ -124,15 +124,15 @@ def convert(
         power_of_two_weights=power_of_two_weights,
     )
     options["quantization"] = prepared.quantization
-    inside, x = prepared.graph, prepared.x
+    inside = prepared.graph
     graph = with_float_clips(with_io_types(inside, input_type, output_type, *prepared.ends))
     costs = {}
-    if x is not None:
+    if prepared.given is not None:
         twins = prepared.twins + _converted_ends(prepared.real, inside, graph)
-        costs = rounding_costs(prepared.real, twins, x, prepared.returns_sequences)
+        costs = rounding_costs(prepared.real, twins, prepared.given.fed, prepared.returns_sequences)
     deployed = DeployedModel(prepared, graph, options, name, costs)
-    if costs:
-        warn_of_imprecision(deployed.report, graph, x)
+    if prepared.given is not None and costs:
+        warn_of_imprecision(deployed.report, graph, prepared.given.fed)
     return deployed
 
 

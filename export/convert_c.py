@@ -84,8 +84,8 @@ def convert_c(
         model, calibration_data, _QUANTIZATION, power_of_two_weights=power_of_two_weights
     )
     deployed = PlainCModel(prepared, name)
-    if prepared.x is not None:
-        warn_of_imprecision(deployed.report, deployed.graph, prepared.x)
+    if prepared.given is not None:
+        warn_of_imprecision(deployed.report, deployed.graph, prepared.given.fed)
     return deployed
 
 
@@ -311,15 +311,14 @@ def _report(prepared: Prepared, source: Source, graph: Graph, answers, check) ->
         integers = Sequences(drawn_inputs(graph, None))
         exactness = check(integers, reference.run(graph, integers), source.multiply_accumulates)
     else:
-        integers = prepared.x.map(lambda values: real_values.quantize_input(values, source_tensor))
+        fed = prepared.given.fed
+        integers = fed.map(lambda values: real_values.quantize_input(values, source_tensor))
         outputs, tensors = observe(graph, integers)
         exactness = check(integers, outputs, source.multiply_accumulates)
         # Those of the compiled program, too.
         found = answers(prepared.given, outputs, prepared.returns_sequences)
         agreement = compare(*prepared.at_fed_steps(found), len(integers))
-        costs = rounding_costs(
-            prepared.real, prepared.twins, prepared.x, prepared.returns_sequences
-        )
+        costs = rounding_costs(prepared.real, prepared.twins, fed, prepared.returns_sequences)
     matrices = [
         {
             "name": name,

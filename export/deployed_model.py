@@ -65,17 +65,16 @@ class DeployedModel:
         tensors, agreement, exactness = [], None, None
         is_integer = options["quantization"] is not None
         if prepared.given is not None:
-            integers = self._to_input(prepared.x)
+            integers = self._to_input(prepared.given.fed)
             outputs, tensors = observe(graph, integers)
             first = prepared.given.places[0]
             self._golden = self._by_invoke(integers.one_by_one()[first], outputs[first])
             answers = prepared.given.answers(outputs, self._returns_sequences, graph)
             agreement = compare(*prepared.at_fed_steps(answers), len(integers))
+            exactness = self._exactness(integers, outputs) if is_integer else None
         elif is_integer:
             integers = Sequences(drawn_inputs(graph, self._steps))
-            outputs = reference.run(graph, integers)
-        if is_integer:
-            exactness = self._exactness(integers, outputs)
+            exactness = self._exactness(integers, reference.run(graph, integers))
         self.report: Report = describe(
             subgraphs,
             name,
@@ -142,7 +141,7 @@ class DeployedModel:
         """
         if on not in ("tflm", "reference"):
             raise invalid_argument("on", "'tflm' or 'reference'", on)
-        verbose = checked_verbose(sys.stdout.isatty() if verbose is None else verbose)
+        shown = checked_verbose(sys.stdout.isatty() if verbose is None else verbose)
         every_step = wants_every_step(return_sequences) or self._returns_sequences
         if self._steps is not None and every_step != self._returns_sequences:
             expected = "False for mode='sequence' and a model that answers at the end alone"
@@ -154,7 +153,7 @@ class DeployedModel:
         outputs, tensors = observe(self.graph, integers, every_step)
         warn_of_saturation(tensors, self.report.tensors)
         if interpreter is not None:
-            outputs = self._run_on_tflm(interpreter, integers, verbose)
+            outputs = self._run_on_tflm(interpreter, integers, shown)
         return given.answers(outputs, every_step, self.graph)
 
     def __repr__(self) -> str:
@@ -217,7 +216,7 @@ class DeployedModel:
         if self._arena is None:
             return Exactness(None, problem="TFLite Micro is not installed.")
         interpreter = self._new_interpreter()
-        matrices = [op.inputs[1] for op in self.graph.ops if operator_of(op.kind).has_matrix]
+        matrices = [op.weights for op in self.graph.ops if operator_of(op.kind).has_matrix]
         return compared(
             "TFLite Micro",
             "TFLite Micro",

@@ -11,6 +11,8 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 try:
@@ -80,16 +82,16 @@ def _lock(folder):
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        yield _locked(descriptor, folder)
+        yield _locked(partial(fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB), folder)
     finally:
         os.close(descriptor)
 
 
-def _locked(descriptor, folder) -> bool:
+def _locked(lock: Callable[[], None], folder) -> bool:
     end = time.monotonic() + LONGEST_WAIT
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock()
         except BlockingIOError as error:
             if time.monotonic() > end:
                 message = f"Another process has been writing to the folder {folder} for long."

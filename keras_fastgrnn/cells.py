@@ -3,12 +3,14 @@
 import inspect
 import math
 import numbers
+from typing import Any
 
 from keras_fastgrnn import activations, steps
 from keras_fastgrnn.keras_api import (
     IS_TF_KERAS,
     checked_integer,
     invalid_argument,
+    is_number,
     keras,
     refuse_caller_of_other_flavor,
     register,
@@ -175,7 +177,7 @@ class FastCell(keras.layers.SimpleRNNCell):
         """Returns the matrices, or their low-rank factors: what TF-MOT prunes of a layer."""
         return [*self.kernel_factors, *self.recurrent_factors]
 
-    def step_weights(self, recurrent_mask=None):
+    def step_weights(self, recurrent_mask=None) -> Any:
         """Returns what the step reads, as the tensors of this moment.
 
         Args:
@@ -380,8 +382,7 @@ def _checked_rank(argument, rank, full_rank):
 
 
 def _checked_rate(argument, value):
-    valid = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (valid and 0.0 <= value <= 1.0):
+    if not (is_number(value) and 0.0 <= value <= 1.0):
         raise invalid_argument(argument, "a number in [0, 1]", value)
     return float(value)
 
@@ -393,11 +394,15 @@ def _matrix_initializer(identifier):
 
 
 def _scalar_initializer(argument, value):
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
-        return keras.initializers.Constant(float(value))
-    if isinstance(value, (str, dict)) or callable(value):
+    if _is_identifier(value):
         return keras.initializers.get(value)
+    if is_number(value) and math.isfinite(value):
+        return keras.initializers.Constant(float(value))
     raise invalid_argument(argument, "a finite number or an initializer", value)
+
+
+def _is_identifier(value) -> bool:
+    return isinstance(value, (str, dict)) or callable(value)
 
 
 def _with_seed_of_its_own(initializer, index=0):

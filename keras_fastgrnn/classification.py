@@ -39,6 +39,8 @@ class Metric:
         y, outputs, weights = data.answers(model)
         if self.name == MACRO_F1:
             return {f"val_{MACRO_F1}": macro_f1(model, y, outputs, weights)}
+        if self.function is None:
+            raise ValueError(f"The metric {self.name} has no function")
         value = self.function(y, outputs)
         is_number = isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()
         if not is_number:

@@ -120,7 +120,7 @@ def load(
     if statistics:
         model.add(keras.layers.Normalization(**statistics))
     ranks = {"kernel_rank": _rank(kernel), "recurrent_rank": _rank(recurrent_kernel)}
-    layer = layer_class(units, **functions, **ranks)
+    layer = layer_class(units, **{**functions, **ranks})
     model.add(layer)
     layer.set_weights([*kernel, *recurrent_kernel, *biases, *logits])
     if head:
@@ -195,18 +195,19 @@ def _matrices(folder: Path, units: int, transposed) -> tuple[list, list]:
         for choice in choices
     }
     fitting = [choice for choice, error in errors.items() if error is None]
-    if not fitting:
-        raise errors[choices[0]]
+    misfit = errors[choices[0]]
+    if not fitting and misfit is not None:
+        raise misfit
     if len(fitting) == 2:
         expected = "False, or True for some PyTorch versions, as every matrix is square"
         raise invalid_argument("transposed", expected, transposed)
-    return tuple(_keras_factors(factors, fitting[0]) for factors in (kernel, recurrent_kernel))
+    return _keras_factors(kernel, fitting[0]), _keras_factors(recurrent_kernel, fitting[0])
 
 
 def _keras_factors(factors, transposed: bool) -> list[np.ndarray]:
     matrices = [matrix.T if transposed else matrix for matrix in factors.values()]
     full_rank = min(len(matrices[0]), matrices[-1].shape[1])
-    if len(matrices) == 2 and _rank(matrices) > full_rank:
+    if len(matrices) == 2 and matrices[0].shape[1] > full_rank:
         return [matrices[0] @ matrices[1]]
     return matrices
 

@@ -9,6 +9,7 @@ import numbers
 import os
 import sys
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import tensorflow as tf
@@ -85,7 +86,17 @@ def _in_one_line(value) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
-def checked_integer(argument: str, value, high=math.inf) -> int:
+def is_number(value) -> TypeGuard[float]:
+    """Returns whether a value is a real number, NumPy's too, and no boolean."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def is_integer(value) -> TypeGuard[int]:
+    """Returns whether a value is an integer, NumPy's too, and no boolean."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def checked_integer(argument: str, value, high: float = math.inf) -> int:
     """Returns a positive integer that a user passed, or raises the error for any other value.
 
     Args:
@@ -96,8 +107,7 @@ def checked_integer(argument: str, value, high=math.inf) -> int:
     Returns:
         Integer.
     """
-    valid = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not (valid and 1 <= value <= high):
+    if not (is_integer(value) and 1 <= value <= high):
         expected = "a positive integer" if high == math.inf else f"an integer in [1, {high}]"
         raise invalid_argument(argument, expected, value)
     return int(value)

@@ -3,24 +3,24 @@
 import inspect
 from operator import attrgetter
 
-from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell, merged_signature
+from keras_fastgrnn.cells import FastCell, FastGRNNCell, FastRNNCell, merged_signature
 from keras_fastgrnn.keras_api import IS_TF_KERAS, keras, register
 
 
 class FastLayer(keras.layers.RNN):
     """A recurrent layer that builds its cell from its own arguments."""
 
-    cell_class = None
+    cell_class: type[FastCell]
 
     def __init__(
         self,
         *args,
         activity_regularizer=None,
-        return_sequences=False,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
         **kwargs,
     ):
         cell_arguments = {key: kwargs.pop(key) for key in self.cell_arguments() if key in kwargs}

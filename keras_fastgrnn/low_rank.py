@@ -1,14 +1,13 @@
 """Trained matrices -> two factors each, by truncated singular value decomposition."""
 
 import dataclasses
-import numbers
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_fastgrnn import classification
 from keras_fastgrnn.cells import FastCell
-from keras_fastgrnn.keras_api import checked_integer, invalid_argument
+from keras_fastgrnn.keras_api import checked_integer, invalid_argument, is_number
 from keras_fastgrnn.models import FACTORS, cells_of, check_finite, fast_layers, rebuilt, set_weights
 
 _RANKS = {"kernel": "kernel_rank", "recurrent_kernel": "recurrent_rank"}
@@ -151,7 +150,7 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"parameters  {self.parameters_before:,} -> {self.parameters:,}"]
-        if self.accuracy is not None:
+        if self.accuracy_before is not None and self.accuracy is not None:
             before, after = 100 * self.accuracy_before, 100 * self.accuracy
             lines.append(f"accuracy    {before:.2f} % -> {after:.2f} %")
         titles = [f"{m.layer}, cell {m.cell}, {m.matrix}" for m in self.matrices]
@@ -224,8 +223,7 @@ def _check_request(layers, ranks, energy):
         return
     if given:
         raise invalid_argument("energy", "None where a rank is given", energy)
-    is_number = isinstance(energy, numbers.Real) and not isinstance(energy, bool)
-    if not (is_number and 0.0 < energy <= 1.0):
+    if not (is_number(energy) and 0.0 < energy <= 1.0):
         raise invalid_argument("energy", "a number in (0, 1]", energy)
 
 

@@ -1,11 +1,10 @@
 """When iterative hard thresholding prunes, as a schedule of TF-MOT."""
 
 import math
-import numbers
 
 import tensorflow as tf
 
-from keras_fastgrnn.keras_api import invalid_argument, register
+from keras_fastgrnn.keras_api import invalid_argument, is_integer, is_number, register
 from keras_fastgrnn.tfmot_api import tfmot
 
 
@@ -54,9 +53,15 @@ class IterativeHardThresholding(tfmot.sparsity.keras.PruningSchedule):
         Kusupati et al., NeurIPS 2018, section 3.2 (https://arxiv.org/abs/1901.02358)
     """
 
-    def __init__(self, sparsity, begin_step, end_step, frequency=15, regrow=False):
-        valid = isinstance(sparsity, numbers.Real) and not isinstance(sparsity, bool)
-        if not (valid and 0.0 <= sparsity < 1.0):
+    def __init__(
+        self,
+        sparsity: float,
+        begin_step: int,
+        end_step: int,
+        frequency: int = 15,
+        regrow: bool = False,
+    ):
+        if not (is_number(sparsity) and 0.0 <= sparsity < 1.0):
             raise invalid_argument("sparsity", "a number in [0, 1)", sparsity)
         self.sparsity = float(sparsity)
         self.begin_step = _checked_step("begin_step", begin_step, 1)
@@ -65,7 +70,9 @@ class IterativeHardThresholding(tfmot.sparsity.keras.PruningSchedule):
         self.regrow = bool(regrow)
 
     @classmethod
-    def in_thirds(cls, sparsity, steps, frequency=15, regrow=False):
+    def in_thirds(
+        cls, sparsity: float, steps: float, frequency: int = 15, regrow: bool = False
+    ) -> "IterativeHardThresholding":
         """Makes the schedule of the authors' code: each stage takes a third of the training.
 
         Their thresholds follow the batches 0, `frequency`, `2 * frequency`, ... of the whole
@@ -92,8 +99,7 @@ class IterativeHardThresholding(tfmot.sparsity.keras.PruningSchedule):
         >>> schedule.begin_step, schedule.end_step
         (107, 202)
         """
-        valid = isinstance(steps, numbers.Real) and not isinstance(steps, bool)
-        if not (valid and 0 < steps < math.inf):
+        if not (is_number(steps) and 0 < steps < math.inf):
             raise invalid_argument("steps", "a positive number", steps)
         frequency = _checked_step("frequency", frequency, 1)
         first, end = int(steps / 3.0), int(2 * steps / 3.0)
@@ -127,8 +133,7 @@ class IterativeHardThresholding(tfmot.sparsity.keras.PruningSchedule):
         return {"class_name": f"keras_fastgrnn>{type(self).__name__}", "config": config}
 
 
-def _checked_step(argument, value, low):
-    valid = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not (valid and value >= low):
+def _checked_step(argument: str, value, low: int) -> int:
+    if not (is_integer(value) and value >= low):
         raise invalid_argument(argument, f"an integer of at least {low}", value)
     return int(value)

@@ -14,6 +14,7 @@ gives one sparsity to all matrices of a layer.
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -41,7 +42,7 @@ class _Matrix:
     """A weight that is pruned, its mask, and what errors call it."""
 
     name: str
-    weight: object
+    weight: Any  # a variable of either Keras
     mask: np.ndarray
 
     def values(self) -> np.ndarray:
@@ -121,7 +122,7 @@ class PruneLowMagnitude(keras.callbacks.Callback):
         Kusupati et al., NeurIPS 2018, section 3.2 (https://arxiv.org/abs/1901.02358)
     """
 
-    def __init__(self, kernel=None, recurrent_kernel=None, count="rounded"):
+    def __init__(self, kernel=None, recurrent_kernel=None, count: str = "rounded"):
         super().__init__()
         schedules = {"kernel": kernel, "recurrent_kernel": recurrent_kernel}
         for argument, schedule in schedules.items():
@@ -132,7 +133,7 @@ class PruneLowMagnitude(keras.callbacks.Callback):
         if not (isinstance(count, str) and count in masks.COUNTS):
             raise invalid_argument("count", " or ".join(map(repr, masks.COUNTS)), count)
         self.count = count
-        self._matrices = None
+        self._matrices: dict[str, list[_Matrix]] | None = None
         self._step = 0
 
     def set_model(self, model):
@@ -148,14 +149,15 @@ class PruneLowMagnitude(keras.callbacks.Callback):
         if self._matrices is None:
             self._step = self._trained_steps()
             self._matrices = {argument: self._masked(argument) for argument in self.schedules}
-            self._prune(self._step + 1)
+            self._prune(self._matrices, self._step + 1)
 
     def on_train_batch_end(self, batch, logs=None):
         step = self._trained_steps()
         if step > self._step + 1:
             raise _several_steps(step - self._step)
         self._step = step
-        self._prune(step + 1)
+        if self._matrices is not None:
+            self._prune(self._matrices, step + 1)
 
     def on_train_end(self, logs=None):
         dense = [
@@ -180,7 +182,8 @@ class PruneLowMagnitude(keras.callbacks.Callback):
         return matrix.mask.size * _sparsity_in_the_end(schedule) >= 1.0
 
     def _trained_steps(self) -> int:
-        return int(self.model.optimizer.iterations.numpy())
+        model: Any = self.model  # compiled, as it trains
+        return int(model.optimizer.iterations.numpy())
 
     def _masked(self, argument) -> list[_Matrix]:
         """Returns the matrices of an argument with the masks that they were trained with so far."""
@@ -198,10 +201,10 @@ class PruneLowMagnitude(keras.callbacks.Callback):
                 matrices.append(matrix)
         return matrices
 
-    def _prune(self, step: int):
-        for argument, matrices in self._matrices.items():
+    def _prune(self, matrices: dict[str, list[_Matrix]], step: int):
+        for argument, listed in matrices.items():
             update, sparsity = _at(self.schedules[argument], step)
-            for matrix in matrices:
+            for matrix in listed:
                 if update:
                     matrix.mask = self._mask_of_largest(argument, matrix, sparsity)
                 matrix.apply_mask()

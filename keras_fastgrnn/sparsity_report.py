@@ -50,7 +50,7 @@ class MatrixReport:
     @property
     def best_storage(self) -> str:
         """The name of the storage that takes the fewest bytes."""
-        return min(self.storage_bytes, key=self.storage_bytes.get)
+        return min(self.storage_bytes, key=self.storage_bytes.__getitem__)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class SparsityReport:
 
     def __str__(self) -> str:
         totals = self.total_bytes
-        rows = [("matrix", "shape", "kept", "%", *_TITLES, "best")]
+        rows: list[tuple[str | int, ...]] = [("matrix", "shape", "kept", "%", *_TITLES, "best")]
         for matrix in self.matrices:
             shape = "x".join(map(str, matrix.shape))
             sizes = (*matrix.storage_bytes.values(), matrix.paper_bytes)
@@ -114,7 +114,7 @@ class SparsityReport:
         return _table(rows)
 
 
-def _table(rows) -> str:
+def _table(rows: list[tuple[str | int, ...]]) -> str:
     texts = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     lines = []

@@ -21,4 +21,5 @@ finally:
     if _before is not None:
         os.environ[_SWITCH] = _before
 
-tfmot.sparsity.keras.PrunableLayer.register(FastCell)
+# pyright does not see the metaclass, which TF-MOT gives it as Python 2 did.
+tfmot.sparsity.keras.PrunableLayer.register(FastCell)  # pyright: ignore[reportAttributeAccessIssue]

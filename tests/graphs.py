@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor
+from keras_fastgrnn.graph.graph import Constant, Graph, Op, State, Tensor
 
 
 def value(width, name=""):
@@ -13,7 +13,7 @@ def value(width, name=""):
 
 def constant(values):
     data = np.asarray(values, np.float64)
-    return Tensor("", data.shape, data=data)
+    return Constant("", data.shape, data=data)
 
 
 def chain(width, *steps):
@@ -45,7 +45,7 @@ def evaluate(graph, x):
     for row in x:
         values = {graph.inputs[0]: [float(v) for v in row], **states}
         for op in graph.ops:
-            operands = [values.get(t, t.data) for t in op.inputs]
+            operands = [t.data if t.is_constant else values[t] for t in op.inputs]
             result = _OPERATORS[op.kind](*operands)
             values[op.output] = [min(max(v, op.low), op.high) for v in result]
         states = {state.before: values[state.after] for state in graph.states}

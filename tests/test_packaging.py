@@ -1,39 +1,65 @@
-"""The built wheel, installed away from the source tree, and what importing it brings in."""
+"""What is built and installed away from the source tree, and what importing it brings in."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
+import zipfile
 from collections import Counter
 from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
+import setuptools
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import keras_fastgrnn
 
-BUILT_FROM = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE")
+BUILT_FROM = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "NOTICE")
 PACKAGES = ("keras_fastgrnn", "export")
+
+FIND_WITHOUT_IMPORT = """
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+
+places = find_spec("keras_fastgrnn").submodule_search_locations
+for name in ("keras_fastgrnn.export", "keras_fastgrnn.export.tflite"):
+    found = PathFinder.find_spec(name, places)
+    places = found.submodule_search_locations
+    print(found.origin)
+"""
 
 
 @pytest.fixture(scope="module")
-def installed(root, tmp_path_factory) -> Path:
-    """The folder that the wheel, built from a copy of the sources, is installed in."""
-    folder = tmp_path_factory.mktemp("packaging")
-    source, target = folder / "source", folder / "target"
+def clone(root, tmp_path_factory) -> Path:
+    """The folder of a copy of the sources, with their link."""
+    clone = tmp_path_factory.mktemp("packaging") / "clone"
     for package in PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(root / package, source / package, symlinks=True, ignore=ignored)
+        shutil.copytree(root / package, clone / package, symlinks=True, ignore=ignored)
     for name in BUILT_FROM:
-        shutil.copy(root / name, source)
+        shutil.copy(root / name, clone)
+    return clone
 
-    build = ["build", "--wheel", "--no-isolation", "--outdir", folder, source]
-    _run_module(folder, *build)
-    (wheel,) = folder.glob("*.whl")
-    _run_module(folder, "pip", "install", "--no-deps", "--no-index", "--target", target, wheel)
+
+@pytest.fixture(scope="module")
+def wheel(clone) -> Path:
+    """A wheel that is built from the sdist."""
+    _run_module(clone.parent, "build", "--no-isolation", "--outdir", clone.parent, clone)
+    (wheel,) = clone.parent.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(wheel) -> Path:
+    """The folder that the wheel is installed in."""
+    target = wheel.parent / "target"
+    install = ["pip", "install", "--no-deps", "--no-index", "--target", target, wheel]
+    _run_module(wheel.parent, *install)
     return target
 
 
@@ -49,11 +75,43 @@ def metadata(installed):
     return HeaderParser().parsestr((info / "METADATA").read_text())
 
 
-def test_wheel_holds_both_packages(installed):
-    for package in ("keras_fastgrnn", "keras_fastgrnn/export"):
-        assert (installed / package / "__init__.py").is_file()
-        assert (installed / package / "py.typed").is_file()
-    assert not (installed / "export").exists()
+def test_wheel_holds_every_file_of_both_packages_once(root, wheel):
+    tracked = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *PACKAGES]
+    listed = subprocess.run(tracked, cwd=root, capture_output=True, text=True, check=True).stdout
+    files = [file for file in listed.splitlines() if (root / file).is_file()]
+    expected = [re.sub("^export/", "keras_fastgrnn/export/", file) for file in files]
+    with zipfile.ZipFile(wheel) as archive:
+        held = [name for name in archive.namelist() if ".dist-info/" not in name]
+    assert sorted(held) == sorted(expected)
+    assert {"keras_fastgrnn/py.typed", "keras_fastgrnn/export/py.typed"} <= set(held)
+
+
+@pytest.mark.parametrize("mode", ["lenient", "strict"])
+def test_editable_install_holds_the_exporter(clone, mode, tmp_path):
+    venv.create(tmp_path, with_pip=False)
+    python = tmp_path / ("Scripts" if os.name == "nt" else "bin") / "python"
+    own = Path(sysconfig.get_path("purelib", vars={"base": str(tmp_path)}))
+    (own / "build.pth").write_text(str(Path(setuptools.__file__).parent.parent))
+    options = ["--no-deps", "--no-index", "--no-build-isolation"]
+    settings = ["--config-settings", f"editable_mode={mode}"]
+    _run_module(tmp_path, "pip", "--python", python, "install", *options, *settings, "-e", clone)
+    find = [python, "-c", FIND_WITHOUT_IMPORT]
+    found = subprocess.run(find, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    exporter, room = map(Path, found.splitlines())
+    assert (exporter.resolve(), room.resolve()) == (
+        clone / "export" / "__init__.py",
+        clone / "export" / "tflite" / "__init__.py",
+    )
+
+
+def test_exporter_is_found_in_the_folder_of_a_clone_beside_an_installed_wheel(
+    clone, installed, monkeypatch
+):
+    """Python looks in the folder it is started in first."""
+    find = [sys.executable, "-c", FIND_WITHOUT_IMPORT]
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    found = subprocess.run(find, cwd=clone, capture_output=True, text=True, check=True).stdout
+    assert Path(found.splitlines()[0]) == clone / "keras_fastgrnn" / "export" / "__init__.py"
 
 
 def test_wheel_trains_and_exports_from_another_folder(installed, run_python):

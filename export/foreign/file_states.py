@@ -222,11 +222,12 @@ def _stems(names) -> set[tuple[str, ...]]:
 def _as_tensor(table) -> Tensor:
     quantization = table["quantization"] or {}
     scales, zero_points = quantization.get("scale"), quantization.get("zero_point")
-    has_scale = scales is not None and scales.size
+    if scales is None or not scales.size:
+        return Tensor(table["name"] or "", shape_of(table), TYPE_NAMES[table["type"]])
     return Tensor(
         table["name"] or "",
         shape_of(table),
         TYPE_NAMES[table["type"]],
-        scale=float(scales[0]) if has_scale else None,
-        zero_point=int(zero_points[0]) if has_scale else 0,
+        scale=float(scales[0]),
+        zero_point=0 if zero_points is None else int(zero_points[0]),
     )

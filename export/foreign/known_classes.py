@@ -6,6 +6,7 @@ Lambda layer, an operation of TensorFlow, a function of any module.
 
 import inspect
 import re
+from collections.abc import Iterator
 
 from keras_fastgrnn import activations
 from keras_fastgrnn.graph.supported_layers import hint, no_exporter, refuse_layers
@@ -64,9 +65,9 @@ def refuse_unknown(config: dict) -> None:
     refuse_layers(problems)
 
 
-def _named(config: dict):
+def _named(config: dict) -> Iterator[tuple[dict, str | None, dict]]:
     """Yields each entry with a name of a class, its layer's entry, and the argument it is for."""
-    waiting = [(config, None, "layers")]
+    waiting: list[tuple[object, dict, str | None]] = [(config, config, "layers")]
     while waiting:
         value, layer, argument = waiting.pop()
         if isinstance(value, list):
@@ -97,7 +98,7 @@ def _is_known(entry: dict) -> bool:
     return own == name and (module is None or module.partition(".")[0] in _PACKAGES_OF_KERAS)
 
 
-def _problem(model: dict, layer: dict, argument: str, entry: dict) -> str | None:
+def _problem(model: dict, layer: dict, argument: str | None, entry: dict) -> str | None:
     """Why an entry keeps a model from being exported, if it does."""
     is_known, kind = _is_known(entry), _text(entry["class_name"])
     if entry is model:

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import h5py
+from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue]  (compiled, without types)
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 _MEMBERS = {CONFIG, WEIGHTS, "metadata.json"}
@@ -120,14 +121,15 @@ def children(value) -> list:
 
 def _check_content(content: h5py.File, largest: int) -> None:
     """Refuses links to other files, and arrays that are larger than the file can hold."""
-    groups, seen, claimed = [content], set(), 0
+    groups: list[h5py.Group] = [content]
+    seen, claimed = set(), 0
     while groups:
         group = groups.pop()
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise _RefusedError(f"has a link in the place of {group.name}/{name}.")
             item = group[name]
-            place = h5py.h5o.get_info(item.id).addr
+            place = h5o.get_info(item.id).addr
             if place in seen:
                 continue
             seen.add(place)

@@ -74,7 +74,7 @@ class SequenceRunner:
         self._starts_by_loading = "CALL_ONCE" in _operators(model)
         process.load(data, self._arena_size)
 
-    def run(self, x, on_sequence: Callable[[], None] = lambda: None) -> np.ndarray:
+    def run(self, x, on_sequence: Callable[[], object] = lambda: None) -> np.ndarray:
         """Runs sequences, each from the start.
 
         Args:

@@ -172,7 +172,7 @@ def _used(graph) -> set[int]:
 
 
 def _check_tensor(model, tensor, where, is_used) -> CheckedTensor:
-    kind = TYPE_NAMES.get(tensor["type"])
+    kind = TYPE_NAMES.get(tensor["type"], "")
     _require(kind in TYPE_BITS, f"{where} has the type {kind or tensor['type']}")
     shape = shape_of(tensor)
     _require(len(shape) <= MAX_RANK, f"{where} has {len(shape)} dimensions")

@@ -112,7 +112,8 @@ def _check_while(graph, call, condition, body) -> None:
     call.require(fits, "its condition is not one bool")  # of several elements the first counts
     counters = _counters(graph, call, body)
     rounds = _rounds(condition, counters)
-    call.require(rounds is not None, "it is not seen to end: it counts no input up to a constant")
+    if rounds is None:
+        raise call.refusal("it is not seen to end: it counts no input up to a constant")
     call.require(rounds <= MAX_ROUNDS, f"it goes round {rounds:,} times")
     for position, (first, step) in counters.items():
         last = first + step * max(0, rounds - 1)

@@ -71,20 +71,19 @@ def rule_of(name: str) -> Callable[[OperatorCall], None] | None:
     return own or _RULES.get(name)
 
 
-def _check_small_types(call) -> None:
+def _check_small_types(call: OperatorCall) -> None:
     """Two elements share a byte in weights alone, which their kernels unpack."""
     weights = call.inputs[1:2] if call.name in _UNPACKED else []
     for tensor in (*call.inputs, *call.outputs):
-        is_small = tensor is not None and TYPE_BITS[tensor.type] < 8
-        fits = not is_small or (tensor in weights and tensor.data is not None)
-        call.require(
-            fits, f"{tensor and tensor.name} of type {tensor and tensor.type} is no weights"
-        )
+        if tensor is not None and TYPE_BITS[tensor.type] < 8:
+            fits = tensor in weights and tensor.data is not None
+            call.require(fits, f"{tensor.name} of type {tensor.type} is no weights")
 
 
-def _check_signature(call) -> None:
+def _check_signature(call: OperatorCall) -> None:
     signature = SIGNATURES.get(call.name)
-    call.require(signature, "TFLite Micro does not have this operator")
+    if signature is None:
+        raise call.refusal("TFLite Micro does not have this operator")
     for what, tensors, expected in (
         ("inputs", call.inputs, signature.inputs),
         ("outputs", call.outputs, signature.outputs),

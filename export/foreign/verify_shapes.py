@@ -168,7 +168,7 @@ def _pad(call) -> None:
     call.require(1 <= rank <= MAX_PADDED_RANK, f"it pads {rank} dimensions")
     fits = paddings.data is not None and paddings.shape == (rank, 2)
     call.require(fits, f"{paddings.name} is not a constant of the shape {[rank, 2]}")
-    added = paddings.data.reshape(rank, 2).astype(np.int64)
+    added = paddings.values.reshape(rank, 2).astype(np.int64)
     call.require((added >= 0).all(), f"its paddings are {added.tolist()}")
     require_shape(call, y, tuple((np.array(x.shape) + added.sum(axis=1)).tolist()))
     require_scales(call, x, y)

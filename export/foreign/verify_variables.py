@@ -23,7 +23,7 @@ def _handle(call: OperatorCall) -> None:
 
 def _use(call: OperatorCall) -> None:
     """What it reads or assigns is compared with all others', in `check_variables`."""
-    call.require(call.inputs[0].size == 1, "its handle is not one number")
+    call.require(call.operand(0).size == 1, "its handle is not one number")
 
 
 def check_variables(graphs: list[list[OperatorCall]]) -> None:
@@ -46,13 +46,16 @@ def check_variables(graphs: list[list[OperatorCall]]) -> None:
             if call.name == HANDLE:
                 names[call.outputs[0]] = call.option("container"), call.option("shared_name")
             elif call.name in (READ, ASSIGN):
-                name = names.get(call.inputs[0])
-                call.require(name, f"{call.inputs[0].name} is no handle of the same subgraph")
-                value = call.outputs[0] if call.name == READ else call.inputs[1]
+                handle = call.operand(0)
+                if handle not in names:
+                    raise call.refusal(f"{handle.name} is no handle of the same subgraph")
+                name = names[handle]
+                value = call.outputs[0] if call.name == READ else call.operand(1)
                 uses.setdefault(name, []).append((call, value))
             else:
-                handed = [t for t in call.inputs if t in names]
-                call.require(not handed, f"{handed and handed[0].name} is a variable's handle")
+                for tensor in call.inputs:
+                    if tensor is not None and tensor in names:
+                        raise call.refusal(f"{tensor.name} is a variable's handle")
     for found in uses.values():
         _check_uses(found)
 

@@ -7,8 +7,10 @@ operators is taken where it costs little.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -65,8 +67,11 @@ class Int8Scaling:
     per_channel: frozenset[Tensor] = frozenset()
 
 
+Scaling = TypeVar("Scaling", dict[Tensor, float], Int8Scaling)
+
+
 @dataclass(frozen=True)
-class Candidate:
+class Candidate(Generic[Scaling]):
     """One way to compute the model.
 
     Attributes:
@@ -78,12 +83,12 @@ class Candidate:
     """
 
     graph: Graph
-    scaling: dict[Tensor, float] | Int8Scaling
+    scaling: Scaling
     integers: Graph | ValueError
     errors: list[np.ndarray] = field(default_factory=list)
 
 
-class _Chooser:
+class _Chooser(ABC, Generic[Scaling]):
     """Tries candidates on calibration data.
 
     Args:
@@ -94,6 +99,8 @@ class _Chooser:
             `False`.
         weight_format: `WeightFormat` of the matrices. Defaults to 8 bits with any scale.
     """
+
+    first_scaling: Scaling
 
     def __init__(
         self,
@@ -114,7 +121,7 @@ class _Chooser:
         self.expected: list[list[np.ndarray]] = []
         self.best = self._candidate(graph, self.first_scaling)
 
-    def choose(self) -> Candidate:
+    def choose(self) -> Candidate[Scaling]:
         """Returns the chosen way.
 
         Raises:
@@ -129,14 +136,22 @@ class _Chooser:
             raise self.best.integers
         return self.best
 
-    def _candidate(self, graph, scaling) -> Candidate:
+    @abstractmethod
+    def _quantize(self, graph: Graph, scaling: Scaling) -> Graph:
+        """Returns the integer graph, or raises a ValueError where there is none."""
+
+    @abstractmethod
+    def _try_joining_all(self, totals: list[Tensor]) -> None:
+        """Joins the two products of each sum where that costs little."""
+
+    def _candidate(self, graph: Graph, scaling: Scaling) -> Candidate[Scaling]:
         try:
             integers = self._quantize(graph, scaling)
         except ValueError as problem:
             integers = problem
         return Candidate(graph, scaling, integers)
 
-    def _take(self, candidate: Candidate, tolerated_loss: float = TOLERATED_LOSS) -> bool:
+    def _take(self, candidate: Candidate[Scaling], tolerated_loss: float = TOLERATED_LOSS) -> bool:
         costs_little = self._is_at_most(candidate, tolerated_loss, self.best)
         if costs_little:
             self.best = candidate
@@ -165,6 +180,8 @@ class _Chooser:
             x = self.parts[part]
             if part == len(self.expected):
                 self.expected.append(_outputs(self.floats, x))
+            if isinstance(candidate.integers, ValueError):
+                raise candidate.integers
             (source,), (output,) = candidate.integers.inputs, candidate.integers.outputs
             errors = np.zeros(len(x))
             integers = x.map(lambda values: real_values.quantize_input(values, source))
@@ -177,23 +194,23 @@ class _Chooser:
 
     def _try_folding(self, product: Tensor) -> bool:
         graph = self.best.graph.copy()
-        folded = fold_input_affine(graph, graph.producer(product))
+        folded = fold_input_affine(graph, graph.computing(product))
         return folded and self._try(graph)
 
-    def _try(self, graph, tolerated_loss: float = TOLERATED_LOSS) -> bool:
+    def _try(self, graph: Graph, tolerated_loss: float = TOLERATED_LOSS) -> bool:
         return any(self._take(way, tolerated_loss) for way in self._ways(graph))
 
-    def _ways(self, graph) -> Iterator[Candidate]:
+    def _ways(self, graph: Graph) -> Iterator[Candidate[Scaling]]:
         """The ways to give a graph scales, the present one first."""
         yield self._candidate(graph, self.best.scaling)
 
 
-class Int16Chooser(_Chooser):
+class Int16Chooser(_Chooser[dict[Tensor, float]]):
     """Chooses for int16 activations; a scaling is the smallest exponents allowed."""
 
     first_scaling: dict[Tensor, float] = {}
 
-    def _quantize(self, graph, scaling) -> Graph:
+    def _quantize(self, graph: Graph, scaling: dict[Tensor, float]) -> Graph:
         exponents = assign_exponents(graph, self.ranges, scaling)
         return quantize_int16(graph, exponents, self.weight_format)
 
@@ -204,9 +221,9 @@ class Int16Chooser(_Chooser):
 
     def _try_joining(self, total: Tensor, settled: set[Tensor]) -> None:
         graph = self.best.graph
-        products = [graph.producer(value) for value in graph.producer(total).inputs]
+        products = [graph.computing(value) for value in graph.computing(total).inputs]
         values = [product.inputs[0] for product in products]
-        matrices = [product.inputs[1].data for product in products]
+        matrices = [product.weights.data for product in products]
         exponents = assign_exponents(graph, self.ranges, self.best.scaling)
         movable = [value not in exponents.fixed | settled for value in values]
         has_powers = self.weight_format.power_of_two
@@ -217,19 +234,19 @@ class Int16Chooser(_Chooser):
         units = [scale_of(exponent) / scale_of(chosen[-1]) for exponent in chosen]
         scaled = [matrix * unit for matrix, unit in zip(matrices, units, strict=True)]
         joined = graph.copy()
-        fuse_products(joined, joined.producer(total), scaled)
+        fuse_products(joined, joined.computing(total), scaled)
         lowest = {**self.best.scaling, **dict(zip(values, chosen, strict=True))}
         if self._take(self._candidate(joined, lowest)):
             groups = exponents.groups
             settled.update(t for t in groups if groups[t] in {groups[value] for value in values})
 
 
-class Int8Chooser(_Chooser):
+class Int8Chooser(_Chooser[Int8Scaling]):
     """Chooses for int8 activations; a scaling is an `Int8Scaling`."""
 
     first_scaling = Int8Scaling()
 
-    def choose(self) -> Candidate:
+    def choose(self) -> Candidate[Int8Scaling]:
         """As `Int16Chooser.choose`; also chooses the scales of states, before and after it.
 
         Then gives matrices a scale for each unit where that pays.
@@ -245,7 +262,7 @@ class Int8Chooser(_Chooser):
                 self._take(self._candidate(self.best.graph, scaling), 1.0 / WORTHWHILE_GAIN)
         return self.best
 
-    def _quantize(self, graph, scaling) -> Graph:
+    def _quantize(self, graph: Graph, scaling: Int8Scaling) -> Graph:
         options = SCALES_OF_INT8_STATES[scaling.of_states]
         scales = assign_int8_scales(graph, self.ranges, **options)
         return quantize_int8(graph, scales, scaling.per_channel, self.portable, self.weight_format)
@@ -260,12 +277,12 @@ class Int8Chooser(_Chooser):
     def _try_joining_all(self, totals: list[Tensor]) -> None:
         for total in totals:
             joined = self.best.graph.copy()
-            add = joined.producer(total)
-            products = [joined.producer(value) for value in add.inputs]
-            fuse_products(joined, add, [product.inputs[1].data for product in products])
+            add = joined.computing(total)
+            products = [joined.computing(value) for value in add.inputs]
+            fuse_products(joined, add, [product.weights.data for product in products])
             self._try(joined, TOLERATED_LOSS_OF_JOINING_INT8)
 
-    def _ways(self, graph) -> Iterator[Candidate]:
+    def _ways(self, graph: Graph) -> Iterator[Candidate[Int8Scaling]]:
         present = self.best.scaling
         for of_states in sorted(range(len(SCALES_OF_INT8_STATES)), key=present.of_states.__ne__):
             yield self._candidate(graph, replace(present, of_states=of_states))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from keras_fastgrnn.graph import real_values, reference
-from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
+from keras_fastgrnn.graph.graph import Constant, Graph, Op, Tensor, constant
 from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.ranges import spread
 from keras_fastgrnn.graph.sequences import Sequences, as_sequences
@@ -65,7 +65,7 @@ def in_real_values(graph: Graph, integers: Graph) -> Graph:
         if operator_of(op.kind).copies:
             joined = next(copy for copy in real.ops if copy.output is op.output)
             for place, tensor in enumerate(op.inputs):
-                unit = integer.output.scale / integer.inputs[place].scale
+                unit = integer.output.unit / integer.inputs[place].unit
                 joined.inputs[place] = Tensor("", tensor.shape)
                 counted = Op("MUL", [tensor, constant(unit)], joined.inputs[place])
                 real.ops.insert(real.ops.index(joined), counted)
@@ -100,7 +100,7 @@ def rounding_costs(
     expected = together[rows[-1]]
     found = {twin.name: together[part] for part, (_, twin) in zip(rows, computed, strict=False)}
     for tensor, twin in twins:
-        if twin.is_constant:
+        if isinstance(twin, Constant):
             rounded = _with_rounded_constant(graph, tensor, twin)
             found[twin.name] = _outputs(rounded, x, [], every_step)
     costs = {name: relative_error(outputs, expected) for name, outputs in found.items()}
@@ -113,8 +113,8 @@ def _outputs(graph, x, rounding, every_step) -> np.ndarray:
     return x.together(results) if every_step else x.last(results)
 
 
-def _with_rounded_constant(graph: Graph, tensor: Tensor, twin: Tensor) -> Graph:
+def _with_rounded_constant(graph: Graph, tensor: Tensor, twin: Constant) -> Graph:
     rounded = graph.copy()
     values = real_values.dequantize_values(twin.data, twin).astype(np.float64)
-    rounded.replace(tensor, Tensor(tensor.name, tensor.shape, data=values))
+    rounded.replace(tensor, Constant(tensor.name, tensor.shape, data=values))
     return rounded

@@ -54,14 +54,20 @@ def _conversion(target: Tensor) -> str:
     return "DEQUANTIZE" if target.dtype == "float32" else "QUANTIZE"
 
 
+def _known(seen: Range | None) -> Range:
+    if seen is None:
+        raise ValueError("An end that becomes an integer needs the range of its values")
+    return seen
+
+
 def _typed(tensor: Tensor, dtype: str, seen: Range | None, producer: Op | None) -> Tensor:
     typed = Tensor(tensor.name, tensor.shape, dtype, seen=tensor.seen, rarely=tensor.rarely)
     is_fixed = producer is not None and has_fixed_range(producer)
     if dtype == "int8":
         dictated = producer and dictated_int8_scale(producer)
-        scale = dictated or int8_scale_for(seen.low, seen.high)
+        scale = dictated or int8_scale_for(_known(seen).low, _known(seen).high)
         typed.scale, typed.zero_point = scale.scale, scale.zero_point
     elif dtype == "int16":
-        exponent = INT16_RESULT_EXPONENT if is_fixed else exponent_for(HEADROOM * seen.magnitude)
-        typed.scale = scale_of(exponent)
+        largest = 1.0 if is_fixed else HEADROOM * _known(seen).magnitude
+        typed.scale = scale_of(INT16_RESULT_EXPONENT if is_fixed else exponent_for(largest))
     return typed

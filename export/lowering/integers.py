@@ -13,7 +13,7 @@ import numpy as np
 from keras_fastgrnn.errors import too_different_in_size
 from keras_fastgrnn.graph.fixed_point import quantize_multiplier
 from keras_fastgrnn.graph.fixed_scales import SMALLEST_SCALE, Scale
-from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor
+from keras_fastgrnn.graph.graph import Constant, Graph, Op, State, Tensor
 from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.operators.fully_connected import SUM_LIMITS
 from keras_fastgrnn.graph.real_values import quantize_values
@@ -63,7 +63,7 @@ def quantize_int16(
     """
     used = set(exponents.values())
 
-    def constant(tensor: Tensor, op: Op, weight_scales: set[float]) -> Tensor:
+    def constant(tensor: Constant, op: Op, weight_scales: set[float]) -> Constant:
         needed = exponent_for(max(-tensor.data.min(), tensor.data.max() * (1.0 + 2.0**-16)))
         exponent = shared_exponent(needed, used, CONSTANT_SHARING_BITS)
         return _constant(tensor, "int16", max(2.0**exponent, SMALLEST_SCALE))
@@ -108,7 +108,7 @@ def quantize_int8(
 
     used = {scale.scale for scale in scales.values() if scale.zero_point == 0}
 
-    def constant(tensor: Tensor, op: Op, weight_scales: set[float]) -> Tensor:
+    def constant(tensor: Constant, op: Op, weight_scales: set[float]) -> Constant:
         if constant_format is None:
             unit = scales[op.output].scale if operator_of(op.kind).adds else 0.0
             scale = _int8_constant_scale(tensor.data, unit, used | weight_scales)
@@ -142,32 +142,35 @@ def _int8_constant_scale(values: np.ndarray, unit: float, used: set[float]) -> f
     return float(np.float32(max(largest / INT8_MAX, SMALLEST_SCALE)))
 
 
-def _constant(tensor: Tensor, dtype: str, scale: float) -> Tensor:
-    constant = Tensor(tensor.name, tensor.shape, dtype, scale=scale)
+def _constant(tensor: Constant, dtype: str, scale: float) -> Constant:
     check_scale(scale, tensor.name, dtype)
-    constant.data = quantize_values(tensor.data, constant)
-    return constant
+    counted = Tensor(tensor.name, tensor.shape, dtype, scale=scale)
+    return _filled(counted, quantize_values(tensor.data, counted))
+
+
+def _filled(tensor: Tensor, data: np.ndarray) -> Constant:
+    return Constant(tensor.name, tensor.shape, tensor.dtype, tensor.scale, data=data)
 
 
 def _integer_graph(
     graph: Graph,
     integers: dict[Tensor, Tensor],
-    constant: Callable[[Tensor, Op, set[float]], Tensor],
+    constant: Callable[[Constant, Op, set[float]], Constant],
     rules: "_MatrixRules",
 ) -> Graph:
     for tensor in integers.values():
-        check_scale(tensor.scale, tensor.name, tensor.dtype)
+        check_scale(tensor.unit, tensor.name, tensor.dtype)
     matrices = {
         op: _matrix(op, integers[op.inputs[0]], integers[op.output], rules)
         for op in graph.ops
         if operator_of(op.kind).has_matrix
     }
     scales = [weights.scale for _, weights, *_ in matrices.values()]
-    scales = {scale for scale in scales if np.ndim(scale) == 0}
+    units = {scale for scale in scales if isinstance(scale, float)}
     ops = []
     for op in graph.ops:
         inputs = matrices.get(op) or [
-            integers[t] if t in integers else constant(t, op, scales) for t in op.inputs
+            constant(t, op, units) if isinstance(t, Constant) else integers[t] for t in op.inputs
         ]
         ops.append(Op(op.kind, inputs, integers[op.output], op.low, op.high))
         check_rescaling(ops[-1])
@@ -194,7 +197,9 @@ class _MatrixRules:
     step: int = 1
 
 
-def weight_scale(matrix: np.ndarray, weight_format: WeightFormat, axis=None) -> np.ndarray:
+def weight_scale(
+    matrix: np.ndarray, weight_format: WeightFormat, axis: int | None = None
+) -> np.ndarray:
     """Returns the scale of a matrix; for one that is rounded already, that of its integers.
 
     Args:
@@ -211,38 +216,36 @@ def weight_scale(matrix: np.ndarray, weight_format: WeightFormat, axis=None) -> 
 
 def _matrix(op: Op, x: Tensor, output: Tensor, rules: _MatrixRules) -> list[Tensor]:
     """Input, weights and bias."""
-    matrix = op.inputs[1].data
-    smallest = SMALLEST_MULTIPLIERS[output.dtype] * output.scale / x.scale
+    matrix = op.weights.data
+    smallest = SMALLEST_MULTIPLIERS[output.dtype] * output.unit / x.unit
     per_channel, step = op.output in rules.per_channel, rules.step
-    scale = weight_scale(matrix, rules.weight_format, 1 if per_channel else None)
-    scale = np.maximum(scale, smallest)
-    check_scale(scale, op.output.name, output.dtype)
-    scale = np.float32(scale)
+    least = weight_scale(matrix, rules.weight_format, 1 if per_channel else None)
+    least = np.maximum(least, smallest)
+    check_scale(least, op.output.name, output.dtype)
+    scale: np.ndarray | float = least.astype(np.float32)
     if not per_channel:
         settle = _short_scale if output.dtype == "int16" else _settled_scale
         settle = _scale_of_a_power if step == 2 else settle
-        scale = settle(float(scale), x.scale, output)
+        scale = settle(float(scale), x.unit, output)
     check_scale(scale, op.output.name, output.dtype)
     weights = Tensor(f"{op.output.name}/weights", matrix.shape, "int8", scale=scale)
-    weights.data = np.clip(_multiples(matrix, weights, step), -INT8_MAX, INT8_MAX)
-    tensors = [x, weights]
-    if len(op.inputs) == 3:
-        bias_scale = np.float32(x.scale) * np.float32(scale)
-        check_scale(bias_scale, op.output.name, output.dtype)
-        bias_scale = bias_scale.ravel() if per_channel else float(bias_scale)
-        bias = Tensor(f"{op.output.name}/bias", op.inputs[2].shape, BIAS_TYPES[output.dtype])
-        bias.scale = bias_scale
-        if np.any(np.abs(op.inputs[2].data / bias_scale) >= SUM_LIMITS[output.dtype]):
+    integers = np.clip(_multiples(matrix, weights, step), -INT8_MAX, INT8_MAX)
+    tensors = [x, _filled(weights, integers)]
+    if op.bias is not None:
+        product = np.float32(x.unit) * np.asarray(scale, np.float32)
+        check_scale(product, op.output.name, output.dtype)
+        bias = Tensor(f"{op.output.name}/bias", op.bias.shape, BIAS_TYPES[output.dtype])
+        bias.scale = product.ravel() if per_channel else float(product)
+        if np.any(np.abs(op.bias.data / bias.scale) >= SUM_LIMITS[output.dtype]):
             raise _refusal(output)
-        bias.data = _multiples(op.inputs[2].data, bias, step)
-        tensors.append(bias)
+        tensors.append(_filled(bias, _multiples(op.bias.data, bias, step)))
     return tensors
 
 
 def _multiples(values: np.ndarray, tensor: Tensor, step: int) -> np.ndarray:
     if step == 1:
         return quantize_values(values, tensor)
-    coarse = dataclasses.replace(tensor, scale=step * tensor.scale)
+    coarse = dataclasses.replace(tensor, scale=step * tensor.unit)
     return step * quantize_values(values, coarse).astype(np.int64)
 
 
@@ -251,9 +254,9 @@ def _short_scale(scale: float, input_scale: float, output: Tensor) -> float:
 
     TFLite Micro's int16 kernel uses 15 bits of it and full TFLite's all: so they do the same.
     """
-    mantissa, exponent = math.frexp(input_scale * scale / output.scale)
+    mantissa, exponent = math.frexp(input_scale * scale / output.unit)
     factor = math.ldexp(math.ceil(math.ldexp(mantissa, 15) - _HAIR), exponent - 15)
-    return float(np.float32(factor * output.scale / input_scale))
+    return float(np.float32(factor * output.unit / input_scale))
 
 
 def _scale_of_a_power(scale: float, input_scale: float, output: Tensor) -> float:
@@ -262,14 +265,14 @@ def _scale_of_a_power(scale: float, input_scale: float, output: Tensor) -> float
     Then an even sum is halved exactly in the first of TFLite Micro's two roundings, and what is
     halfway in the second goes away from zero in full TFLite's only one, too.
     """
-    _, exponent = math.frexp(input_scale * scale * INT8_MAX / (INT8_MAX - 1) / output.scale)
+    _, exponent = math.frexp(input_scale * scale * INT8_MAX / (INT8_MAX - 1) / output.unit)
 
     def is_above(product):
-        multiplier, shift = quantize_multiplier(product / output.scale)
+        multiplier, shift = quantize_multiplier(product / output.unit)
         return shift == exponent + 1 and 2**30 < multiplier < 2**30 + 2**13
 
     return _enlarged(
-        float(np.float32(math.ldexp(output.scale / input_scale, exponent))),
+        float(np.float32(math.ldexp(output.unit / input_scale, exponent))),
         lambda scale: all(map(is_above, _products(input_scale, scale))),
         output,
     )
@@ -284,8 +287,8 @@ def _settled_scale(scale: float, input_scale: float, output: Tensor) -> float:
 
     def agrees(scale):
         double, single = _products(input_scale, scale)
-        return quantize_multiplier(double / output.scale) == quantize_multiplier(
-            single / output.scale
+        return quantize_multiplier(double / output.unit) == quantize_multiplier(
+            single / output.unit
         )
 
     return _enlarged(scale, agrees, output)
@@ -320,6 +323,6 @@ def check_rescaling(op: Op) -> None:
     """
     for tensor in (*op.inputs, op.output):
         if tensor.scale is not None and not tensor.is_constant:
-            check_scale(tensor.scale, tensor.name, tensor.dtype)
+            check_scale(tensor.unit, tensor.name, tensor.dtype)
     if not operator_of(op.kind).in_type(op.output.dtype).fits(op):
         raise _refusal(op.output)

@@ -19,10 +19,9 @@ from keras_fastgrnn.graph.given_sequences import GivenSequences
 from keras_fastgrnn.graph.graph import Graph, Tensor, name_tensors
 from keras_fastgrnn.graph.ranges import Range, calibrate
 from keras_fastgrnn.graph.rewrite import fold_all, simplify
-from keras_fastgrnn.graph.sequences import Sequences
 from keras_fastgrnn.graph.supported_layers import chain_of, masking_of, title
 from keras_fastgrnn.graph.trace import trace
-from keras_fastgrnn.keras_api import checked_boolean, invalid_argument
+from keras_fastgrnn.keras_api import checked_boolean, invalid_argument, keras
 from keras_fastgrnn.quantization.aware_layers import Options
 from keras_fastgrnn.quantization.fake_quantization import WeightFormat
 
@@ -44,7 +43,7 @@ class Prepared:
         expected: What Keras answers to it, as `GivenSequences.answers` has it, or `None`.
     """
 
-    model: object
+    model: keras.Model
     quantization: str | None
     graph: Graph
     real: Graph
@@ -52,11 +51,6 @@ class Prepared:
     ends: tuple[Range | None, Range | None]
     given: GivenSequences | None
     expected: np.ndarray | list[np.ndarray] | None
-
-    @property
-    def x(self) -> Sequences | None:
-        """What of the calibration data a device is fed."""
-        return None if self.given is None else self.given.fed
 
     @property
     def returns_sequences(self) -> bool:
@@ -84,8 +78,10 @@ class Prepared:
         Args:
             answers: What `given.answers` returns of the model's kind.
         """
+        if self.given is None or self.expected is None:
+            raise ValueError("No answers of Keras are known without calibration data")
         if not self.returns_sequences:
-            return answers, self.expected
+            return answers, np.asarray(self.expected)
         return self.given.at_fed_steps(answers), self.given.at_fed_steps(self.expected)
 
 
@@ -146,7 +142,7 @@ def prepare(
         reached = trained_ranges(model)
         _set_seen({tensor: reached.get(tensor.name) for tensor, _ in twins}, twins, RARELY)
         real = in_real_values(real, graph)
-    else:
+    elif given is not None:
         weight_format = WeightFormat(power_of_two=power_of_two_weights)
         is_portable = state == "explicit"
         chooser = CHOOSERS[quantization](graph, ranges, given.fed, is_portable, weight_format)
@@ -163,7 +159,9 @@ def _set_seen(seen: dict, twins, rarely: float = 0.0) -> None:
         integer.seen, integer.rarely = seen.get(tensor), rarely
 
 
-def _settled_quantization(quantization: str | None, state: str, trained: Options | None):
+def _settled_quantization(
+    quantization: str | None, state: str, trained: Options | None
+) -> str | None:
     if trained is None:
         return "int16x8" if quantization == "auto" else quantization
     if quantization not in ("auto", trained.quantization):
@@ -175,7 +173,9 @@ def _settled_quantization(quantization: str | None, state: str, trained: Options
     return trained.quantization
 
 
-def _check_weights(power_of_two_weights: bool, quantization, trained: Options | None) -> None:
+def _check_weights(
+    power_of_two_weights: bool, quantization: str | None, trained: Options | None
+) -> None:
     if not power_of_two_weights:
         return
     if quantization != "int16x8":

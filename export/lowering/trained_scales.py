@@ -124,11 +124,13 @@ def quantize_trained(
     """
     if options.quantization == "int8":
         scales = settle_subtractions(graph, scales)
-        settings = {
-            "weight_format": options.weight_format,
-            "constant_format": options.constant_format,
-        }
-        return graph, quantize_int8(graph, scales, frozenset(), **settings)
+        return graph, quantize_int8(
+            graph,
+            scales,
+            frozenset(),
+            weight_format=options.weight_format,
+            constant_format=options.constant_format,
+        )
     for tensor, scale in scales.items():
         check_scale(scale.scale, tensor.name, "int16")
     exponents = {tensor: math.log2(scale.scale) for tensor, scale in scales.items()}
@@ -140,12 +142,12 @@ def quantize_trained(
 
 def _join(graph, add, exponents) -> None:
     """One matrix for input and state, as in training."""
-    products = [graph.producer(value) for value in add.inputs]
+    products = [graph.computing(value) for value in add.inputs]
     values = [product.inputs[0] for product in products]
-    matrices = [product.inputs[1].data for product in products]
+    matrices = [product.weights.data for product in products]
     source, state = (exponents[value] for value in values)
     fuse_products(graph, add, [matrices[0] * scale_of(source) / scale_of(state), matrices[1]])
-    exponents[graph.producer(add.output).inputs[0]] = state
+    exponents[graph.computing(add.output).inputs[0]] = state
     for product in products:
         del exponents[product.output]
 

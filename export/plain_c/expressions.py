@@ -8,9 +8,9 @@ clip where no operands can reach it.
 import numpy as np
 
 from keras_fastgrnn.errors import InexactExportError
-from keras_fastgrnn.export.plain_c.schedule import bias_of, matrix_of, sources
+from keras_fastgrnn.export.plain_c.schedule import sources
 from keras_fastgrnn.graph.fixed_point import quantize_multiplier, rounding_shift
-from keras_fastgrnn.graph.graph import Op, Tensor
+from keras_fastgrnn.graph.graph import Constant, Op, Tensor
 from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.real_values import clip_limits
 from keras_fastgrnn.graph.tables import INT16_MAX, INT16_MIN
@@ -237,7 +237,7 @@ class Expressions:
 
     def ends_of(self, tensor: Tensor) -> tuple[int, int]:
         """Returns between which integers a tensor's entries lie, see `CWriter`."""
-        if tensor.is_constant:
+        if isinstance(tensor, Constant):
             return int(tensor.data.min()), int(tensor.data.max())
         return self._ends.get(tensor, (INT16_MIN, INT16_MAX))
 
@@ -274,9 +274,8 @@ def bounds_of_sum(op: Op) -> tuple[int, int]:
     Args:
         op: FULLY_CONNECTED operator with int16 inputs.
     """
-    largest = np.abs(matrix_of(op).data.astype(np.int64)).sum(axis=1) * -INT16_MIN
-    bias = bias_of(op)
-    offset = 0 if bias is None else bias.data
+    largest = np.abs(op.weights.data.astype(np.int64)).sum(axis=1) * -INT16_MIN
+    offset = 0 if op.bias is None else op.bias.data
     return int((offset - largest).min()), int((offset + largest).max())
 
 
@@ -306,9 +305,9 @@ def reduced_multiplier(op: Op) -> tuple[int, int]:
         Multiplier and shift, the multiplier 1 where the factor is a power of two.
     """
     *_, x = sources(op)  # several are counted as the last of them
-    weights = matrix_of(op)
-    product = float(np.float32(x.scale) * np.float32(weights.scale))
-    multiplier, shift = quantize_multiplier(product / op.output.scale)
+    weights = op.weights
+    product = float(np.float32(x.unit) * np.float32(weights.unit))
+    multiplier, shift = quantize_multiplier(product / op.output.unit)
     reduced = (multiplier + 2**15) >> 16 if multiplier < 0x7FFF0000 else 0x7FFF
     return (1, 1 - shift) if reduced == _HALF else (reduced, 15 - shift)
 

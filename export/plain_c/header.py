@@ -4,9 +4,9 @@ import textwrap
 
 from keras_fastgrnn.export.firmware.ends import constants, conversions
 from keras_fastgrnn.export.firmware.names import banner, comment_text, export_id
-from keras_fastgrnn.export.plain_c.schedule import bias_of, sources
+from keras_fastgrnn.export.plain_c.schedule import sources
 from keras_fastgrnn.export.plain_c.source import Source, short
-from keras_fastgrnn.graph.graph import Op, Tensor
+from keras_fastgrnn.graph.graph import Constant, Op, Tensor
 from keras_fastgrnn.graph.operators import operator_of
 
 
@@ -100,13 +100,13 @@ def _wrapped(line: str) -> list[str]:
 
 
 def _equation(op: Op) -> str:
-    values = [_constant(t) if t.is_constant else _name(t) for t in op.inputs]
+    values = [_constant(t) if isinstance(t, Constant) else _name(t) for t in op.inputs]
     clip = f", clipped to [{op.low:g}, {op.high:g}]" if op.is_clipped else ""
-    largest = 2**15 * op.output.scale
+    largest = 2**15 * op.output.unit
     operator = operator_of(op.kind)
     if operator.has_matrix:
         terms = [f"{_name(t)} * matrix" for t in sources(op)]
-        text = " + ".join(terms + ([] if bias_of(op) is None else ["bias"]))
+        text = " + ".join(terms + ([] if op.bias is None else ["bias"]))
     else:
         text = operator.equation.format(*values)
     return f"{_name(op.output)} = {text}{clip} (within {largest:g})"
@@ -116,6 +116,6 @@ def _name(tensor: Tensor) -> str:
     return comment_text(short(tensor))
 
 
-def _constant(tensor: Tensor) -> str:
+def _constant(tensor: Constant) -> str:
     values = tensor.data.ravel()
-    return f"{values[0] * tensor.scale:g}" if (values == values[0]).all() else "constants"
+    return f"{values[0] * tensor.unit:g}" if (values == values[0]).all() else "constants"

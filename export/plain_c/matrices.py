@@ -62,10 +62,12 @@ def stored(matrix: np.ndarray, is_wide: bool = False) -> StoredMatrix:
     sizes = [len(_packed(weights, bits)) + len(places) for weights, places in ways]
     best = int(np.argmin(sizes))
     weights, places = ways[best]
+    rows, columns = matrix.shape
     return StoredMatrix(
         list(storage.STORAGES)[best],
         bits,
-        *matrix.shape,
+        rows,
+        columns,
         _packed(weights, bits),
         places,
         int(np.count_nonzero(matrix)),

@@ -6,6 +6,7 @@ other loop reads is a local number of it, and needs no memory.
 """
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor
@@ -125,22 +126,11 @@ def sources(op: Op) -> list[Tensor]:
     return [tensor for tensor in op.inputs if not tensor.is_constant]
 
 
-def matrix_of(op: Op) -> Tensor:
-    """Returns the weights of a FULLY_CONNECTED."""
-    return next(tensor for tensor in op.inputs if tensor.is_constant)
-
-
-def bias_of(op: Op) -> Tensor | None:
-    """Returns the bias of a FULLY_CONNECTED, or `None`."""
-    _, *bias = (tensor for tensor in op.inputs if tensor.is_constant)
-    return bias[0] if bias else None
-
-
-def _loops(graph: Graph, wanted: list[Tensor], given: set[Tensor] = frozenset()) -> list[Loop]:
+def _loops(graph: Graph, wanted: list[Tensor], given: Collection[Tensor] = ()) -> list[Loop]:
     ops = _needed(graph, wanted, given)
     levels = _levels(ops)
     loops: dict[tuple[int, int], Loop] = {}
-    for op in sorted(ops, key=levels.get):
+    for op in sorted(ops, key=levels.__getitem__):
         key = levels[op], op.output.shape[-1]
         loops.setdefault(key, Loop(key[1])).ops.append(op)
     return list(loops.values())
@@ -148,7 +138,7 @@ def _loops(graph: Graph, wanted: list[Tensor], given: set[Tensor] = frozenset())
 
 def _needed(graph: Graph, wanted, given) -> list[Op]:
     """The operators that the wanted tensors need."""
-    needed = set(wanted) - given
+    needed = set(wanted).difference(given)
     ops = []
     for op in reversed(graph.ops):
         if op.output in needed:

@@ -23,13 +23,11 @@ from keras_fastgrnn.export.plain_c.matrices import (
 from keras_fastgrnn.export.plain_c.schedule import (
     Loop,
     Schedule,
-    bias_of,
-    matrix_of,
     output_schedule,
     sources,
     step_schedule,
 )
-from keras_fastgrnn.graph.graph import Graph, Op, Tensor
+from keras_fastgrnn.graph.graph import Constant, Graph, Op, Tensor
 from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.tables import SIGMOID_TABLE
 
@@ -308,7 +306,7 @@ class _Function:
         return "".join(_line(line, 2) for line in before) + head + body + "  }\n"
 
     def _entry(self, tensor: Tensor, op: Op) -> str:
-        if tensor.is_constant:
+        if isinstance(tensor, Constant):
             return self._source.add_vector(
                 f"{short(op.output)}_constant", tensor.data, op.output.shape[-1]
             )
@@ -326,7 +324,7 @@ class _Function:
 
     def _start(self, op: Op) -> str:
         """The bias and what rounds the sum: one constant where that takes no more bytes."""
-        bias, half = bias_of(op), rounding(op)
+        bias, half = op.bias, rounding(op)
         if bias is None:
             return str(half)
         name, units = f"{short(op.output)}_bias", op.output.shape[-1]
@@ -345,7 +343,7 @@ class _Function:
         for vector, length in self._vectors(op):
             columns = slice(column, column + length)
             column = columns.stop
-            values = matrix_of(op).data[:, columns]
+            values = op.weights.data[:, columns]
             if not values.any():
                 if vector in self._places:
                     self._unread.add(self._places[vector][0])

@@ -3,7 +3,7 @@
 import io
 
 from keras_fastgrnn.export.report.report import Report, TensorReport
-from keras_fastgrnn.graph.graph import Graph
+from keras_fastgrnn.graph.graph import Constant, Graph
 from keras_fastgrnn.graph.operators import operator_of
 
 _PLAIN, _STATE, _CLIPPED, _OTHER = "#1f77b4", "#ff7f0e", "#d62728", "#9aa5b1"
@@ -22,8 +22,10 @@ def file_parts(report: Report, graph: Graph) -> dict[str, int]:
     matrices, biases, others, seen = {}, 0, 0, set()
     for op in graph.ops:
         for place, tensor in enumerate(op.inputs):
-            data = tensor.data.astype(tensor.dtype).tobytes() if tensor.is_constant else b""
-            if not data or data in seen:  # equal constants are written once
+            if not isinstance(tensor, Constant):
+                continue
+            data = tensor.data.astype(tensor.dtype).tobytes()
+            if data in seen:  # equal constants are written once
                 continue
             seen.add(data)
             if not operator_of(op.kind).has_matrix:
@@ -164,7 +166,7 @@ def _draw_ranges(axes, tensors: list[TensorReport]) -> None:
         is_clipped = tensor.is_clipped
         color = _CLIPPED if is_clipped else _STATE if tensor.is_state else _PLAIN
         ends = [tensor.low, tensor.high, 0.0]
-        if tensor.limit is not None:
+        if tensor.limit is not None and tensor.lowest is not None:
             text += f", of {tensor.lowest:.3g} to {tensor.limit:.3g}"
             width = tensor.limit - tensor.lowest
             ends = [100.0 * (end - tensor.lowest) / width for end in ends]

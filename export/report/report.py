@@ -12,7 +12,7 @@ from keras_fastgrnn.export.lowering.costs import relative_error
 from keras_fastgrnn.export.report.exactness import Exactness
 from keras_fastgrnn.export.tflite.subgraphs import Subgraph
 from keras_fastgrnn.graph import reference
-from keras_fastgrnn.graph.graph import Graph, Tensor
+from keras_fastgrnn.graph.graph import Constant, Graph, Op, Tensor
 from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.sequences import Sequences, as_sequences
 from keras_fastgrnn.quantization.limits import ends_by_design, real_ends
@@ -216,8 +216,8 @@ def describe(
         `Report`.
     """
     ops = [op for subgraph in subgraphs for op in subgraph.ops]
-    constants = [t for op in ops for t in op.inputs if t.is_constant]
-    matrices = [op.inputs[1] for op in ops if operator_of(op.kind).has_matrix]
+    constants = [t for op in ops for t in op.inputs if isinstance(t, Constant)]
+    matrices = [op.weights for op in ops if isinstance(op, Op) and operator_of(op.kind).has_matrix]
     return Report(
         name=name,
         quantization=options["quantization"],
@@ -295,19 +295,19 @@ def _tensor_report(graph, seen: _Observation, is_state) -> TensorReport:
     low, high = float(seen.low), float(seen.high)
     if tensor.scale is not None:
         lowest, limit = real_ends(tensor)
-        low, high = (tensor.scale * (end - tensor.zero_point) for end in (low, high))
+        low, high = (tensor.unit * (end - tensor.zero_point) for end in (low, high))
         harmless = ends_by_design(graph, tensor)
         if tensor.seen is not None and not is_state:
-            half = 0.5 * tensor.scale  # what is this far from an end is rounded to it
-            passed = (tensor.seen[0] < lowest + half, limit - half < tensor.seen[1])
-            harmless = np.logical_or(harmless, passed)
+            half = 0.5 * tensor.unit  # what is this far from an end is rounded to it
+            below, above = tensor.seen[0] < lowest + half, limit - half < tensor.seen[1]
+            harmless = harmless[0] or below, harmless[1] or above
         lost = sum(count for count, safe in zip(seen.at_ends, harmless, strict=True) if not safe)
     is_known = tensor.seen is not None and np.isfinite(tensor.seen).all()
     return TensorReport(
         name=tensor.name,
         shape=tensor.shape,
         dtype=tensor.dtype,
-        scale=tensor.scale,
+        scale=None if tensor.scale is None else tensor.unit,
         zero_point=tensor.zero_point,
         lowest=lowest,
         limit=limit,

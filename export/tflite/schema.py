@@ -266,7 +266,7 @@ def shape_of(tensor: dict) -> tuple[int, ...]:
 
 def tensor_bytes(tensor: dict) -> int:
     """Returns the bytes that the values of a `Tensor` table take, 0 where its type has no size."""
-    bits = TYPE_BITS.get(TYPE_NAMES.get(tensor["type"]), 0)
+    bits = TYPE_BITS.get(TYPE_NAMES.get(tensor["type"], ""), 0)
     return -(-math.prod(shape_of(tensor)) * bits // 8)
 
 

@@ -7,11 +7,12 @@ is one number, which the condition can compare.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_fastgrnn.graph.graph import Graph, Op, Tensor
+from keras_fastgrnn.graph.graph import Constant, Graph, Op, Tensor
 from keras_fastgrnn.graph.operators import operator_of
 
 
@@ -48,7 +49,7 @@ class Subgraph:
 
     inputs: list[Tensor]
     outputs: list[Tensor]
-    ops: list[Op | While]
+    ops: Sequence[Op | While]
     variables: list[Tensor] = field(default_factory=list)
     stored: dict[Tensor, Tensor] = field(default_factory=dict)
 
@@ -166,7 +167,7 @@ def _shaped(tensor: Tensor, *shape: int) -> Tensor:
 
 
 def _integers(*values: int) -> Tensor:
-    return Tensor("", (len(values),), "int32", data=np.array(values, np.int32))
+    return Constant("", (len(values),), "int32", data=np.array(values, np.int32))
 
 
 def _number(name: str) -> Tensor:

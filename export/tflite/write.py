@@ -18,7 +18,7 @@ from keras_fastgrnn.export.tflite.schema import (
     VERSION,
 )
 from keras_fastgrnn.export.tflite.subgraphs import Subgraph, While, streaming
-from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
+from keras_fastgrnn.graph.graph import Constant, Graph, Op, Tensor, constant
 from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.real_values import clip_limits
 
@@ -128,7 +128,7 @@ def _tensor_table(tensor: Tensor, buffers: list, is_variable: bool) -> dict:
     """Writes `is_variable` into every integer tensor: equal fields share one layout."""
     is_float = tensor.dtype == "float32"
     buffer = None
-    if tensor.is_constant:
+    if isinstance(tensor, Constant):
         data = tensor.data.astype(np.dtype(tensor.dtype).newbyteorder("<"))
         buffer = len(buffers)
         buffers.append({"data": data})

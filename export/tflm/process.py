@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -26,9 +28,15 @@ class ProcessEndedError(RuntimeError):
     """TFLite Micro crashed, or took too long and was stopped."""
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.communicate()
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    if process.stdin is None or process.stdout is None:
+        raise ValueError("The process was started without pipes")
+    return process.stdin, process.stdout
 
 
 class TFLMProcess:
@@ -60,7 +68,7 @@ class TFLMProcess:
         self.timeout = timeout
         self.crashes = 0
         self._environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", **(environment or {})}
-        self._process = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self):
         return self
@@ -94,7 +102,7 @@ class TFLMProcess:
         output_count: int = 1,
         *,
         reset: bool = True,
-        feedback: list[tuple[int, int]] = (),
+        feedback: Sequence[tuple[int, int]] = (),
     ) -> list[np.ndarray]:
         """Runs one sequence on the model that was loaded.
 
@@ -135,17 +143,17 @@ class TFLMProcess:
         return interpreter.smallest_arena(model, self.load)
 
     def _ask(self, header, arrays, failure) -> list[np.ndarray]:
-        if self._process is None:
-            self._start()
-        process, late = self._process, threading.Event()
+        process = self._process or self._start()
+        requests, answers = _pipes(process)
+        late = threading.Event()
         timer = threading.Timer(self.timeout, lambda: (late.set(), process.kill()))
         timer.daemon = True  # Ctrl-C may come before it can be canceled
         try:
             timer.start()
-            send(process.stdin, header, arrays)
-            answer, results = receive(process.stdout)
+            send(requests, header, arrays)
+            answer, results = receive(answers)
         except (EOFError, BrokenPipeError, ValueError) as error:
-            raise self._ended(late.is_set()) from error
+            raise self._ended(process, late.is_set()) from error
         except BaseException:  # such as Ctrl-C: what is half read cannot be read on
             self.close()
             raise
@@ -155,30 +163,31 @@ class TFLMProcess:
             raise RuntimeError(f"TFLite Micro {failure}: {answer['error']}")
         return results
 
-    def _start(self):
+    def _start(self) -> subprocess.Popen[bytes]:
         # From its text: started from its path, it would import this folder's modules first.
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", _WORKER.read_text()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self._environment,
         )
-        self._end = weakref.finalize(self, _end, self._process)  # where nobody closes it, too
+        self._end = weakref.finalize(self, _end, process)  # where nobody closes it, too
         try:
-            header, _ = receive(self._process.stdout)
+            header, _ = receive(_pipes(process)[1])
         except EOFError as error:
             self._end.detach()
-            message = self._process.communicate()[1].decode(errors="replace").strip()
-            self._process = None
+            message = process.communicate()[1].decode(errors="replace").strip()
             last_line = message.rpartition("\n")[2]
             raise RuntimeError(f"TFLite Micro does not start: {last_line}") from error
         self.file = header["file"]
+        self._process = process
+        return process
 
-    def _ended(self, late) -> ProcessEndedError:
+    def _ended(self, process: subprocess.Popen[bytes], late: bool) -> ProcessEndedError:
         self.crashes += 1
-        self._end()
-        code, self._process = self._process.returncode, None
+        self.close()
+        code = process.returncode
         if late:
             return ProcessEndedError(f"TFLite Micro took longer than {self.timeout:g} seconds.")
         reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"

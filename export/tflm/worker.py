@@ -82,6 +82,8 @@ def serve(runtime, requests, answers, messages):
                 interpreter = None
                 interpreter = runtime.Interpreter.from_bytes(model, arena_size=header["arena"])
             else:
+                if interpreter is None:
+                    raise ValueError("no model is loaded")
                 if header["reset"]:
                     interpreter.reset()
                 results = run(interpreter, arrays, header["outputs"], header["feedback"])

@@ -47,7 +47,7 @@ class GivenSequences:
             self.x = check_sequences(x, input_dim, argument, steps)
         self._masks = self._found_masks()
         if self._masks is None:
-            self._order, self.fed = range(len(self.x)), Sequences(self.x)
+            self._order, self.fed = range(len(self.x)), Sequences(np.asarray(self.x))
             return
         lengths = np.array([np.count_nonzero(mask) for mask in self._masks])
         for place in np.flatnonzero(lengths == 0):

@@ -3,8 +3,10 @@
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_fastgrnn.graph.weight_expressions import WeightExpression
 
@@ -17,10 +19,8 @@ class Tensor:
         name: String, for reports and errors; empty where nothing named the value.
         shape: Tuple of integers, the shape in one time step with a batch of 1.
         dtype: String, "float32", "int8", "int16", "int32", "int64" or "bool".
-        data: Array of a constant's values (a float constant is kept in float64 until it is
-            written), a `WeightExpression` while it is trained, or `None` for a computed value.
         scale: Float, the real value of integer 1, or `None` for a float. Weights may have an
-            array of scales, one for each unit, that their values can be divided by.
+            array of scales, one for each row, that their values can be divided by.
         zero_point: Integer that stands for 0.
         seen: The smallest and the largest value that calibration, or quantization-aware training,
             saw of it, or `None` where that is not known. They are infinite where training went
@@ -31,7 +31,6 @@ class Tensor:
     name: str
     shape: tuple[int, ...]
     dtype: str = "float32"
-    data: np.ndarray | WeightExpression | None = None
     scale: float | np.ndarray | None = None
     zero_point: int = 0
     seen: tuple[float, float] | None = None
@@ -39,19 +38,47 @@ class Tensor:
 
     @property
     def is_constant(self) -> bool:
-        return self.data is not None
+        return isinstance(self, Constant)
+
+    @property
+    def unit(self) -> float:
+        """The scale of integers that have one."""
+        if not isinstance(self.scale, float):
+            raise ValueError(f"{self.name or 'A tensor'} has the scale {self.scale}, not one unit")
+        return self.scale
+
+    @property
+    def scales(self) -> np.ndarray:
+        """The scale of integers, or that of each row, as their values can be divided by."""
+        if self.scale is None:
+            raise ValueError(f"{self.name or 'A tensor'} is of floats, which have no scale")
+        return np.asarray(self.scale)
 
 
-def constant(data) -> Tensor:
+@dataclass(eq=False)
+class Constant(Tensor):
+    """A value that is the same in every time step.
+
+    Attributes:
+        data: Array of its values, or a `WeightExpression`, which NumPy takes for one, while it is
+            trained. A float constant is kept in float64 until it is written.
+    """
+
+    data: np.ndarray = field(kw_only=True)
+
+
+def constant(data: npt.ArrayLike | WeightExpression) -> Constant:
     """Returns a float constant; a single number has the shape `(1,)`.
 
     Args:
         data: Array, `WeightExpression` or number.
     """
-    if not isinstance(data, WeightExpression):
-        data = np.ascontiguousarray(data, np.float64)
-    data = data.reshape(1) if data.ndim == 0 else data
-    return Tensor("", data.shape, data=data)
+    if isinstance(data, WeightExpression):
+        values = cast(np.ndarray, data)
+    else:
+        values = np.ascontiguousarray(data, np.float64)
+    values = values.reshape(1) if values.ndim == 0 else values
+    return Constant("", values.shape, data=values)
 
 
 @dataclass(eq=False)
@@ -60,8 +87,8 @@ class Op:
 
     Attributes:
         kind: String, such as "FULLY_CONNECTED".
-        inputs: List of tensors. FULLY_CONNECTED has the input, the weights of shape
-            `(units, inputs)`, and the bias where there is one.
+        inputs: List of tensors. FULLY_CONNECTED has the input, the weights, and the bias where
+            there is one.
         output: Tensor.
         low, high: Floats, the limits to which the result is clipped; infinite for none.
     """
@@ -75,6 +102,20 @@ class Op:
     @property
     def outputs(self) -> list[Tensor]:
         return [self.output]
+
+    @property
+    def constants(self) -> list[Constant]:
+        return [tensor for tensor in self.inputs if isinstance(tensor, Constant)]
+
+    @property
+    def weights(self) -> Constant:
+        """The matrix of a FULLY_CONNECTED, of shape `(units, inputs)`."""
+        return self.constants[0]
+
+    @property
+    def bias(self) -> Constant | None:
+        """The bias of a FULLY_CONNECTED, or `None`."""
+        return self.constants[1] if len(self.constants) == 2 else None
 
     @property
     def is_clipped(self) -> bool:
@@ -122,6 +163,13 @@ class Graph:
     def producer(self, tensor: Tensor) -> Op | None:
         """Returns the operator that computes a tensor, or `None` for inputs and states."""
         return next((op for op in self.ops if op.output is tensor), None)
+
+    def computing(self, tensor: Tensor) -> Op:
+        """Returns the operator that computes a tensor which an operator does compute."""
+        op = self.producer(tensor)
+        if op is None:
+            raise ValueError(f"No operator computes {tensor.name}")
+        return op
 
     def consumers(self, tensor: Tensor) -> list[Op]:
         """Returns the operators that read a tensor, in the order they run."""

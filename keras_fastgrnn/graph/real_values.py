@@ -3,13 +3,14 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 
-from keras_fastgrnn.graph.graph import Op, Tensor
+from keras_fastgrnn.graph.graph import Constant, Op, Tensor
 
 
-def real_constant(tensor: Tensor) -> np.ndarray:
+def real_constant(tensor: Constant) -> np.ndarray:
     """Returns the real values of a float or integer constant whose zero point is 0."""
-    return tensor.data * (tensor.scale or 1.0)
+    return tensor.data * (1.0 if tensor.scale is None else tensor.scale)
 
 
 def real_ends(tensor: Tensor) -> tuple[float, float]:
@@ -20,7 +21,7 @@ def real_ends(tensor: Tensor) -> tuple[float, float]:
     """
     integers = np.iinfo(tensor.dtype)
     low, high = (int(end) - tensor.zero_point for end in (integers.min, integers.max))
-    return low * tensor.scale, high * tensor.scale
+    return low * tensor.unit, high * tensor.unit
 
 
 def quantize_values(values: np.ndarray, tensor: Tensor) -> np.ndarray:
@@ -33,7 +34,7 @@ def quantize_values(values: np.ndarray, tensor: Tensor) -> np.ndarray:
     Returns:
         Array of integers, clipped to the tensor's type.
     """
-    scaled = np.asarray(values, np.float64) / tensor.scale
+    scaled = np.asarray(values, np.float64) / tensor.scales
     rounded = np.trunc(scaled + np.copysign(0.5, scaled)) + tensor.zero_point
     limits = np.iinfo(tensor.dtype)
     if tensor.dtype == "int64":
@@ -41,18 +42,18 @@ def quantize_values(values: np.ndarray, tensor: Tensor) -> np.ndarray:
     return np.clip(rounded, limits.min, limits.max).astype(tensor.dtype)
 
 
-def quantize_input(x: np.ndarray, tensor: Tensor) -> np.ndarray:
+def quantize_input(x: npt.ArrayLike, tensor: Tensor) -> np.ndarray:
     """Turns sensor values into integers as C's `lroundf(x / scale)` does, then clips.
 
     Args:
-        x: Array of real values.
+        x: Array of real values, or one.
         tensor: The model's input tensor, of type "int8", "int16" or "uint8".
 
     Returns:
         Array of the tensor's type.
     """
     with np.errstate(over="ignore"):  # infinite values are clipped
-        quotient = np.asarray(x, np.float32) / np.float32(tensor.scale)
+        quotient = np.asarray(x, np.float32) / np.float32(tensor.unit)
     rounded = np.trunc(quotient.astype(np.float64) + np.copysign(0.5, quotient))
     limits = np.iinfo(tensor.dtype)
     return np.clip(rounded + tensor.zero_point, limits.min, limits.max).astype(tensor.dtype)
@@ -68,7 +69,7 @@ def dequantize_values(integers: np.ndarray, tensor: Tensor) -> np.ndarray:
     Returns:
         float32 array of the same shape.
     """
-    return ((integers - float(tensor.zero_point)) * tensor.scale).astype(np.float32)
+    return ((integers - float(tensor.zero_point)) * tensor.scales).astype(np.float32)
 
 
 def clip_limits(op: Op) -> tuple[int, int]:

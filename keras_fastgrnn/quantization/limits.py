@@ -84,4 +84,4 @@ def ends_by_design(graph: Graph, tensor: Tensor) -> tuple[bool, bool]:
     limit = useful_limit(graph, tensor, tensor.dtype)
     low, high = real_ends(tensor)
     # In int16 the positive end is one unit of 2^-15 short of the power of two.
-    return bool(low <= -limit), bool(limit <= high + tensor.scale)
+    return bool(low <= -limit), bool(limit <= high + tensor.unit)

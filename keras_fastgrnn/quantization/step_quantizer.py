@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_fastgrnn.errors import UnsupportedOperatorError
 from keras_fastgrnn.graph.fixed_scales import Scale
-from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor, name_tensors
+from keras_fastgrnn.graph.graph import Constant, Graph, Op, State, Tensor, name_tensors
 from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.rewrite import fold_input_affine, fusible_products, simplify
 from keras_fastgrnn.graph.trace import Symbol, expressed, trace_cell
@@ -326,10 +326,11 @@ class StepQuantizer:
 
         def copied(tensor: Tensor) -> Tensor:
             if tensor not in copies:
-                data = None
+                copy = Tensor(tensor.name, tensor.shape)
                 if tensor.is_constant:
                     data = np.asarray(self._constants[tensor], np.float64).reshape(tensor.shape)
-                copies[tensor] = Tensor(tensor.name, tensor.shape, data=data)
+                    copy = Constant(tensor.name, tensor.shape, data=data)
+                copies[tensor] = copy
             return copies[tensor]
 
         return Graph(

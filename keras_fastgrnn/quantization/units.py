@@ -21,7 +21,7 @@ def groups_of(graph: Graph, ties: list[list[Tensor]]) -> dict[Tensor, Tensor]:
         return tensor
 
     for tied in ties:
-        first, *others = [find(t) for t in tied if not t.is_constant] or [None]
-        for tensor in others:
-            leader[find(tensor)] = first
+        leaders = [find(t) for t in tied if not t.is_constant]
+        for tensor in leaders[1:]:
+            leader[find(tensor)] = leaders[0]
     return {tensor: find(tensor) for tensor in leader}

@@ -2,10 +2,10 @@
 
 import dataclasses
 import math
-import numbers
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 from keras_fastgrnn import sparsity
 from keras_fastgrnn.classification import ACCURACY, Metric, checked_metric
@@ -14,12 +14,14 @@ from keras_fastgrnn.keras_api import (
     checked_path,
     checked_verbose,
     invalid_argument,
+    is_integer,
+    is_number,
     keras,
 )
 from keras_fastgrnn.quantization import quantize_aware
 from keras_fastgrnn.recipe import search_space
 from keras_fastgrnn.recipe.lsq import fit_lsq
-from keras_fastgrnn.recipe.lsq_result import TrainingWarning
+from keras_fastgrnn.recipe.lsq_result import LSQResult, TrainingWarning
 from keras_fastgrnn.recipe.search_result import SearchResult, Trial
 from keras_fastgrnn.recipe.search_space import Budget, Plan
 from keras_fastgrnn.recipe.stage_callbacks import check_callbacks
@@ -128,7 +130,7 @@ def search(
         Jamieson and Talwalkar, AISTATS 2016, successive halving (https://arxiv.org/abs/1502.07943)
     """
     _check_choices(model_fn, budget_cycles, cycles, quantization_options, checkpoint, verbose)
-    if not _is_number(seed, numbers.Integral) or seed < 0:
+    if not (is_integer(seed) and seed >= 0):
         raise invalid_argument("seed", "an integer that is not negative", seed)
     if checked_integer("epochs", epochs) % _FLOAT_STAGES:
         raise invalid_argument("epochs", "a multiple of 3", epochs)
@@ -156,9 +158,10 @@ def search(
     )
     found = search_space.plans(model_fn, widths, budget)
     plans = search_space.spread(*found, candidates, seed)
-    whole_recipe = {"quantization": quantization, "quantization_options": quantization_options}
+    in_float: dict[str, Any] = {"quantization": None}
+    whole = {"quantization": quantization, "quantization_options": quantization_options}
 
-    def train(plan: Plan, some_epochs: int, is_whole: bool):
+    def train(plan: Plan, some_epochs: int, is_whole: bool) -> LSQResult:
         name = _folder_name(plan, some_epochs, is_whole)
         folder = None if checkpoint is None else Path(os.fsdecode(checkpoint)) / name
         keras.utils.set_random_seed(seed)
@@ -168,7 +171,7 @@ def search(
             y,
             **plan.settings.sparsities,
             **options,
-            **(whole_recipe if is_whole else {"quantization": None}),
+            **(whole if is_whole else in_float),
             validation_data=validation_data,
             epochs=some_epochs,
             metric=metric,
@@ -212,7 +215,7 @@ def _halved(
                 trials[plan] = Trial(
                     plan.settings,
                     plan.bytes,
-                    plan.cycles,
+                    plan.known_cycles,
                     some_epochs,
                     metric=metric.name,
                     metric_value=None if metric.name == ACCURACY else -math.inf,
@@ -232,7 +235,7 @@ def _trial(plan: Plan, epochs: int, training, budget: Budget) -> Trial:
     return Trial(
         plan.settings,
         report.total_bytes["best"],
-        plan.cycles,
+        plan.known_cycles,
         epochs,
         last.validation_accuracy,
         last.validation_loss,
@@ -251,7 +254,8 @@ def _check_choices(
 ) -> None:
     if not callable(model_fn):
         raise invalid_argument("model_fn", "a function that returns a model", model_fn)
-    if budget_cycles is not None and not (_is_number(budget_cycles) and budget_cycles > 0):
+    is_any = budget_cycles is None
+    if not (is_any or (is_number(budget_cycles) and 0 < budget_cycles < math.inf)):
         raise invalid_argument("budget_cycles", "a positive number or None", budget_cycles)
     if not (cycles is None or callable(cycles)):
         raise invalid_argument("cycles", "a function or None", cycles)
@@ -261,7 +265,3 @@ def _check_choices(
     if checkpoint is not None:
         checked_path("checkpoint", checkpoint, "the path of a folder, or None")
     checked_verbose(verbose)
-
-
-def _is_number(value, kind=numbers.Real) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)

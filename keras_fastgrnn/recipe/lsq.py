@@ -2,7 +2,6 @@
 
 import functools
 import math
-import numbers
 import warnings
 from collections.abc import Callable
 
@@ -16,6 +15,8 @@ from keras_fastgrnn.keras_api import (
     checked_integer,
     checked_verbose,
     invalid_argument,
+    is_integer,
+    is_number,
     keras,
 )
 from keras_fastgrnn.models import (
@@ -287,9 +288,10 @@ def fit_lsq(
         if stage.name != "dense" or not any(sparsities.values()):
             start, reference = stage.best_logs, stage.highest
     stages[2].model = model
-    for stage in stages[3:]:
+    if quantization is not None:
+        stage = stages[3]
         given = options.get("calibration_data")
-        drawn = data.calibration_data(training.seed) if given is None else given
+        drawn = data.calibration_data(training.drawn_seed) if given is None else given
         stage.model = quantize_aware(model, quantization, **{**options, "calibration_data": drawn})
         begin(stage.model, stage)
         rounded = training.validated(stage.model)
@@ -308,7 +310,7 @@ def _pruning(model, sparsities, frequency, steps) -> dict[str, list]:
     schedules = {}
     for name, fraction in sparsities.items():
         argument = _SPARSITIES[name]
-        if not (_is_number(fraction) and 0.0 <= fraction < 1.0):
+        if not (is_number(fraction) and 0.0 <= fraction < 1.0):
             raise invalid_argument(argument, "a number in [0, 1)", fraction)
         for cell in fast_cells(model):
             for weight in getattr(cell, FACTORS[name]):
@@ -330,7 +332,7 @@ def _checked_rate(learning_rate, epochs: int) -> Callable[[Stage, int], float]:
     """Returns the function from a stage and the number of the epoch to the learning rate."""
     if callable(learning_rate):
         return lambda stage, epoch: _rate_of_epoch(learning_rate, epoch)
-    if not (_is_number(learning_rate) and 0.0 < learning_rate < math.inf):
+    if not (is_number(learning_rate) and 0.0 < learning_rate < math.inf):
         raise invalid_argument("learning_rate", "a positive number or a function", learning_rate)
     return functools.partial(_default_rate, learning_rate, epochs)
 
@@ -379,10 +381,6 @@ def _check_choices(quantization_options, jit_compile, verbose):
 
 
 def _checked_seed(seed) -> int:
-    if not (_is_number(seed) and isinstance(seed, numbers.Integral) and seed >= 0):
+    if not (is_integer(seed) and seed >= 0):
         raise invalid_argument("seed", "an integer that is not negative, or None", seed)
     return int(seed)
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from keras_fastgrnn import sparsity_report
 from keras_fastgrnn.classification import ACCURACY, shown
+from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.recipe.staged_training import QUANTIZED, ROUNDING, Stage
 
 # Of the metric: a loss that is told.
@@ -29,7 +30,7 @@ class LSQResult:
     bias_bytes: int
 
     @property
-    def model(self):
+    def model(self) -> keras.Model:
         """The Keras model of the last stage, ready for `keras_fastgrnn.export.convert`."""
         return self.stages[-1].model
 

@@ -5,6 +5,8 @@ import math
 from dataclasses import dataclass, field
 
 from keras_fastgrnn.classification import ACCURACY, shown
+from keras_fastgrnn.keras_api import keras
+from keras_fastgrnn.recipe.lsq_result import LSQResult
 from keras_fastgrnn.recipe.search_space import Settings
 
 _COSTS = {"bytes": "bytes stored", "cycles": "cycles a step"}
@@ -32,7 +34,7 @@ class Trial:
     epochs: int
     accuracy: float = 0.0
     loss: float = math.inf
-    training: object = field(default=None, repr=False, compare=False)
+    training: LSQResult | None = field(default=None, repr=False, compare=False)
     metric: str = ACCURACY
     metric_value: float | None = None
 
@@ -77,12 +79,14 @@ class SearchResult:
         return self.trials[0]
 
     @property
-    def training(self):
+    def training(self) -> LSQResult:
         """`LSQResult` of the best trial."""
+        if self.best.training is None:
+            raise ValueError("No trial had the whole recipe")
         return self.best.training
 
     @property
-    def model(self):
+    def model(self) -> keras.Model:
         """The Keras model of the best trial, ready for `keras_fastgrnn.export.convert`."""
         return self.training.model
 

@@ -5,14 +5,13 @@ import dataclasses
 import functools
 import itertools
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_fastgrnn import masks, sparsity, storage
-from keras_fastgrnn.keras_api import checked_integer, invalid_argument
+from keras_fastgrnn.keras_api import checked_integer, invalid_argument, is_number, keras
 from keras_fastgrnn.models import FACTORS, fast_cells, fast_layers
 
 WIDTHS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -76,6 +75,13 @@ class Plan:
     bytes: int
     cycles: float | None = None
 
+    @property
+    def known_cycles(self) -> float:
+        """The cycles of a plan for which they are counted."""
+        if self.cycles is None:
+            raise ValueError(f"The cycles of {self.settings} are not counted")
+        return self.cycles
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -102,8 +108,7 @@ class Budget:
             model: Keras model.
         """
         cycles = self.count_cycles(model)
-        is_number = isinstance(cycles, numbers.Real) and not isinstance(cycles, bool)
-        if not (is_number and 0 < cycles < math.inf):
+        if not (is_number(cycles) and 0 < cycles < math.inf):
             raise invalid_argument("cycles", "a function that returns a positive number", cycles)
         return float(cycles)
 
@@ -115,7 +120,7 @@ class Budget:
         """
         shares = [plan.bytes / self.bytes]
         if self.cycles is not None:
-            shares.append(plan.cycles / self.cycles)
+            shares.append(plan.known_cycles / self.cycles)
         return max(shares)
 
 
@@ -214,13 +219,13 @@ def plans(model_fn, widths, budget: Budget) -> tuple[list[Plan], list[Plan]]:
                 for found, limit in ((whole, budget.bytes), (half, budget.bytes / 2)):
                     plan = _fullest(structure, settings, kernel_sparsity, limit)
                     if plan is not None:
-                        is_slow = budget.cycles is not None and plan.cycles > budget.cycles
+                        is_slow = budget.cycles is not None and plan.known_cycles > budget.cycles
                         (slow if is_slow else found).append(plan)
         least = min(least, *sizes)
         if min(sizes) > budget.bytes:
             break
     if not whole and slow:
-        fewest = math.ceil(min(plan.cycles for plan in slow))
+        fewest = math.ceil(min(plan.known_cycles for plan in slow))
         expected = f"at least the {fewest:,} cycles of the fastest model that fits"
         raise invalid_argument("budget_cycles", expected, budget.cycles)
     if not whole:
@@ -260,11 +265,11 @@ def _fullest(structure: Structure, settings: Settings, kernel_sparsity, limit) -
         if size <= limit:
             has_budget = structure.budget.cycles is not None
             cycles = structure.cycles(sparsities) if has_budget else None
-            return Plan(Settings(*settings.structure, *sparsities), size, cycles)
+            return Plan(Settings(*settings.structure, *sparsities), int(size), cycles)
     return None
 
 
-def build(model_fn, structure):
+def build(model_fn: Callable, structure: tuple[int, int | None, int | None]) -> keras.Model:
     """Returns the model of a width and two ranks.
 
     Args:

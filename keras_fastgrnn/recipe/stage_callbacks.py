@@ -1,6 +1,10 @@
 """Callbacks around the epochs of a stage, each of which is a call of Keras's `fit`."""
 
+from typing import Any
+
+from keras_fastgrnn.classification import Metric
 from keras_fastgrnn.keras_api import FLAVOR, invalid_argument, keras
+from keras_fastgrnn.recipe.training_data import Arrays, Batches
 
 # What Keras tells a callback in an epoch.
 _HOOKS = (
@@ -57,13 +61,13 @@ class EpochRecorder(keras.callbacks.Callback):
         validation_data: `Arrays` or `Batches`.
     """
 
-    def __init__(self, metric, validation_data):
+    def __init__(self, metric: Metric, validation_data: Arrays | Batches):
         super().__init__()
         self.metric = metric
         self.validation_data = validation_data
         self.weights = []
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs: Any = None):
         logs.update(self.metric.logs(self.model, self.validation_data))
         self.weights = self.model.get_weights()
 

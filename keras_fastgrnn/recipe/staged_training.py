@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -55,7 +56,7 @@ class Stage:
     epochs: int
     history: dict[str, list[float]] = field(default_factory=dict)
     diverged: list[int] = field(default_factory=list)
-    model: object = None
+    model: Any = None
     best_weights: list[np.ndarray] = field(default_factory=list, repr=False)
     metric: str = ACCURACY
     start: dict[str, float] = field(default_factory=dict)
@@ -84,7 +85,7 @@ class Stage:
             for epoch in range(1, self.trained_epochs + 1)
             if epoch not in self.diverged
         }
-        best = max(quality, key=quality.get, default=0)
+        best = max(quality, key=quality.__getitem__, default=0)
         if best and self.start and quality[best] <= self._quality(0):
             return best if quality[best][0] > self.reference - LARGEST_LOSS + ROUNDING else 0
         return best
@@ -174,6 +175,7 @@ class StagedTraining:
         rate: Function from a stage and the number of the epoch, counted from 0 through all stages,
             to the learning rate.
         seed: Integer, or `None` for any.
+        drawn_seed: Integer, the seed, or where there is none that of `state`, or one that is drawn.
         state: `TrainingState`.
         is_silent: Boolean, whether to print nothing.
         metric: `Metric`, to choose epochs by.
@@ -190,12 +192,13 @@ class StagedTraining:
     is_silent: bool
     metric: Metric = field(default_factory=Metric)
     callbacks: list = field(default_factory=list)
+    drawn_seed: int = field(init=False)
 
     def __post_init__(self):
         text, self._arrays = self.state.read()
         self._stopped_in = text.get("stage")
-        if self.seed is None:
-            self.seed = text.get("seed", np.random.SeedSequence().entropy)
+        any_seed = text.get("seed", np.random.SeedSequence().entropy)
+        self.drawn_seed = any_seed if self.seed is None else self.seed
         for stage in self.stages:
             stage.history = text.get("histories", {}).get(stage.name, {})
             stage.diverged = text.get("diverged", {}).get(stage.name, [])
@@ -292,7 +295,7 @@ class StagedTraining:
         halvings = sum(len(one.diverged) for one in self.stages)
         model.optimizer.learning_rate = self.rate(stage, number) * 0.5**halvings
         history = model.fit(
-            **self.data.epoch(np.random.default_rng([self.seed, number])),
+            **self.data.epoch(np.random.default_rng([self.drawn_seed, number])),
             validation_data=self.validation_data.given,
             callbacks=callbacks,
             shuffle=False,
@@ -313,7 +316,7 @@ class StagedTraining:
     def _save(self, model, stage: Stage, start):
         text = {
             "stage": stage.name,
-            "seed": self.seed,
+            "seed": self.drawn_seed,
             "histories": {one.name: one.history for one in self.stages},
             "diverged": {one.name: one.diverged for one in self.stages},
             "starts": {one.name: one.start for one in self.stages},

@@ -14,7 +14,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_fastgrnn.classification import are_vectors, check_labeled, classes_of, first_wrong
-from keras_fastgrnn.keras_api import IS_TF_KERAS, checked_integer, invalid_argument, keras
+from keras_fastgrnn.keras_api import (
+    IS_TF_KERAS,
+    checked_integer,
+    invalid_argument,
+    is_number,
+    keras,
+)
 from keras_fastgrnn.recipe.training_state import digest
 
 # Sequences from which quantization-aware training takes its first ranges.
@@ -74,7 +80,7 @@ class Arrays:
         if self.augmentation is not None:
             x = _checked_inputs(self.augmentation(x, rng), x.shape)
         arguments = {"x": x, "y": self.y[order], "batch_size": self.batch_size}
-        if self.has_weights:
+        if self.sample_weight is not None:
             arguments["sample_weight"] = self.sample_weight[order]
         return arguments
 
@@ -324,8 +330,7 @@ def _checked_class_weight(class_weight, classes: int) -> dict | None:
 
 
 def _check_weight(argument: str, value):
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (is_number and 0.0 <= value < math.inf):
+    if not (is_number(value) and 0.0 <= value < math.inf):
         raise invalid_argument(argument, "weights that are finite and not negative", value)
 
 

@@ -42,6 +42,13 @@ class CheckedTensor:
         """How many elements it has."""
         return math.prod(self.shape)
 
+    @property
+    def values(self) -> np.ndarray:
+        """The data of a constant; raises MalformedModelError where it is none."""
+        if self.data is None:
+            raise _refusal(self.name, "it is computed, expected a constant")
+        return self.data
+
 
 @dataclass(eq=False)
 class OperatorCall:
@@ -66,11 +73,26 @@ class OperatorCall:
     def require(self, holds, what: str) -> None:
         """Raises MalformedModelError where something does not hold."""
         if not holds:
-            raise MalformedModelError(f"The model cannot be run safely: {self.where}: {what}.")
+            raise self.refusal(what)
+
+    def refusal(self, what: str) -> MalformedModelError:
+        """Returns the error that says what does not hold."""
+        return _refusal(self.where, what)
+
+    def operand(self, index: int) -> CheckedTensor:
+        """Returns an input that may not be left out."""
+        tensor = self.inputs[index]
+        if tensor is None:
+            raise self.refusal(f"input {index} is left out")
+        return tensor
 
     def option(self, name: str):
         """Returns the value of an option; 0 where the table is left out, as in the kernels."""
         return 0 if self.options is None else self.options[name]
+
+
+def _refusal(where: str, what: str) -> MalformedModelError:
+    return MalformedModelError(f"The model cannot be run safely: {where}: {what}.")
 
 
 def require_scales(call: OperatorCall, *tensors: CheckedTensor) -> None:
@@ -144,7 +166,7 @@ def constant_integers(call: OperatorCall, tensor: CheckedTensor, size: int | Non
     expected = "" if size is None else f"{size} "
     what = f"{tensor.name} is {tensor.type} {list(tensor.shape)}, expected {expected}int32"
     call.require(fits, what)
-    return tensor.data.tolist()
+    return tensor.values.tolist()
 
 
 def axis_within(call: OperatorCall, axis: int, rank: int) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_fastgrnn.graph.graph import Op
+from keras_fastgrnn.graph.graph import Constant, Op
 
 # OpenBLAS, which NumPy's wheels bring, computes so many products in one thread.
 _PRODUCTS_OF_ONE_THREAD = 2**18
@@ -13,9 +13,9 @@ _PRODUCTS_OF_ONE_THREAD = 2**18
 def binary(op: Op, operation: Callable) -> Callable:
     """Binds the constant operand, if there is one, in its place."""
     first, second = op.inputs
-    if second.is_constant:
+    if isinstance(second, Constant):
         return lambda a: operation(a, second.data)
-    if first.is_constant:
+    if isinstance(first, Constant):
         return lambda b: operation(first.data, b)
     return operation
 

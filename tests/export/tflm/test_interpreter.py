@@ -139,14 +139,14 @@ def test_conversions_of_many_sizes_do_not_end_the_process(run_python):
     code = """
 import sys
 import numpy as np
-from keras_fastgrnn.export import tflm
-from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor
+from keras_fastgrnn.export.tflm import interpreter
+from keras_fastgrnn.graph.graph import Constant, Graph, Op, State, Tensor
 from keras_fastgrnn.export.tflite.write import write
 for units in range(1, 200, 5):
     x, g, sum, after = (Tensor("", (1, units)) for _ in range(4))
-    weights = Tensor("", (units, units), data=np.eye(units))
+    weights = Constant("", (units, units), data=np.eye(units))
     ops = [Op("FULLY_CONNECTED", [x, weights], sum), Op("ADD", [sum, g], after)]
-    tflm.find_arena_size(write(Graph([x], [after], ops, [State(g, after)])))
+    interpreter.find_arena_size(write(Graph([x], [after], ops, [State(g, after)])))
 print("alive")
 """
     assert run_python("-c", code).strip() == "alive"
