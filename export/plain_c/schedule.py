@@ -86,8 +86,8 @@ def for_c(graph: Graph) -> Graph:
     ops = []
     for op in graph.ops:
         source = graph.producer(op.inputs[0])
-        joins = source is not None and operator_of(source.kind).copies
-        if joins and operator_of(op.kind).has_matrix:
+        reads = operator_of(op.kind).has_matrix
+        if reads and source is not None and operator_of(source.kind).copies:
             op = dataclasses.replace(op, inputs=[*source.inputs, *op.inputs[1:]])
         ops.append(op)
     read = {tensor for op in ops for tensor in op.inputs}

@@ -153,6 +153,8 @@ def _operator_table(op: Op | While, kinds: list[str], index: dict, portable: boo
         "inputs": [index[tensor] for tensor in op.inputs],
         "outputs": [index[tensor] for tensor in op.outputs],
     }
+    if name is None:
+        return table
     defaults = {key: TABLES[name][key].default for key in options}
     if options != defaults:  # a table of defaults may be left out
         table["builtin_options_type"] = OPTIONS_TYPES[name]
@@ -163,7 +165,7 @@ def _operator_table(op: Op | While, kinds: list[str], index: dict, portable: boo
 def _options(op: Op | While, portable: bool) -> dict:
     operator = operator_of(op.kind)
     options = operator.options(op, portable)
-    if operator.can_clip:
+    if operator.can_clip and isinstance(op, Op):
         options = {"fused_activation_function": ACTIVATIONS[_activation(op)], **options}
     types = {name: TENSOR_TYPES[v] for name, v in options.items() if isinstance(v, str)}
     return {**options, **types}

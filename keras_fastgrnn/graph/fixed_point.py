@@ -6,6 +6,7 @@ rounding by rounding.
 
 import functools
 import math
+from typing import overload
 
 import numpy as np
 
@@ -65,7 +66,15 @@ def doubling_high_multiply(values: np.ndarray, multiplier: int | np.ndarray) -> 
     return product
 
 
-def rounding_shift(values: np.ndarray, exponent: int | np.ndarray) -> np.ndarray:
+@overload
+def rounding_shift(values: int, exponent: int) -> int: ...
+
+
+@overload
+def rounding_shift(values: np.ndarray, exponent: int | np.ndarray) -> np.ndarray: ...
+
+
+def rounding_shift(values, exponent):
     """Divides by a power of two, half away from zero.
 
     gemmlowp's `RoundingDivideByPOT`.

@@ -7,7 +7,7 @@ where to apply them.
 
 import numpy as np
 
-from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
+from keras_fastgrnn.graph.graph import Constant, Graph, Op, Tensor, constant
 from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.weight_expressions import is_always
 
@@ -28,9 +28,10 @@ def simplify(graph: Graph) -> None:
     _fuse_clips(graph)
 
 
-def constant_operand(op: Op, kind: str) -> Tensor | None:
+def constant_operand(op: Op, kind: str) -> Constant | None:
     """Returns the constant of an ADD or MUL with one constant operand, else `None`."""
-    return op.inputs[1] if op.kind == kind and op.inputs[1].is_constant else None
+    second = op.inputs[1] if op.kind == kind else None
+    return second if isinstance(second, Constant) else None
 
 
 def linear_sources(graph: Graph, tensor: Tensor) -> list[Op]:
@@ -82,7 +83,7 @@ def _scale_weights(graph) -> bool:
             continue
         if not op.is_clipped and all(r.kind == "FULLY_CONNECTED" for r in readers):
             for reader in readers:
-                reader.inputs[1] = constant(reader.inputs[1].data * factor.data.item())
+                reader.inputs[1] = constant(reader.weights.data * factor.data.item())
             _remove(graph, op)
             return True
     return False
@@ -98,20 +99,24 @@ def _fold_bias(graph) -> bool:
         if graph.is_kept(op.inputs[0]):
             continue
         readers = graph.consumers(op.inputs[0])
-        if op is not readers[0] or not all(constant_operand(r, "ADD") for r in readers):
+        added = [constant_operand(reader, "ADD") for reader in readers]
+        if op is not readers[0] or None in added:
             continue
         _add_bias(sources[-1], shift.data)
-        for reader in readers[1:]:
-            reader.inputs[1] = constant(reader.inputs[1].data - shift.data)
+        for reader, other in zip(readers[1:], filter(None, added[1:]), strict=True):
+            reader.inputs[1] = constant(other.data - shift.data)
             _drop_identity(graph, reader)
-        _drop(graph, op)
+        if op.is_clipped:
+            op.inputs[1] = constant(np.zeros(shift.shape))
+        else:
+            _drop(graph, op)
         return True
     return False
 
 
 def _add_bias(op, shift) -> None:
     units = op.output.shape[-1]
-    bias = op.inputs[2].data if len(op.inputs) == 3 else np.zeros(units)
+    bias = np.zeros(units) if op.bias is None else op.bias.data
     op.inputs[2:] = [constant(bias + np.broadcast_to(shift.ravel(), (units,)))]
 
 
@@ -125,7 +130,7 @@ def _scale_products(graph) -> bool:
         if not sources or op.is_clipped:
             continue
         for source in sources:
-            source.inputs[1:] = [constant(t.data * factor.data.item()) for t in source.inputs[1:]]
+            source.inputs[1:] = [constant(t.data * factor.data.item()) for t in source.constants]
         _remove(graph, op)
         return True
     return False
@@ -138,9 +143,10 @@ def _drop_identities(graph) -> bool:
 def _drop_identity(graph, op) -> bool:
     """Removes an addition of 0 or a multiplication by 1."""
     for kind, neutral in (("ADD", 0.0), ("MUL", 1.0)):
-        constant = constant_operand(op, kind)
-        plain = constant is not None and not op.is_clipped
-        if plain and is_always(constant.data, neutral):
+        operand = constant_operand(op, kind)
+        if operand is None or op.is_clipped:
+            continue
+        if is_always(operand.data, neutral):
             _drop(graph, op)
             return True
     return False
@@ -157,14 +163,17 @@ def _fuse_clips(graph) -> None:
     for clip in [op for op in graph.ops if op.kind == "CLIP"]:
         source = clip.inputs[0]
         before = graph.producer(source)
-        can_clip = before is not None and operator_of(before.kind).can_clip
-        if can_clip and not before.is_clipped and _is_private(graph, source):
+        if before is not None and _can_clip(before) and _is_private(graph, source):
             before.output = clip.output
         else:
             before = Op("MUL", [source, constant(1.0)], clip.output)
             graph.ops.insert(graph.ops.index(clip), before)
         before.low, before.high = clip.low, clip.high
         graph.ops.remove(clip)
+
+
+def _can_clip(op: Op) -> bool:
+    return operator_of(op.kind).can_clip and not op.is_clipped
 
 
 def fold_input_affine(graph: Graph, op: Op) -> bool:
@@ -182,14 +191,15 @@ def fold_input_affine(graph: Graph, op: Op) -> bool:
         return False
     readers = graph.consumers(before.output)
     shift, factor = constant_operand(before, "ADD"), constant_operand(before, "MUL")
-    has_constant = shift is not None or factor is not None
-    if not has_constant or any(reader.kind != "FULLY_CONNECTED" for reader in readers):
+    if any(reader.kind != "FULLY_CONNECTED" for reader in readers):
+        return False
+    if shift is None and factor is None:
         return False
     for reader in readers:
-        weights = reader.inputs[1].data
+        weights = reader.weights.data
         if shift is not None:
             _add_bias(reader, np.broadcast_to(shift.data, before.output.shape) @ weights.T)
-        else:
+        elif factor is not None:
             reader.inputs[1] = constant(weights * factor.data)
     _remove(graph, before)
     return True
@@ -205,18 +215,20 @@ def fold_all(graph: Graph) -> None:
         while not _folding_cancels(graph, op) and fold_input_affine(graph, op):
             pass
     for add in fusible_products(graph):
-        products = [graph.producer(value) for value in add.inputs]
-        fuse_products(graph, add, [product.inputs[1].data for product in products])
+        products = [graph.computing(value) for value in add.inputs]
+        fuse_products(graph, add, [product.weights.data for product in products])
 
 
 def _folding_cancels(graph, op) -> bool:
     before = graph.producer(op.inputs[0])
-    shift = before and constant_operand(before, "ADD")
-    if not shift:
+    if before is None:
+        return False
+    shift = constant_operand(before, "ADD")
+    if shift is None:
         return False
     shifts = np.broadcast_to(np.abs(shift.data), before.output.shape)
     readers = [r for r in graph.consumers(before.output) if r.kind == "FULLY_CONNECTED"]
-    largest = max((shifts @ np.abs(reader.inputs[1].data).T).max() for reader in readers)
+    largest = max((shifts @ np.abs(reader.weights.data).T).max() for reader in readers)
     return largest > _LARGEST_FOLDED_SUM
 
 
@@ -244,9 +256,9 @@ def fuse_products(graph: Graph, add: Op, weights: list[np.ndarray]) -> None:
         add: An operator of `fusible_products`.
         weights: The two matrices to join, in the units of the joined tensor.
     """
-    products = [graph.producer(value) for value in add.inputs]
+    products = [graph.computing(value) for value in add.inputs]
     values = [product.inputs[0] for product in products]
-    biases = [product.inputs[2].data for product in products if len(product.inputs) == 3]
+    biases = [product.bias.data for product in products if product.bias is not None]
     matrix = constant(np.concatenate(weights, axis=1))
     index = graph.ops.index(add)
     join = _concatenation_of(graph.ops[:index], values)

@@ -181,6 +181,8 @@ def _settle(op: Op, groups, chosen, free) -> bool:
     """
     members = [groups[tensor] for tensor in (*op.inputs, op.output)]
     factors = operator_of(op.kind).in_type("int8").factors
+    if factors is None:
+        return False
     before = dict(chosen)
 
     def agrees(place):

@@ -77,8 +77,9 @@ def ends_by_design(graph: Graph, tensor: Tensor) -> tuple[bool, bool]:
         tensor: Tensor of it.
     """
     op = graph.producer(tensor)
-    is_converted = op is not None and operator_of(op.kind).mixes_types
-    source = graph.producer(op.inputs[0]) if is_converted else op
+    source = op
+    if op is not None and operator_of(op.kind).mixes_types:
+        source = graph.producer(op.inputs[0])
     if source is not None and (operator_of(source.kind).copies or has_fixed_range(source)):
         return True, True
     limit = useful_limit(graph, tensor, tensor.dtype)

@@ -86,6 +86,11 @@ class OperatorCall:
             raise self.refusal(f"input {index} is left out")
         return tensor
 
+    @property
+    def operands(self) -> list[CheckedTensor]:
+        """The inputs of an operator that has no optional ones."""
+        return [self.operand(index) for index in range(len(self.inputs))]
+
     def option(self, name: str):
         """Returns the value of an option; 0 where the table is left out, as in the kernels."""
         return 0 if self.options is None else self.options[name]
@@ -122,7 +127,7 @@ def require_shape(call: OperatorCall, tensor: CheckedTensor, expected: tuple[int
 
 def require_same_shape(call: OperatorCall) -> None:
     """The one output has the shape of the one input."""
-    (x,), (y,) = call.inputs, call.outputs
+    (x,), (y,) = call.operands, call.outputs
     call.require(x.shape == y.shape, f"its shapes are {shapes_of(x, y)}")
 
 
@@ -135,18 +140,18 @@ def require_bias(call: OperatorCall, bias: CheckedTensor | None, units: int) -> 
 def verify_elementwise(call: OperatorCall) -> None:
     """The rule of operators that compute each entry from one of the same place."""
     require_same_shape(call)
-    require_scales(call, *call.inputs, *call.outputs)
+    require_scales(call, *call.operands, *call.outputs)
 
 
 def verify_along_the_last(call: OperatorCall) -> None:
     """The rule of operators that compute each row from one of the same place."""
     verify_elementwise(call)
-    call.require(call.inputs[0].shape, "its input is a scalar")
+    call.require(call.operand(0).shape, "its input is a scalar")
 
 
 def verify_broadcast(call: OperatorCall) -> None:
     """The rule of operators that compute each entry from two, which may be repeated."""
-    a, b = call.inputs
+    a, b = call.operands
     (y,) = call.outputs
     require_scales(call, a, b, y)
     if a.shape != b.shape:

@@ -59,7 +59,8 @@ def _expression(c: CWriter, op: Op, first: str, second: str) -> str:
     products = [a * b for a, b in itertools.product(*map(c.ends_of, op.inputs))]
     ends = [min(products), max(products)]
     if bits == 15 and ends[1] < 2**30 - 2**15 and not op.is_clipped:
-        c.set_ends(op.output, *(rounding_shift((end + 1) >> 1, 14) for end in ends))
+        low, high = (rounding_shift((end + 1) >> 1, 14) for end in ends)
+        c.set_ends(op.output, low, high)
         return c.call("multiply_fractions", first, second)
     product = f"(int32_t){first} * {second}"
     if bits == 0:

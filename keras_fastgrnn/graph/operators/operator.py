@@ -111,7 +111,7 @@ class Operator:
     adds: bool = False
     mixes_types: bool = False
     options_table: str | None = None
-    options: Callable[[Op, bool], dict] = lambda op, portable: {}
+    options: Callable[..., dict] = lambda op, portable: {}
     verify: Callable[[OperatorCall], None] | None = None
     expression: Callable[..., str] | None = None
     equation: str = ""

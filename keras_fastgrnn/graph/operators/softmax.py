@@ -72,7 +72,7 @@ def _verify(call):
 
 def require_softmax_scale(call: OperatorCall, beta: float) -> None:
     """The input's scale is not too small for the kernel of a softmax, or its logarithm."""
-    (x,) = call.inputs
+    (x,) = call.operands
     if x.type == "int8":
         call.require(_takes(beta * x.scales[0]), f"its input has the scale {x.scales[0]}")
 
