@@ -138,6 +138,21 @@ def known() -> dict[str, Callable]:
     return {**{name: getattr(keras.activations, name) for name in from_keras}, **_OURS}
 
 
+def known_name(activation: Callable | None) -> str:
+    """Returns the short name of a known activation.
+
+    Args:
+        activation: As for `name_of`.
+
+    Raises:
+        ValueError: If it is any other function.
+    """
+    name = name_of(activation)
+    if name is None:
+        raise ValueError(f"{activation} is none of the functions {', '.join(known())}")
+    return name
+
+
 def name_of(activation: Callable | None) -> str | None:
     """Returns the short name of a known activation, or `None` for any other function.
 

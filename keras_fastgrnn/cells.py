@@ -3,6 +3,7 @@
 import inspect
 import math
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 from keras_fastgrnn import activations, steps
@@ -65,8 +66,8 @@ class FastCell(keras.layers.SimpleRNNCell):
     contract; its weights and equations are replaced.
     """
 
-    step = None
-    quantizer = None
+    step: Callable
+    quantizer: Any = None
     bias_names = ()
     scalar_names = ()
 

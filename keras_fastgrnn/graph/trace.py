@@ -5,6 +5,7 @@ The cells' own step functions run on symbols, and each operation they do becomes
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -143,7 +144,7 @@ def _is_all(value, number) -> bool:
 
 
 def _activated(function) -> Callable[[Symbol], Symbol]:
-    name = activations.name_of(function)
+    name = activations.known_name(function)
     return lambda symbol: symbol.activate(name)
 
 
@@ -277,9 +278,9 @@ def unit_of(cell) -> float:
     return float(weights.unit)
 
 
-def _with_operators(weights):
+def _with_operators(weights: Any) -> Any:
     """Returns what a step reads with operators for its functions."""
-    if not dataclasses.is_dataclass(weights):
+    if not dataclasses.is_dataclass(weights) or isinstance(weights, type):
         return _activated(weights) if callable(weights) else weights
     names = [field.name for field in dataclasses.fields(weights)]
     return dataclasses.replace(
@@ -309,7 +310,7 @@ def _reader(name: str, index: int | None = None) -> Callable:
 CELLS |= {FastRNNCell: _step_of_ours, FastGRNNCell: _step_of_ours}
 
 # From the class of a layer to a function of the layer and anything that has operators.
-AFFINE_LAYERS = {
+AFFINE_LAYERS: dict[type, Callable[..., Any]] = {
     keras.layers.Normalization: _trace_normalization,
     keras.layers.BatchNormalization: _trace_batch_normalization,
     keras.layers.Rescaling: _trace_rescaling,

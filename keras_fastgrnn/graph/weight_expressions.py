@@ -6,6 +6,7 @@ once on the weights, `value` repeats on the weights of a training step, with the
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,8 @@ class WeightExpression(np.lib.mixins.NDArrayOperatorsMixin):
         return known[self]
 
     # An expression is itself, and equal to no other one.
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
     def __eq__(self, other):
         return self is other
@@ -67,7 +69,7 @@ class WeightExpression(np.lib.mixins.NDArrayOperatorsMixin):
         return int(np.prod(self.shape, dtype=int))
 
     @property
-    def T(self) -> "WeightExpression":  # noqa: N802  (NumPy's name)
+    def T(self: Any) -> Any:  # noqa: N802  (NumPy's name)
         return np.transpose(self)
 
     def __len__(self) -> int:
@@ -80,16 +82,16 @@ class WeightExpression(np.lib.mixins.NDArrayOperatorsMixin):
     def __iter__(self):
         return (self[index] for index in range(len(self)))
 
-    def item(self) -> "WeightExpression":
+    def item(self: Any) -> Any:
         return np.reshape(self, ())
 
-    def ravel(self) -> "WeightExpression":
+    def ravel(self: Any) -> Any:
         return np.reshape(self, (self.size,))
 
-    def reshape(self, *shape) -> "WeightExpression":
+    def reshape(self: Any, *shape) -> Any:
         return np.reshape(self, shape[0] if len(shape) == 1 else shape)
 
-    def sum(self, axis=None) -> "WeightExpression":
+    def sum(self: Any, axis=None) -> Any:
         return np.sum(self, axis=axis)
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):

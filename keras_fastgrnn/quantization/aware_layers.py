@@ -12,6 +12,7 @@ in the float model, whatever the sensor's unit.
 import dataclasses
 import numbers
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,7 +88,14 @@ class Options:
         return EndRange(name, layer, self.activation_format, momentum)
 
 
-class _Quantized:
+# pyright's stubs of TensorFlow know an older Keras.
+_LAYER: Any = keras.layers.Layer
+
+# What the classes below are put before among the bases of a class.
+_Mixed: Any = keras.layers.Layer if TYPE_CHECKING else object
+
+
+class _Quantized(_Mixed):
     """What has the fields of `Options` as arguments and in its configuration."""
 
     def __init__(self, *args, **kwargs):
@@ -185,7 +193,7 @@ QuantizeAwareGRUCell = register_aware_cell(keras.layers.GRUCell)
 QuantizeAwareLSTMCell = register_aware_cell(keras.layers.LSTMCell)
 
 
-class _Reading:
+class _Reading(_Mixed):
     """A layer of a model, with what stands between the layer before it and its kernel.
 
     Args:
@@ -200,6 +208,9 @@ class _Reading:
         super().__init__(*args, **kwargs)
         self.quantizes_input = quantizes_input
         self.has_input_offset = has_input_offset
+
+    input_range: Any
+    input_offset: Any
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -241,7 +252,10 @@ class QuantizeAwareRNN(_Reading, keras.layers.RNN):
         **kwargs: As for `keras.layers.RNN`.
     """
 
-    def build(self, sequences_shape, initial_state_shape=None):
+    # Keras names the shapes after the arguments of `call`.
+    def build(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, sequences_shape, initial_state_shape=None
+    ):
         super().build(sequences_shape)
         cells_of(self)[0].quantizer.input_group = self.input_range
 
@@ -302,7 +316,7 @@ class QuantizeAwareDense(_Reading, _Folding, keras.layers.Dense):
 
     def _scale_of_activation(self) -> tuple[Scale | None, bool]:
         """The scale of its result, and whether it is that of the matrix product itself."""
-        name = activations.name_of(self.activation)
+        name = activations.known_name(self.activation)
         line = PIECEWISE_LINEAR.get(name)
         ends = (line.low, line.high) if line else None
         scale = self.options.activation_format.scale_of_function(name, ends)
@@ -351,10 +365,13 @@ class QuantizeAwareDense(_Reading, _Folding, keras.layers.Dense):
         source = source_of(self)
         if source is None or self.options.activation_format.bits == 16:
             return outputs
-        line = PIECEWISE_LINEAR.get(activations.name_of(self.activation))
+        line = PIECEWISE_LINEAR.get(activations.known_name(self.activation))
         slope, shift = (line.slope, line.shift) if line else (1.0, 0.0)
         product = slope * source.scale * self.options.weight_format.scale_of_rounded(kernel)
-        nudge = half_of_first_unit(product, (self.output_range or self.output_scale).scale)
+        counted = self.output_range or self.output_scale
+        if counted is None:
+            return outputs
+        nudge = half_of_first_unit(product, counted.scale)
         return outputs + ops.stop_gradient(nudge / slope * ops.sign(outputs + shift))
 
     def _rounded_result(self, outputs):
@@ -366,10 +383,10 @@ class QuantizeAwareDense(_Reading, _Folding, keras.layers.Dense):
 
     # Keras 3's Dense saves its kernel and bias alone.
     def save_own_variables(self, store):
-        keras.layers.Layer.save_own_variables(self, store)
+        _LAYER.save_own_variables(self, store)
 
     def load_own_variables(self, store):
-        keras.layers.Layer.load_own_variables(self, store)
+        _LAYER.load_own_variables(self, store)
 
 
 @register
@@ -390,7 +407,8 @@ class QuantizeAwareDropout(keras.layers.Dropout):
         if not training:
             return inputs
         offset = ops.convert_to_tensor(self.input_offset)
-        return super().call(inputs + offset, training=training) - offset
+        dropped_out: Any = super().call  # the stubs know an older one
+        return dropped_out(inputs + offset, training=training) - offset
 
 
 @as_written
@@ -409,7 +427,7 @@ def source_of(layer) -> RangedGroup | Scale | None:
         case QuantizeAwareRNN():
             return cells_of(before)[-1].quantizer.state_scale()
         case QuantizeAwareDense():
-            return before.output_scale or before.output_range.current()
+            return before.output_scale or (before.output_range and before.output_range.current())
         case _:
             return None
 

@@ -112,13 +112,14 @@ def quantize_aware(
     trace(model)
     chain = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     _check_chain(chain)
+    given = None
     if calibration_data is not None:
         _, steps, input_dim = model.inputs[0].shape
         masking = masking_of(model)
         given = GivenSequences(calibration_data, input_dim, "calibration_data", steps, masking)
     with scope_for(model):
         aware = _assembled(model, chain, options)
-        if calibration_data is not None:
+        if given is not None:
             sequences, mask = given.padded()
             with _without_dropout(aware), warnings.catch_warnings():
                 # So Keras 3 says that the mask ends with the model.

@@ -144,7 +144,7 @@ class Int8Format:
 
     def scale_of_function(self, name: str, ends: tuple[float, float] | None) -> Scale | None:
         """As `Int16Format.scale_of_function`."""
-        return INT8_FUNCTION_SCALES.get(name) or CLIPPED_INT8_SCALES.get(ends)
+        return INT8_FUNCTION_SCALES.get(name) or (ends and CLIPPED_INT8_SCALES.get(ends))
 
     def scale_of_range(self, seen, limit: float, finest: float = 0.0):
         """As `Int16Format.scale_of_range`."""

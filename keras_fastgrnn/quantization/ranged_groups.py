@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.keras_api import ops
@@ -16,6 +17,9 @@ class Group:
         activation_format: One of `FORMATS`.
     """
 
+    seen: Any  # the range, a weight or two tensors
+    rounds: Any  # a boolean tensor, whether there is a range
+
     def __init__(self, activation_format):
         self.format = activation_format
 
@@ -28,6 +32,10 @@ class Group:
     def largest(self):
         """The largest magnitude that the integers of this call hold."""
         return ops.maximum(-self._ends[0], self._ends[1])
+
+    def reached(self) -> tuple[float, float]:
+        """Returns the smallest and the largest value that training showed."""
+        raise NotImplementedError
 
     def round(self, value):
         """Rounds a tensor to the integers of this call; leaves it as it is before any was seen."""
@@ -101,7 +109,8 @@ class RangedGroup(Group):
 
     def reached(self) -> tuple[float, float]:
         """Returns the smallest and the largest value that training showed."""
-        return tuple(self.values().numpy().tolist())
+        low, high = self.values().numpy().tolist()
+        return low, high
 
 
 def union(seen, now):
@@ -114,7 +123,8 @@ class PartOfSum(Group):
 
     def reached(self) -> tuple[float, float]:
         """As `RangedGroup.reached`."""
-        return tuple(float(end) for end in self.seen)
+        low, high = self.seen
+        return float(low), float(high)
 
 
 class PartsOfSum(RangedGroup):
@@ -145,7 +155,7 @@ class PartsOfSum(RangedGroup):
         self._total = total
         self._units = units
 
-    def begin(self, added=0.0) -> None:
+    def begin(self, added: Any = 0.0) -> None:
         """Takes the scales for one call of the layer, after the sum's.
 
         Args:

@@ -5,6 +5,9 @@ rewrites. Training runs the operators of that graph: each is computed, clipped a
 device does with the operator of the file. Constants are expressions of the cell's weights.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from keras_fastgrnn.errors import UnsupportedOperatorError
@@ -75,15 +78,15 @@ class StepQuantizer:
         for unit in units_of(self.graph, self.format.dtype):
             self._declare(unit, layer)
         sums = fusible_products(self.graph) if self.format.bits == 16 else []
-        self._joinable = [self.graph.producer(t) for t in sums[0].inputs] if len(sums) == 1 else []
+        self._joinable = [self.graph.computing(t) for t in sums[0].inputs] if len(sums) == 1 else []
         self.input_group: RangedGroup | Scale | None = None
         self._source: RangedGroup | Scale | None = None
-        self.is_joined = False
-        self._constants: dict[Tensor, object] = {}
-        self._operands: dict[Tensor, object] = {}
-        self._nudges: dict[Tensor, object] = {}
+        self.is_joined: Any = False
+        self._constants: dict[Tensor, Any] = {}
+        self._operands: dict[Tensor, Any] = {}
+        self._nudges: dict[Tensor, Any] = {}
         self._training = False
-        self._seen_in_step: dict[Tensor, object] = {}
+        self._seen_in_step: dict[Tensor, Any] = {}
         self.masked_steps = MaskedSteps()
 
     def _declare(self, unit: Unit, layer) -> None:
@@ -104,13 +107,13 @@ class StepQuantizer:
                 group,
                 unit.limit,
                 self.format,
-                _common_width(unit.parts),
+                unit.parts[0].shape[-1],
                 len(unit.parts),
             )
             self._sums.append((unit, parts))
             self._ranged.append(parts)
             self._groups |= dict(zip(unit.parts, parts.parts, strict=True))
-            if unit.dictated is None:
+            if isinstance(group, RangedGroup):
                 self._observers |= {tensor: [group] for tensor in unit.parts}
 
     @property
@@ -121,7 +124,9 @@ class StepQuantizer:
     def state_scale(self) -> Scale:
         """Returns the scale of the state, as tensors, of the range seen until now."""
         group = self._groups[self._state.after]
-        return group if isinstance(group, Scale) else group.current()
+        if isinstance(group, RangedGroup):
+            return group.current()
+        return Scale(group.scale, group.zero_point)
 
     @as_written
     def begin(self, training: bool, source: RangedGroup | Scale | None = None) -> None:
@@ -137,10 +142,7 @@ class StepQuantizer:
         self.masked_steps = MaskedSteps()
         known: dict = {}
         self._constants = {
-            tensor: value_of(tensor.data, known)
-            for op in self.graph.ops
-            for tensor in op.inputs
-            if tensor.is_constant
+            tensor: value_of(tensor.data, known) for op in self.graph.ops for tensor in op.constants
         }
         parts = [one for _, one in self._sums]
         for group in self._ranged:
@@ -240,13 +242,13 @@ class StepQuantizer:
         for op in self.graph.ops:
             if not operator_of(op.kind).in_type("int8").rounds_twice:
                 continue
-            scales = [self._scale_of_operand(op, tensor) for tensor in op.inputs[:2]]
-            if None not in scales:
-                product = scales[0] * scales[1]
+            first, second = (self._scale_of_operand(op, tensor) for tensor in op.inputs[:2])
+            if first is not None and second is not None:
+                product = first * second
                 nudges[op.output] = half_of_first_unit(product, self._groups[op.output].scale)
         return nudges
 
-    def _scale_of_operand(self, op: Op, tensor: Tensor):
+    def _scale_of_operand(self, op: Op, tensor: Tensor) -> Any:
         if not tensor.is_constant:
             group = self._group_of(tensor)
             return None if group is None else group.scale
@@ -277,10 +279,17 @@ class StepQuantizer:
             ]
             if recurrent_mask is not None and self._enters_matrix(op):
                 operands[0] = operands[0] * recurrent_mask
-            value = operator_of(op.kind).on_tensors(*operands)
+            value = self._function_of(op)(*operands)
             values[op.output] = self._rounded(op, value, operands)
         self._end_step()
         return [values[state.after] for state in self.graph.states]
+
+    @staticmethod
+    def _function_of(op: Op) -> Callable:
+        function = operator_of(op.kind).on_tensors
+        if function is None:
+            raise UnsupportedOperatorError(f"Nothing rounds {op.kind} in training.")
+        return function
 
     def _enters_matrix(self, op: Op) -> bool:
         return operator_of(op.kind).has_matrix and op.inputs[0] is self._state.before

@@ -3,6 +3,8 @@
 TensorFlow Model Optimization (TF-MOT) is not imported: its layers are known by their names.
 """
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -45,8 +47,9 @@ def without_wrappers(model):
         layer.set_weights(_weights(wrapper))
     aware = quantize_aware(float_model, **config.get_config())
     layers = [one for one in aware.layers if isinstance(one, QuantizeAwareRNN | QuantizeAwareDense)]
-    _set_range(layers[0].input_range, rounded_input, rounded_input.name)
-    layers[0].input_range.extremes.assign(layers[0].input_range.seen)  # it is no average
+    input_range = layers[0].input_range
+    _set_range(input_range, rounded_input, rounded_input.name)
+    input_range.extremes.assign(input_range.seen)  # it is no average
     for layer, wrapper in zip(layers, wrappers, strict=True):
         _set_ranges(layer, wrapper)
     return aware
@@ -105,7 +108,7 @@ def _problem(layer) -> str | None:
 
 
 def _problem_of_config(layer, recurrent: list) -> str | None:
-    config = getattr(layer, "quantize_config", None)
+    config: Any = getattr(layer, "quantize_config", None)
     name = type(config).__name__
     if _kind(layer) is keras.layers.Dense and name != "Default8BitQuantizeConfig":
         return f"it has a {name}; annotate it with quantize_annotate_layer alone"

@@ -129,7 +129,8 @@ class _CellQuantizer(_tfmot.quantizers.Quantizer):
         self._is_first = is_first
         self._options = options
 
-    def build(self, tensor_shape, name, layer):
+    # TF-MOT's own is said to return this dictionary, and has no body.
+    def build(self, tensor_shape, name, layer):  # pyright: ignore[reportIncompatibleMethodOverride]
         self._wrapper = layer
         with tf.name_scope(self._cell.name):
             self._cell.quantizer = StepQuantizer(self._cell, layer, self._options)
