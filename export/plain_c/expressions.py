@@ -7,7 +7,7 @@ clip where no operands can reach it.
 
 import numpy as np
 
-from keras_fastgrnn.errors import InexactExportError, UnsupportedOperatorError
+from keras_fastgrnn.errors import InexactExportError
 from keras_fastgrnn.export.plain_c.schedule import sources
 from keras_fastgrnn.graph.fixed_point import quantize_multiplier, rounding_shift
 from keras_fastgrnn.graph.graph import Constant, Op, Tensor
