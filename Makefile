@@ -32,9 +32,10 @@ test: $(VENV)/dev.stamp $(OLDEST_TFLM).stamp ## Check the style, run all tests i
 		|| failed="$$failed tf_keras"; \
 	if [ -n "$$failed" ]; then echo "make test failed:$$failed" >&2; exit 1; fi
 
-lint: $(VENV)/dev.stamp ## Check the style
+lint: $(VENV)/dev.stamp ## Check the style and the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m pyright
 
 clean: ## Remove what was built, except .venv
 	rm -rf build dist *.egg-info .hypothesis .pytest_cache .ruff_cache
