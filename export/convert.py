@@ -8,7 +8,7 @@ from keras_fastgrnn.export.lowering.lower import CHOOSERS, prepare
 from keras_fastgrnn.export.report.warnings import warn_of_imprecision
 from keras_fastgrnn.export.tflite.write import with_float_clips
 from keras_fastgrnn.graph.graph import Graph, Tensor
-from keras_fastgrnn.keras_api import invalid_argument
+from keras_fastgrnn.keras_api import Data, invalid_argument, keras
 
 CHOICES = {
     "quantization": ("auto", *CHOOSERS, None),
@@ -20,8 +20,8 @@ CHOICES = {
 
 
 def convert(
-    model,
-    calibration_data=None,
+    model: keras.Model,
+    calibration_data: Data = None,
     *,
     quantization: str | None = "auto",
     mode: str = "streaming",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +26,20 @@ from keras_fastgrnn.graph.given_sequences import GivenSequences, wants_every_ste
 from keras_fastgrnn.graph.graph import Graph
 from keras_fastgrnn.graph.operators.softmax import softmax
 from keras_fastgrnn.graph.sequences import Sequences
-from keras_fastgrnn.keras_api import checked_boolean, checked_path, invalid_argument
+from keras_fastgrnn.keras_api import (
+    Data,
+    checked_boolean,
+    checked_path,
+    invalid_argument,
+    keras,
+)
 
 _QUANTIZATION = "int16x8"
 
 
 def convert_c(
-    model,
-    calibration_data=None,
+    model: keras.Model,
+    calibration_data: Data = None,
     *,
     name: str = "model",
     power_of_two_weights: bool = False,
@@ -179,7 +186,7 @@ class PlainCModel:
         self.report = _report(prepared, source, self.graph, self._answers, self._exactness)
 
     def predict(
-        self, x, *, on: str = "host", return_sequences: bool = False
+        self, x: Data, *, on: str = "host", return_sequences: bool = False
     ) -> np.ndarray | list[np.ndarray]:
         """Runs whole sequences, each from a zero state, and returns what the device would.
 
@@ -265,7 +272,7 @@ class PlainCModel:
             raise invalid_argument("compiler", "a command such as 'cc -Os'", compiler)
         return section_bytes(self.name, self.header, self.source, shlex.split(compiler))
 
-    def save(self, folder, *, overwrite: bool = False) -> list[Path]:
+    def save(self, folder: str | bytes | os.PathLike, *, overwrite: bool = False) -> list[Path]:
         """Writes `NAME.c` and `NAME.h`, and the report as `NAME_report.json`.
 
         Args:

@@ -1,6 +1,7 @@
 """What `convert` returns: a model's file, which runs itself and writes what a firmware needs."""
 
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -26,6 +27,7 @@ from keras_fastgrnn.graph.graph import Graph
 from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.sequences import Sequences, as_sequences
 from keras_fastgrnn.keras_api import (
+    Data,
     checked_boolean,
     checked_path,
     checked_verbose,
@@ -102,7 +104,7 @@ class DeployedModel:
 
     def predict(
         self,
-        x,
+        x: Data,
         *,
         on: str = "tflm",
         return_sequences: bool = False,
@@ -160,7 +162,7 @@ class DeployedModel:
         kind = self.report.quantization or "float32"
         return f"<DeployedModel {self.name!r}: {kind}, {self.report.file_bytes:,} bytes>"
 
-    def save(self, folder, *, overwrite: bool = False) -> list[Path]:
+    def save(self, folder: str | bytes | os.PathLike, *, overwrite: bool = False) -> list[Path]:
         """Writes what a firmware needs, and the report, all named after the model.
 
         The C files are C99 and C++11: `NAME.tflite` as an array (`NAME_model.h`, `NAME_model.cc`)

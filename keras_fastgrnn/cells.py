@@ -9,6 +9,7 @@ from typing import Any
 from keras_fastgrnn import activations, steps
 from keras_fastgrnn.keras_api import (
     IS_TF_KERAS,
+    Identifier,
     checked_integer,
     invalid_argument,
     is_number,
@@ -73,23 +74,23 @@ class FastCell(keras.layers.SimpleRNNCell):
 
     def __init__(
         self,
-        units,
-        activation="tanh",
-        use_bias=True,
-        kernel_initializer=None,
-        recurrent_initializer=None,
-        bias_initializer="ones",
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        dropout=0.0,
-        recurrent_dropout=0.0,
-        seed=None,
-        kernel_rank=None,
-        recurrent_rank=None,
+        units: int,
+        activation: Identifier = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Identifier = None,
+        recurrent_initializer: Identifier = None,
+        bias_initializer: Identifier = "ones",
+        kernel_regularizer: Identifier = None,
+        recurrent_regularizer: Identifier = None,
+        bias_regularizer: Identifier = None,
+        kernel_constraint: Identifier = None,
+        recurrent_constraint: Identifier = None,
+        bias_constraint: Identifier = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        kernel_rank: int | None = None,
+        recurrent_rank: int | None = None,
         **kwargs,
     ):
         units = checked_integer("units", units)
@@ -293,13 +294,13 @@ class FastGRNNCell(FastCell):
 
     def __init__(
         self,
-        units,
-        activation="tanh",
-        recurrent_activation="sigmoid",
-        use_bias=True,
+        units: int,
+        activation: Identifier = "tanh",
+        recurrent_activation: Identifier = "sigmoid",
+        use_bias: bool = True,
         *args,
-        zeta_initializer=1.0,
-        nu_initializer=-4.0,
+        zeta_initializer: float | Identifier = 1.0,
+        nu_initializer: float | Identifier = -4.0,
         **kwargs,
     ):
         super().__init__(units, activation, use_bias, *args, **kwargs)
@@ -359,12 +360,12 @@ class FastRNNCell(FastCell):
 
     def __init__(
         self,
-        units,
-        activation="tanh",
-        use_bias=True,
+        units: int,
+        activation: Identifier = "tanh",
+        use_bias: bool = True,
         *args,
-        alpha_initializer=-3.0,
-        beta_initializer=3.0,
+        alpha_initializer: float | Identifier = -3.0,
+        beta_initializer: float | Identifier = 3.0,
         **kwargs,
     ):
         super().__init__(units, activation, use_bias, *args, **kwargs)

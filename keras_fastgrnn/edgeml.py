@@ -2,6 +2,8 @@
 
 import argparse
 import numbers
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +30,9 @@ _SMALLEST_DEVIATION = 1e-6
 
 
 def load(
-    folder,
-    activation=None,
-    recurrent_activation=None,
+    folder: str | bytes | os.PathLike,
+    activation: str | Callable | None = None,
+    recurrent_activation: str | Callable | None = None,
     *,
     steps: int | None = None,
     normalization: bool = True,

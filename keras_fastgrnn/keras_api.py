@@ -8,8 +8,9 @@ import math
 import numbers
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +25,12 @@ ops = tf_keras_ops if IS_TF_KERAS else keras.ops
 
 # Keeps TensorFlow from rewriting a function, for which it has to be without branches on tensors.
 as_written = tf.autograph.experimental.do_not_convert
+
+# What Keras makes an activation, initializer, regularizer or constraint of.
+Identifier = str | dict | Callable | None
+
+# Sequences, or batches of them: what becomes an array, a list of such, a dataset.
+Data = Any
 
 # Saved models name a class or function of ours by this and ">" before its name.
 PACKAGE = "keras_fastgrnn"

@@ -4,7 +4,7 @@ import inspect
 from operator import attrgetter
 
 from keras_fastgrnn.cells import FastCell, FastGRNNCell, FastRNNCell, merged_signature
-from keras_fastgrnn.keras_api import IS_TF_KERAS, keras, register
+from keras_fastgrnn.keras_api import IS_TF_KERAS, Identifier, keras, register
 
 
 class FastLayer(keras.layers.RNN):
@@ -15,7 +15,7 @@ class FastLayer(keras.layers.RNN):
     def __init__(
         self,
         *args,
-        activity_regularizer=None,
+        activity_regularizer: Identifier = None,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,

@@ -7,14 +7,20 @@ import numpy as np
 
 from keras_fastgrnn import classification
 from keras_fastgrnn.cells import FastCell
-from keras_fastgrnn.keras_api import checked_integer, invalid_argument, is_number
+from keras_fastgrnn.keras_api import (
+    Data,
+    checked_integer,
+    invalid_argument,
+    is_number,
+    keras,
+)
 from keras_fastgrnn.models import FACTORS, cells_of, check_finite, fast_layers, rebuilt, set_weights
 
 _RANKS = {"kernel": "kernel_rank", "recurrent_kernel": "recurrent_rank"}
 
 
 def factorize(
-    model,
+    model: keras.Model,
     kernel_rank: int | None = None,
     recurrent_rank: int | None = None,
     *,
@@ -165,7 +171,7 @@ class Report:
         return "\n".join(lines)
 
 
-def report(model, factorized, validation_data=None) -> Report:
+def report(model: keras.Model, factorized: keras.Model, validation_data: Data = None) -> Report:
     """Compares a model with the one that `factorize` made of it, also after fine-tuning.
 
     Args:

@@ -124,7 +124,7 @@ def _table(rows: list[tuple[str | int, ...]]) -> str:
     return "\n".join(lines)
 
 
-def report(model, weight_bits: int = 8, bias_bytes: int = 4) -> SparsityReport:
+def report(model: keras.Model, weight_bits: int = 8, bias_bytes: int = 4) -> SparsityReport:
     """Counts the weights that a model keeps, and the bytes they take under each storage.
 
     Each storage packs weights of `weight_bits`: "dense" all of them; "bitmap" those kept, and a

@@ -11,7 +11,7 @@ from keras_fastgrnn.cells import FastCell
 from keras_fastgrnn.graph.given_sequences import GivenSequences
 from keras_fastgrnn.graph.supported_layers import masking_of, title
 from keras_fastgrnn.graph.trace import AFFINE_LAYERS, trace, unit_of
-from keras_fastgrnn.keras_api import keras
+from keras_fastgrnn.keras_api import Data, keras
 from keras_fastgrnn.models import cells_of, layers_of
 from keras_fastgrnn.quantization.aware_layers import (
     AWARE_CELLS,
@@ -27,14 +27,14 @@ _ARITHMETIC = {"dtype": "float32"}
 
 
 def quantize_aware(
-    model,
+    model: keras.Model,
     quantization: str = "int16x8",
     *,
     weight_bits: int = 8,
     power_of_two_weights: bool = False,
     byte_biases: bool = False,
     preserve_zeros: bool = True,
-    calibration_data=None,
+    calibration_data: Data = None,
 ):
     """Returns a model that rounds in training what the device rounds.
 

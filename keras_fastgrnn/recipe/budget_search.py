@@ -4,12 +4,14 @@ import dataclasses
 import math
 import os
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_fastgrnn import sparsity
 from keras_fastgrnn.classification import ACCURACY, Metric, checked_metric
 from keras_fastgrnn.keras_api import (
+    Data,
     checked_integer,
     checked_path,
     checked_verbose,
@@ -39,22 +41,22 @@ _OF_DATA = ("batch_size", "class_weight", "sample_weight", "augmentation")
 
 
 def search(
-    model_fn,
-    x,
-    y=None,
+    model_fn: Callable[..., keras.Model],
+    x: Data,
+    y: Data = None,
     *,
-    validation_data,
+    validation_data: Data,
     budget_bytes: int,
     budget_cycles: float | None = None,
-    cycles=None,
-    units=None,
+    cycles: Callable | None = None,
+    units: Sequence[int] | None = None,
     candidates: int = 12,
     epochs: int = 300,
-    metric="accuracy",
+    metric: str | Callable = "accuracy",
     quantization: str | None = "int16x8",
     weight_bits: int = 8,
     quantization_options: dict | None = None,
-    checkpoint=None,
+    checkpoint: str | bytes | os.PathLike | None = None,
     seed: int = 0,
     verbose: int = 1,
     **options,

@@ -2,8 +2,10 @@
 
 import functools
 import math
+import os
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from keras_fastgrnn import masks, sparsity
 from keras_fastgrnn.classification import accuracy_metric, checked_metric, loss_for
 from keras_fastgrnn.keras_api import (
     FLAVOR,
+    Data,
     checked_boolean,
     checked_integer,
     checked_verbose,
@@ -54,29 +57,29 @@ _OPTIMIZERS = {
 
 
 def fit_lsq(
-    model,
-    x,
-    y=None,
+    model: keras.Model,
+    x: Data,
+    y: Data = None,
     *,
-    validation_data,
+    validation_data: Data,
     kernel_sparsity: float = 0.0,
     recurrent_sparsity: float = 0.0,
     frequency: int = 15,
     epochs: int = 300,
     batch_size: int | None = None,
-    learning_rate=2e-2,
-    optimizer="adam",
-    loss=None,
+    learning_rate: float | Callable[[int], float] = 2e-2,
+    optimizer: str | Callable = "adam",
+    loss: Any = None,
     class_weight: dict | None = None,
-    sample_weight=None,
-    metric="accuracy",
-    callbacks=None,
-    augmentation=None,
+    sample_weight: Data = None,
+    metric: str | Callable = "accuracy",
+    callbacks: Any = None,
+    augmentation: Callable | None = None,
     quantization: str | None = "int16x8",
     weight_bits: int = 8,
     quantization_epochs: int | None = None,
     quantization_options: dict | None = None,
-    checkpoint=None,
+    checkpoint: str | bytes | os.PathLike | None = None,
     seed: int | None = None,
     jit_compile: bool = False,
     verbose: int = 1,

@@ -20,7 +20,7 @@ _SMOOTH = 21
 _SMOOTH_FUNCTIONS = (keras.activations.tanh, keras.activations.sigmoid)
 
 
-def plain_c_instructions(model) -> float:
+def plain_c_instructions(model: keras.Model) -> float:
     """Estimates the instructions of a time step in plain C on a Cortex-M4.
 
     It is a sum over rows and stored weights of the matrices, in the storage that `export.convert_c`
