@@ -97,3 +97,10 @@ for _name in ["linear", "relu", "sigmoid", "softmax", "tanh", activations.quant_
         LAYERS.Dense(4, activation="relu"),
         LAYERS.Dense(6, activation=n, use_bias=n != "relu"),
     ]
+
+# Those of which no other one has the same step, but for its weights.
+DIFFERENT_STEPS = {
+    name: layers
+    for name, layers in CHAINS.items()
+    if not name.endswith(("unrolled", "ropout", "RNN of a cell", " and head"))
+}

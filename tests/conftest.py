@@ -39,6 +39,7 @@ KERAS_3_ALONE = [
     "quantization/test_int*_scales.py",
     "quantization/test_limits.py",
     "quantization/test_units.py",
+    "recipe/test_budget_search.py",
     "recipe/test_search_*.py",
     "test_docs.py",
     "test_edgeml_errors.py",

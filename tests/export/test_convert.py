@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from chains import CHAINS
+from chains import DIFFERENT_STEPS
 from small_models import (
     CHANNELS,
     STEPS,
@@ -30,7 +30,7 @@ INT8_WEIGHTS = 0.02
 # fed back for as long as a state lives. Relative, as above.
 INT16_ACTIVATIONS = 1e-3
 
-each_chain = pytest.mark.parametrize("layers", CHAINS.values(), ids=CHAINS)
+each_chain = pytest.mark.parametrize("layers", DIFFERENT_STEPS.values(), ids=DIFFERENT_STEPS)
 each_type = pytest.mark.parametrize("quantization", ["int16x8", None])
 
 
@@ -377,8 +377,9 @@ def test_one_sequence_with_one_output_has_costs_and_error_of_ordinary_size():
 
 
 @needs_tflm
-@each_chain
-def test_weights_have_powers_of_two_on_request(layers):
+@pytest.mark.parametrize("name", ["RNN of cells of both", "LSTM after Normalization", *EXACT])
+def test_weights_have_powers_of_two_on_request(name):
+    layers = EXACT.get(name) or DIFFERENT_STEPS[name]
     model, x = sequential(*layers(), spread=0.15), sequences(32)
     deployed = export.convert(model, x, power_of_two_weights=True)
     matrices = [op.inputs[1] for op in deployed.graph.ops if op.kind == "FULLY_CONNECTED"]

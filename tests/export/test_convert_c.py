@@ -4,7 +4,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from chains import CHAINS
+from chains import DIFFERENT_STEPS
 from compilers import WARNINGS, needed
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -27,7 +27,7 @@ from keras_fastgrnn.quantization import quantize_aware
 from keras_fastgrnn.quantization.fake_quantization import WeightFormat
 
 LAYERS = keras.layers
-RANDOM_MODELS = 100  # of each number of cells
+RANDOM_MODELS = 50  # of each number of cells
 SANITIZERS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 # tf_keras takes no such names itself.
@@ -77,7 +77,7 @@ def ordinary_and_far(x, graph):
 
 
 @pytest.mark.parametrize("power_of_two", [False, True], ids=["any scale", "powers of two"])
-@pytest.mark.parametrize("layers", CHAINS.values(), ids=CHAINS)
+@pytest.mark.parametrize("layers", DIFFERENT_STEPS.values(), ids=DIFFERENT_STEPS)
 def test_every_answer_and_state_is_the_reference(layers, power_of_two):
     x = sequences()
     model = sequential(*layers(), spread=0.15)

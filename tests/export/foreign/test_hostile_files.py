@@ -1,4 +1,4 @@
-"""2,000 damaged files through the command line: an exit code or one error, never a crash."""
+"""Damaged files through the command line: an exit code or one error, never a crash."""
 
 import re
 import time
@@ -16,7 +16,7 @@ from keras_fastgrnn.export.foreign.verify import verify
 from keras_fastgrnn.export.tflm.process import TFLMProcess
 
 ONE_ERROR = re.compile(r"fastgrnn-export: error: [^\n]+\n")
-DAMAGED_FILES = 2000
+DAMAGED_FILES = 600
 
 
 @needs_tflm
@@ -50,7 +50,7 @@ def test_damaged_files_end_with_0_or_one_error_and_the_process_lives(tmp_path, m
     seconds = time.monotonic() - start
     print(f"{DAMAGED_FILES} damaged files in {seconds:.0f} s: {dict(counts)}, 0 crashes")
     assert sum(counts.values()) == DAMAGED_FILES
-    assert min(counts["refused by verify"], counts["ran"]) > 100
+    assert min(counts["refused by verify"], counts["ran"]) > 30
 
 
 def _outcome(data, text) -> str:
