@@ -214,6 +214,18 @@ def test_int8_scales_that_a_kernel_cannot_rescale_are_refused(kind, scale):
         quantize_int8(graph, scales, frozenset())
 
 
+@pytest.mark.parametrize(("part", "fits"), [(0.98, True), (1.02, False)])
+def test_int8_sum_has_31_bits_after_its_shift_to_the_left(part, fits):
+    """256 * 127 times a factor just below 2^16 is below 2^31, and just above it is not."""
+    graph = chain(2, (FULL, [np.eye(2)], {}))
+    scales = {graph.inputs[0]: Scale(part * 2.0**8 * 127), graph.outputs[0]: Scale(2.0**-8)}
+    if fits:
+        quantize_int8(graph, scales, frozenset())
+        return
+    with pytest.raises(ValueError, match="differ too much in size for 8-bit integers"):
+        quantize_int8(graph, scales, frozenset())
+
+
 @pytest.mark.parametrize("portable", [False, True])
 @pytest.mark.parametrize("size", [1e-30, 1e-12, 1.0, 1e12, 1e30])
 def test_scale_of_an_int8_matrix_is_found_in_bounded_time_or_refused(size, portable):
