@@ -7,7 +7,12 @@ from small_models import sequences, sequential
 from keras_fastgrnn import FastGRNN, keras
 from keras_fastgrnn.export import convert
 from keras_fastgrnn.export.lowering.alternatives import Int8Chooser, Int16Chooser
-from keras_fastgrnn.export.lowering.costs import in_real_values, rounding_costs, twins_of
+from keras_fastgrnn.export.lowering.costs import (
+    in_real_values,
+    relative_error,
+    rounding_costs,
+    twins_of,
+)
 from keras_fastgrnn.graph.ranges import calibrate
 from keras_fastgrnn.graph.rewrite import simplify
 from keras_fastgrnn.graph.trace import trace
@@ -86,3 +91,8 @@ def test_float_model_rounds_nothing():
     model = sequential(FastGRNN(5), keras.layers.Dense(2))
     report = convert(model, sequences(), quantization=None).report
     assert report.rounding_costs == {} and "rounding" not in str(report)
+
+
+def test_answers_that_hardly_differ_are_compared_with_their_size():
+    expected = 5.0 + 1e-9 * np.arange(4.0)
+    assert relative_error(1.01 * expected, expected) == pytest.approx(0.01)
