@@ -32,7 +32,7 @@ firmware: $(VENV)/demo.stamp ## Test a small model in C on four devices, in emul
 	$(BIN)/python -m examples.firmware.demo
 
 # Both Keras flavors run even where the first one fails.
-test: $(VENV)/dev.stamp $(OLDEST_TFLM).stamp ## Check the style, run all tests in Keras 3, then in tf_keras those of it
+test: $(VENV)/dev.stamp $(OLDEST_TFLM).stamp ## Check the style, run all tests in Keras 3, then in tf_keras those that depend on it
 	@failed=; \
 	$(MAKE) --no-print-directory lint || failed="$$failed lint"; \
 	echo "== Keras 3"; \
