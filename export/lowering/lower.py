@@ -24,6 +24,7 @@ from keras_fastgrnn.graph.trace import trace
 from keras_fastgrnn.keras_api import checked_boolean, invalid_argument, keras
 from keras_fastgrnn.quantization.aware_layers import Options
 from keras_fastgrnn.quantization.fake_quantization import WeightFormat
+from keras_fastgrnn.quantization.tfmot_models import without_wrappers
 
 CHOOSERS = {"int16x8": Int16Chooser, "int8": Int8Chooser}
 
@@ -101,9 +102,6 @@ def prepare(
         has_integer_ends: Boolean, whether input or output are to be integers whatever is between.
             Defaults to `False`.
     """
-    # Here, since it makes a quantization-aware model, for which training imports the exporter.
-    from keras_fastgrnn.quantization.tfmot_models import without_wrappers
-
     model = without_wrappers(chain_of(model))
     trained = trained_options(model)
     quantization = _settled_quantization(quantization, state, trained)
