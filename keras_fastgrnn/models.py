@@ -5,8 +5,11 @@ import numpy as np
 from keras_fastgrnn.cells import FastCell
 from keras_fastgrnn.keras_api import FLAVOR, invalid_argument, keras, mixed_flavors_message
 
-# The matrices of a cell, in the order of its weights: what holds the factors of each.
+# The matrices of our cells, in the order of their weights: what holds the factors of each.
 FACTORS = {"kernel": "kernel_factors", "recurrent_kernel": "recurrent_factors"}
+
+# Keras's own cells, whose gates have their matrices side by side; ours are of the first class.
+_KERAS_CELLS = (keras.layers.SimpleRNNCell, keras.layers.GRUCell, keras.layers.LSTMCell)
 
 _NO_FAST_CELLS = (
     "Received an invalid value for argument model, expected a model with FastGRNN or FastRNN "
@@ -117,6 +120,45 @@ def fast_cells(model) -> list:
     if not built:
         check_built(model)
     return built
+
+
+def recurrent_cells(model) -> list:
+    """Returns the recurrent cells anywhere in a model, ours and Keras's own.
+
+    Args:
+        model: Keras model.
+
+    Returns:
+        List of built cells, at least one.
+
+    Raises:
+        TypeError: If it is not a model of this process's Keras.
+        ValueError: If it has no such cell, or is not built.
+    """
+    cells = [layer for layer in layers_of(model) if isinstance(layer, _KERAS_CELLS)]
+    if not cells:
+        raise ValueError(
+            "Received an invalid value for argument model, expected a model with FastGRNN, "
+            "FastRNN, GRU, LSTM or SimpleRNN layers, or RNN around their cells, got one without "
+            "any."
+        )
+    built = [cell for cell in cells if cell.built]
+    if not built:
+        check_built(model)
+    return built
+
+
+def matrices_of(cell, name: str) -> list:
+    """Returns a matrix of a recurrent cell, or its low-rank factors, in the order they apply.
+
+    Args:
+        cell: Built cell.
+        name: String, "kernel" or "recurrent_kernel".
+
+    Returns:
+        List of one or two weights.
+    """
+    return getattr(cell, FACTORS[name], None) or [getattr(cell, name)]
 
 
 def weight_name(weight) -> str:

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from keras_fastgrnn import masks
 from keras_fastgrnn.keras_api import IS_TF_KERAS, invalid_argument, keras
-from keras_fastgrnn.models import FACTORS, check_flavor, fast_cells, weight_name
+from keras_fastgrnn.models import check_flavor, matrices_of, recurrent_cells, weight_name
 from keras_fastgrnn.pruning_schedules import IterativeHardThresholding
 from keras_fastgrnn.sparsity_report import MatrixReport, SparsityReport, report
 from keras_fastgrnn.tfmot_api import tfmot
@@ -63,7 +63,7 @@ class _Matrix:
 
 
 class PruneLowMagnitude(keras.callbacks.Callback):
-    """Prunes the matrices of every FastRNN and FastGRNN cell of a model while it trains.
+    """Prunes the matrices of every recurrent cell of a model while it trains.
 
     After each step every matrix, or low-rank factor, is multiplied by its mask of zeros and ones.
     Where the schedule says so, the mask becomes that of the weights which are largest at that
@@ -81,8 +81,8 @@ class PruneLowMagnitude(keras.callbacks.Callback):
     warning tells of a matrix that has no zeros though its schedule was to leave some by now, as
     where training goes on with the optimizer of a dense one.
 
-    Cells are found wherever they are: in `FastGRNN` and `FastRNN`, in `RNN` alone and stacked, in
-    wrappers and in nested models.
+    Cells are found wherever they are: in `FastGRNN`, `FastRNN` and Keras's own layers, in `RNN`
+    alone and stacked, in wrappers and in nested models.
 
     Args:
         kernel: TF-MOT `PruningSchedule` of W, or of each of its factors, such as
@@ -190,8 +190,8 @@ class PruneLowMagnitude(keras.callbacks.Callback):
         schedule = self.schedules[argument]
         is_pruned = schedule == _FROZEN or masks.is_pruned(schedule, self._step)
         matrices = []
-        for cell in fast_cells(self.model):
-            for weight in getattr(cell, FACTORS[argument]):
+        for cell in recurrent_cells(self.model):
+            for weight in matrices_of(cell, argument):
                 matrix = _Matrix(weight_name(weight), weight, np.ones(tuple(weight.shape), bool))
                 values = matrix.values()
                 if is_pruned:
@@ -225,7 +225,7 @@ def _check_schedule(argument, schedule):
 
 
 def _check_training(model):
-    fast_cells(model)
+    recurrent_cells(model)
     steps = model.steps_per_execution
     if IS_TF_KERAS:
         steps = int(model._steps_per_execution.numpy())

@@ -247,9 +247,19 @@ def test_invalid_argument_is_refused(arguments, message):
     assert message in str(error.value)
 
 
-def test_model_without_our_cells_is_refused():
-    with pytest.raises(ValueError, match="expected a model with FastGRNN or FastRNN layers"):
-        fit(model_of(LAYERS.GRU(3)), PruneLowMagnitude(ALWAYS))
+def test_model_without_recurrent_cells_is_refused():
+    layers = LAYERS.Dense(3), LAYERS.GlobalAveragePooling1D()
+    with pytest.raises(ValueError, match="expected a model with FastGRNN, FastRNN, GRU, LSTM or"):
+        fit(model_of(*layers), PruneLowMagnitude(ALWAYS))
+
+
+@pytest.mark.parametrize("layer", [LAYERS.GRU, LAYERS.LSTM, LAYERS.SimpleRNN])
+def test_cells_of_keras_are_pruned(layer):
+    model = model_of(layer(4, name="rnn"))
+    fit(model, PruneLowMagnitude(ALWAYS, ALWAYS))
+    cell = model.get_layer("rnn").cell
+    for weight in (cell.kernel, cell.recurrent_kernel):
+        assert 0.0 < np.mean(np.asarray(weight) == 0.0) < 1.0
 
 
 def test_model_that_is_not_built_is_refused():

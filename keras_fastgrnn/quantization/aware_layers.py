@@ -29,7 +29,7 @@ from keras_fastgrnn.keras_api import (
     ops,
     register,
 )
-from keras_fastgrnn.models import cells_of
+from keras_fastgrnn.models import FACTORS, cells_of, matrices_of
 from keras_fastgrnn.quantization.end_range import EndRange
 from keras_fastgrnn.quantization.fake_quantization import (
     BYTE_BIASES,
@@ -161,8 +161,7 @@ class QuantizeAwareCell(_Folding):
 
     def get_prunable_weights(self) -> list:
         """Returns the matrices, or their low-rank factors: what TF-MOT prunes of a layer."""
-        matrices = getattr(super(), "get_prunable_weights", lambda: None)()
-        return matrices or [self.kernel, self.recurrent_kernel]
+        return [matrix for name in FACTORS for matrix in matrices_of(self, name)]
 
 
 # From the class of a cell to that of the same cell, rounded.

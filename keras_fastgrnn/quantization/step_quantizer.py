@@ -18,6 +18,7 @@ from keras_fastgrnn.graph.rewrite import fold_input_affine, fusible_products, si
 from keras_fastgrnn.graph.trace import Symbol, expressed, trace_cell
 from keras_fastgrnn.graph.weight_expressions import WeightExpression, value_of
 from keras_fastgrnn.keras_api import as_written, ops
+from keras_fastgrnn.models import matrices_of
 from keras_fastgrnn.quantization.fake_quantization import (
     BYTE_BIASES,
     WeightFormat,
@@ -404,5 +405,4 @@ def _common_width(tensors: list[Tensor]) -> int | None:
 
 
 def _input_width(cell) -> int:
-    kernel = cell.kernel_factors[0] if hasattr(cell, "kernel_factors") else cell.kernel
-    return kernel.shape[0]
+    return matrices_of(cell, "kernel")[0].shape[0]

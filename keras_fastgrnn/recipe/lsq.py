@@ -23,11 +23,11 @@ from keras_fastgrnn.keras_api import (
     keras,
 )
 from keras_fastgrnn.models import (
-    FACTORS,
+    check_built,
     check_finite,
     copied,
-    fast_cells,
-    fast_layers,
+    matrices_of,
+    recurrent_cells,
     set_weights,
     weight_name,
 )
@@ -113,7 +113,8 @@ def fit_lsq(
 
     Args:
         model: Built Keras model, as `quantization.quantize_aware` takes it: a chain of
-            Normalization, FastRNN, FastGRNN, Dense and the like that ends with a Dense layer. The
+            Normalization, FastRNN, FastGRNN, GRU, LSTM, SimpleRNN, Dense and the like that ends
+            with a Dense layer. The
             first three stages train it itself; it need not be compiled.
         x: Array of shape `(samples, steps, input_dim)`, the training inputs; or, for a model that
             begins with a Masking layer, a list of arrays of shape `(steps, input_dim)`, of unequal
@@ -211,7 +212,8 @@ def fit_lsq(
     Reference:
         Kusupati et al., NeurIPS 2018, sections 3.2 and 4 (https://arxiv.org/abs/1901.02358)
     """
-    fast_layers(model)
+    check_built(model)
+    recurrent_cells(model)
     check_scope(model)
     check_finite(model)
     data = checked_training_data(
@@ -315,8 +317,8 @@ def _pruning(model, sparsities, frequency, steps) -> dict[str, list]:
         argument = _SPARSITIES[name]
         if not (is_number(fraction) and 0.0 <= fraction < 1.0):
             raise invalid_argument(argument, "a number in [0, 1)", fraction)
-        for cell in fast_cells(model):
-            for weight in getattr(cell, FACTORS[name]):
+        for cell in recurrent_cells(model):
+            for weight in matrices_of(cell, name):
                 if not masks.largest(np.ones(weight.shape), fraction, "rounded").any():
                     expected = f"one that keeps a weight of {weight_name(weight)}"
                     raise invalid_argument(argument, expected, fraction)

@@ -375,7 +375,19 @@ def test_weights_that_are_not_finite_are_refused():
 
 
 def test_model_that_cannot_be_quantized_is_refused():
-    with pytest.raises(ValueError, match="expected a model with FastGRNN or FastRNN"):
-        fit(small_model(LAYERS.GRU(3), LAYERS.Dense(2)))
+    with pytest.raises(ValueError, match="expected a model with FastGRNN, FastRNN, GRU, LSTM or"):
+        fit(small_model(LAYERS.Dense(3), LAYERS.GlobalAveragePooling1D(), LAYERS.Dense(2)))
     with pytest.raises(ValueError, match="LayerNormalization"):
         fit(small_model(FastGRNN(3), LAYERS.LayerNormalization(), LAYERS.Dense(2)))
+
+
+@pytest.mark.parametrize("layer", [LAYERS.GRU, LAYERS.LSTM, LAYERS.SimpleRNN])
+def test_cells_of_keras_are_pruned_rounded_and_exported(layer):
+    model = small_model(layer(6), LAYERS.Dense(2))
+    result = fit(model, kernel_sparsity=0.5, recurrent_kernel_sparsity=0.75, epochs=3)
+    cell = result.model.layers[1].cell
+    for weight, fraction in ((cell.kernel, 0.5), (cell.recurrent_kernel, 0.75)):
+        assert np.mean(np.asarray(weight) == 0.0) == pytest.approx(fraction, abs=0.02)
+    deployed = export.convert(result.model)
+    difference = np.abs(deployed.predict(X, on="reference") - result.model.predict(X, verbose=0))
+    assert difference.max() <= 20 * deployed.graph.outputs[0].scale
