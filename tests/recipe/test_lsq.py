@@ -384,7 +384,7 @@ def test_model_that_cannot_be_quantized_is_refused():
 @pytest.mark.parametrize("layer", [LAYERS.GRU, LAYERS.LSTM, LAYERS.SimpleRNN])
 def test_cells_of_keras_are_pruned_rounded_and_exported(layer):
     model = small_model(layer(6), LAYERS.Dense(2))
-    result = fit(model, kernel_sparsity=0.5, recurrent_kernel_sparsity=0.75, epochs=3)
+    result = fit(model, kernel_sparsity=0.5, recurrent_sparsity=0.75, epochs=3)
     cell = result.model.layers[1].cell
     for weight, fraction in ((cell.kernel, 0.5), (cell.recurrent_kernel, 0.75)):
         assert np.mean(np.asarray(weight) == 0.0) == pytest.approx(fraction, abs=0.02)
