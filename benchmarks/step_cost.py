@@ -8,7 +8,6 @@ Needs the tools that `examples/firmware/README.md` names.
 """
 
 import argparse
-import math
 import warnings
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ import numpy as np
 from benchmarks.command_line import positive_integer
 from examples.firmware import firmware
 from examples.firmware.golden import checksums_of, generated_inputs, golden_of
-from keras_fastgrnn import FastGRNN, FastRNN, export, keras
+from keras_fastgrnn import FastGRNN, FastRNN, export, keras, storage
 from keras_fastgrnn.graph import real_values
 from keras_fastgrnn.models import fast_cells
 from keras_fastgrnn.recipe import step_cost
@@ -28,10 +27,7 @@ CHANNELS, UNITS = (3, 9, 16, 32), (6, 8, 13, 16, 24, 32, 48)
 KEPT = (1.0, 1.0, 0.6, 0.4, 0.25, 0.1, 0.05)
 FEATURES = (
     "a row of a matrix",
-    "a weight stored densely",
-    "a byte of a bitmap",
-    "a weight that a bitmap keeps",
-    "an entry of an index",
+    *(cost.title for one in storage.STORAGES for cost in one.costs),
     "a unit of FastGRNN",
     "a unit of FastRNN",
     "a tanh or sigmoid of a unit",
@@ -116,13 +112,9 @@ def counted(cell, matrices) -> list[int]:
     for matrix in matrices:
         rows, columns = matrix["shape"]
         counts["a row of a matrix"] += rows
-        if matrix["storage"] == "dense":
-            counts["a weight stored densely"] += rows * columns
-        elif matrix["storage"] == "bitmap":
-            counts["a byte of a bitmap"] += rows * math.ceil(columns / 8)
-            counts["a weight that a bitmap keeps"] += matrix["kept"]
-        else:
-            counts["an entry of an index"] += math.ceil(matrix["bytes"] / 2)
+        (stored,) = (one for one in storage.STORAGES if one.name == matrix["storage"])
+        for cost in stored.costs:
+            counts[cost.title] += cost.count(rows, columns, matrix["kept"])
     functions = [getattr(cell, name, None) for name in ("activation", "recurrent_activation")]
     smooth = [keras.activations.tanh, keras.activations.sigmoid]
     kind = "a unit of FastGRNN" if functions[1] else "a unit of FastRNN"

@@ -329,13 +329,13 @@ def _report(prepared: Prepared, source: Source, graph: Graph, answers, check) ->
     matrices = [
         {
             "name": name,
-            "shape": (matrix.rows, matrix.columns),
-            "kept": matrix.kept,
-            "storage": matrix.storage,
-            "bits": matrix.bits,
-            "bytes": matrix.bytes,
+            "shape": (stored.rows, stored.columns),
+            "kept": stored.kept,
+            "storage": stored.storage.name,
+            "bits": stored.bits,
+            "bytes": stored.bytes,
         }
-        for name, matrix in source.matrices.items()
+        for name, stored in ((name, one.stored) for name, one in source.matrices.items())
     ]
     return PlainCReport(
         source.name,

@@ -15,7 +15,8 @@ from keras_fastgrnn.keras_api import IS_TF_KERAS, checked_integer, invalid_argum
 from keras_fastgrnn.models import check_built, layers_inside, layers_of, weight_name
 
 _WEIGHT_BITS = (4, 8)
-_TITLES = (*storage.STORAGES, "paper")
+_STORAGES = tuple(one.name for one in storage.STORAGES)
+_TITLES = (*_STORAGES, "paper")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class SparsityReport:
 
         The paper makes them as wide as a weight.
         """
-        stored = dict.fromkeys(storage.STORAGES, self.other_values * self.bias_bytes)
+        stored = dict.fromkeys(_STORAGES, self.other_values * self.bias_bytes)
         return {**stored, "paper": storage.packed_bytes(self.other_values, self.weight_bits)}
 
     @property
@@ -128,10 +129,11 @@ def report(model: keras.Model, weight_bits: int = 8, bias_bytes: int = 4) -> Spa
     """Counts the weights that a model keeps, and the bytes they take under each storage.
 
     Each storage packs weights of `weight_bits`: "dense" all of them; "bitmap" those kept, and a
-    bit for every weight; "index" those kept and a byte before each, the number of zeros since the
-    last one, with a zero stored as a weight where there are more than 255. The paper's count is
-    that of its tables: where fewer than half of a matrix is kept, those weights and a byte for
-    each, otherwise all; other numbers as wide as weights.
+    bit for every weight; "index" those kept and a byte for each, the number of zeros up to the
+    next one, with a zero stored as a weight where there are more than 255. These are the arrays
+    that `export.convert_c` writes. The paper's count is that of its tables: where fewer than half
+    of a matrix is kept, those weights and a byte for each, otherwise all; other numbers as wide as
+    weights.
 
     All numbers that training changes are counted, of all layers, also frozen ones: the matrices of
     cells and Dense layers, and outside matrices the biases and the scalars of the cells; also what
@@ -174,12 +176,13 @@ def report(model: keras.Model, weight_bits: int = 8, bias_bytes: int = 4) -> Spa
 
 
 def _matrix_report(name: str, matrix: np.ndarray, weight_bits: int) -> MatrixReport:
-    sizes = {key: count(matrix, weight_bits) for key, count in storage.STORAGES.items()}
+    pattern = storage.pattern(matrix)
+    stored = [one.store(pattern, weight_bits) for one in storage.STORAGES]
     return MatrixReport(
         name=name,
         shape=matrix.shape,
-        kept=storage.kept_weights(matrix),
-        storage_bytes=sizes,
+        kept=int(np.count_nonzero(matrix)),
+        storage_bytes={one.storage.name: one.bytes for one in stored},
         paper_bytes=storage.paper_bytes(matrix, weight_bits),
     )
 

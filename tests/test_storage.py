@@ -1,88 +1,147 @@
-"""The bytes of a matrix, by hand and by reading back what a storage would hold."""
+"""The bytes of a matrix, by hand and by reading back what a storage holds."""
 
 import numpy as np
 import pytest
 
 from keras_fastgrnn import storage
 
-# Column after column: 0 3 0 | 5 0 7.
-SMALL = np.array([[0, 5], [3, 0], [0, 7]])
+# Row after row: 0 3 0 | 5 0 7.
+SMALL = np.array([[0, 3, 0], [5, 0, 7]])
+
+DENSE, BITMAP, INDEX = storage.STORAGES
+SHAPES = [(80, 25), (25, 80), (7, 16), (9, 1), (1, 9), (13, 39), (3, 700)]
+DENSITIES = [0.0, 0.001, 0.02, 0.3, 0.7, 1.0]
 
 
-def sparse(shape, kept, seed=0):
+def sparse(shape, density, largest, seed=0):
     rng = np.random.default_rng(seed)
-    matrix = np.zeros(shape, int)
-    matrix.flat[rng.permutation(matrix.size)[:kept]] = rng.integers(1, 128, kept)
-    return matrix
+    values = rng.integers(1, largest + 1, shape) * rng.choice([-1, 1], shape)
+    return values * (rng.random(shape) < density)
+
+
+def weights_of(stored):
+    """Yields the stored weights one after the other."""
+    for byte in stored.weights.tolist():
+        if stored.bits == 8:
+            yield byte - 256 * (byte > 127)
+        else:
+            for half in (byte & 15, byte >> 4):
+                yield half - 16 * (half > 7)
+
+
+def read_dense(stored, weights):
+    return [[next(weights) for _ in range(stored.columns)] for _ in range(stored.rows)]
+
+
+def read_bitmap(stored, weights):
+    """A queue of bits: a byte in front of those that are left, where a row's rest needs them."""
+    places, left, rows = iter(stored.places.tolist()), [], []
+    for _ in range(stored.rows):
+        bits = []
+        while stored.columns - len(bits) >= 8:
+            byte = next(places)
+            bits += [byte >> k & 1 for k in range(8)]
+        rest = stored.columns - len(bits)
+        if len(left) < rest:
+            byte = next(places)
+            left = [byte >> k & 1 for k in range(8)] + left
+        bits, left = bits + left[:rest], left[rest:]
+        rows.append([next(weights) if bit else 0 for bit in bits])
+    assert next(places, None) is None
+    return rows
+
+
+def read_index(stored, weights):
+    """Skip so many zeros, take a weight; the last skip leaves the matrix."""
+    flat = np.zeros(stored.rows * stored.columns, int)
+    place = stored.start
+    for gap in stored.places.tolist():
+        flat[place] = next(weights)
+        place += 1 + gap
+    assert not stored.places.size or place == flat.size
+    return flat.reshape(stored.rows, stored.columns)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("density", DENSITIES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("way", "read"),
+    [(DENSE, read_dense), (BITMAP, read_bitmap), (INDEX, read_index)],
+    ids=["dense", "bitmap", "index"],
+)
+def test_what_is_stored_is_the_matrix(way, read, shape, density, bits):
+    matrix = sparse(shape, density, 127 if bits == 8 else 7)
+    stored = way.store(matrix, bits)
+    assert stored.weights.dtype == stored.places.dtype == np.uint8
+    assert stored.bytes == len(stored.weights.tobytes() + stored.places.tobytes())
+    assert (stored.rows, stored.columns, stored.kept) == (*shape, np.count_nonzero(matrix))
+    np.testing.assert_array_equal(read(stored, weights_of(stored)), matrix)
+
+
+def test_every_storage_is_read_here():
+    assert [one.name for one in storage.STORAGES] == ["dense", "bitmap", "index"]
 
 
 @pytest.mark.parametrize(
-    ("count", "bits", "expected"),
+    ("way", "bits", "expected"),
     [
-        (storage.dense_bytes, 8, 6),
-        (storage.dense_bytes, 4, 3),
-        (storage.bitmap_bytes, 8, 1 + 3),
-        (storage.bitmap_bytes, 4, 1 + 2),
-        (storage.index_bytes, 8, 3 + 3),
-        (storage.index_bytes, 4, 3 + 2),
-        (storage.paper_bytes, 8, 6),  # half is kept, not fewer
-        (storage.paper_bytes, 4, 3),
+        (DENSE, 8, 6),
+        (DENSE, 4, 3),
+        (BITMAP, 8, 1 + 3),
+        (BITMAP, 4, 1 + 2),
+        (INDEX, 8, 3 + 3),
+        (INDEX, 4, 3 + 2),
     ],
 )
-def test_bytes_of_a_small_matrix(count, bits, expected):
-    assert count(SMALL, bits) == expected
-    assert type(count(SMALL, bits)) is int
+def test_bytes_of_a_small_matrix(way, bits, expected):
+    assert way.store(SMALL, bits).bytes == expected
 
 
-def test_the_gaps_run_through_the_columns():
-    assert storage.index_gaps(SMALL).tolist() == [1, 1, 1]
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_bitmap_has_a_bit_a_weight(shape):
+    matrix = sparse(shape, 0.5, 127)
+    assert len(BITMAP.store(matrix).places) == -(-matrix.size // 8)
 
 
-def read_back(gaps, values, shape):
-    """Reads a matrix as a device would: skip `gap` zeros, store a value, until they end."""
-    flat, position = np.zeros(np.prod(shape), int), 0
-    for gap, value in zip(gaps.tolist(), values, strict=True):
-        position += gap
-        flat[position] = value
-        position += 1
-    return flat.reshape(shape[::-1]).T
+def test_a_byte_of_a_bitmap_begins_with_its_first_column_and_rests_share_one():
+    """Rests of 3 columns, of which the third takes its highest bit from the byte of the others."""
+    row = [1, 0, 0, 0, 0, 0, 1, 0]
+    matrix = np.array([[*row, 1, 0, 0], [*row, 0, 1, 1], [*row, 0, 1, 0]])
+    # Of the first byte 001 and 110 are read, and 2 bits are left below a 1. The third row loads
+    # the next byte, of which it reads the three lowest bits.
+    assert BITMAP.store(matrix).places.tolist() == [65, 0b110001, 65, 65, 0b010]
 
 
-@pytest.mark.parametrize("kept", [0, 1, 2, 5, 40, 800, 2000])
-@pytest.mark.parametrize("shape", [(80, 25), (25, 80)])
-def test_gaps_and_values_make_the_matrix_again(shape, kept):
-    matrix = sparse(shape, kept)
-    gaps = storage.index_gaps(matrix)
-    assert gaps.dtype == np.uint8
-    # A filler stands where 255 zeros and itself, the 256th, precede the next weight.
-    flat = matrix.T.ravel()
-    values, position = [], 0
-    for gap in gaps.tolist():
-        position += gap
-        values.append(flat[position])
-        position += 1
-    assert values.count(0) == len(values) - kept
-    np.testing.assert_array_equal(read_back(gaps, values, shape), matrix)
+def test_the_gaps_run_through_the_rows_and_end_behind_the_last():
+    stored = INDEX.store(SMALL)
+    assert (stored.start, stored.places.tolist()) == (1, [1, 1, 0])
 
 
 @pytest.mark.parametrize(("zeros", "fillers"), [(255, 0), (256, 1), (511, 1), (512, 2)])
 def test_more_than_255_zeros_take_fillers(zeros, fillers):
-    matrix = np.array([[0] * zeros + [9]])
-    assert storage.index_gaps(matrix).tolist() == [255] * fillers + [zeros - 256 * fillers]
-    assert storage.index_bytes(matrix, 8) == 2 * (fillers + 1)
-
-
-def test_zeros_at_the_end_take_no_entry():
-    assert storage.index_bytes(np.array([[1] + [0] * 1000]), 8) == 2
+    first, last = (INDEX.store(np.array([row])) for row in ([0] * zeros + [9], [9] + [0] * zeros))
+    assert [first.start, *first.places] == [255] * fillers + [zeros - 256 * fillers, 0]
+    assert [last.start, *last.places] == [0] + [255] * fillers + [zeros - 256 * fillers]
+    assert first.bytes == last.bytes == 2 * (fillers + 1)
 
 
 def test_a_matrix_of_zeros_takes_a_bitmap_and_no_values():
-    zeros = np.zeros((10, 10))
-    assert storage.bitmap_bytes(zeros) == 13
-    assert storage.index_bytes(zeros) == storage.paper_bytes(zeros) == 0
+    zeros = np.zeros((10, 10), np.int8)
+    assert BITMAP.store(zeros).bytes == 13
+    assert storage.smallest(zeros).bytes == storage.paper_bytes(zeros) == 0
+
+
+def test_the_simplest_of_equal_storages_is_the_smallest():
+    assert storage.smallest(np.eye(4, dtype=np.int8)).storage is BITMAP  # 2 + 4 of 16
+    assert storage.smallest(np.ones((1, 8), np.int8)).storage is DENSE
+    assert storage.smallest(np.array([[0, 1, 1, 1, 1, 1, 1, 1]])).storage is DENSE  # 8, as 1 + 7
 
 
 def test_the_paper_counts_an_index_below_half():
-    assert storage.paper_bytes(sparse((10, 10), 49), 8) == 98
-    assert storage.paper_bytes(sparse((10, 10), 50), 8) == 100
-    assert storage.paper_bytes(sparse((10, 10), 49), 4) == 49 + 25
+    matrix = np.zeros((10, 10), int)
+    matrix.flat[:49] = 1
+    assert storage.paper_bytes(matrix, 8) == 98
+    assert storage.paper_bytes(matrix, 4) == 49 + 25
+    matrix.flat[49] = 1
+    assert storage.paper_bytes(matrix, 8) == 100

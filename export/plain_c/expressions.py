@@ -21,142 +21,25 @@ _HALF = 2**14
 # What `shift_right` may be given.
 _LARGEST_SHIFTED = 2**28
 
-FUNCTIONS = {
-    "saturate": """/* The nearest integer of 16 bits. */
-static inline int16_t saturate(int32_t value) {
-#ifdef __AVR__
-  __asm__(
-      "mov __tmp_reg__, %B0\\n\\t"
-      "lsl __tmp_reg__\\n\\t"
-      "sbc __tmp_reg__, __tmp_reg__\\n\\t"
-      "cp %C0, __tmp_reg__\\n\\t"
-      "cpc %D0, __tmp_reg__\\n\\t"
-      "breq 1f\\n\\t"
-      "ldi %A0, 0xFF\\n\\t"
-      "ldi %B0, 0x7F\\n\\t"
-      "sbrc %D0, 7\\n\\t"
-      "com %A0\\n\\t"
-      "sbrc %D0, 7\\n\\t"
-      "com %B0\\n"
-      "1:\\n\\t"
-      : "+d"(value)
-      :
-      : "cc");
-  return (int16_t)value;
-#else
-  const int16_t low = (int16_t)value;
-  return low == value ? low : value < 0 ? INT16_MIN : INT16_MAX;
-#endif
-}""",
-    "clip": """static inline int16_t clip(int32_t value, int16_t low, int16_t high) {
-  return value < low ? low : value > high ? high : (int16_t)value;
-}""",
-    "shift_right": """/* value / 2^bits, rounded down; |value| is below 2^28. */
-static inline int32_t shift_right(int32_t value, uint8_t bits) {
-#ifdef __AVR__ /* which shifts by whole bytes at no cost, and else bit by bit */
-  if ((bits & 7) > 4) {
-    value = (int32_t)((uint32_t)value << (8 - (bits & 7)));
-    bits = (uint8_t)((bits | 7) + 1);
-  }
-  value >>= bits & 24;
-  __asm__("" : "+r"(value)); /* keeps the two shifts apart */
-  return value >> (bits & 7);
-#else
-  return value >> bits;
-#endif
-}""",
-    "round_shift": """/* value / 2^bits, for bits above 0; half is rounded away from zero. */
-static inline int32_t round_shift(int32_t value, uint8_t bits) {
-  return shift_right(value + ((int32_t)1 << (bits - 1)) - (value < 0), bits);
-}""",
-    "round_shift_large": """/* The same as round_shift, where the sum has 32 bits. */
-static inline int32_t round_shift_large(int32_t value, uint8_t bits) {
-  return (value + ((int32_t)1 << (bits - 1)) - (value < 0)) >> bits;
-}""",
-    "multiply_fractions": """/* a b / 2^15, rounded to half of a unit, then half away from zero. */
-#ifdef __AVR__
-static inline int16_t multiply_fractions(int16_t a, int16_t b) {
-  int32_t product;
-  int16_t half;
-  uint8_t zero;
-  __asm__(
-      "clr %[zero]\\n\\t"
-      "muls %B[a], %B[b]\\n\\t"
-      "movw %C[product], r0\\n\\t"
-      "mul %A[a], %A[b]\\n\\t"
-      "movw %A[product], r0\\n\\t"
-      "mulsu %B[a], %A[b]\\n\\t"
-      "sbc %D[product], %[zero]\\n\\t"
-      "add %B[product], r0\\n\\t"
-      "adc %C[product], r1\\n\\t"
-      "adc %D[product], %[zero]\\n\\t"
-      "mulsu %B[b], %A[a]\\n\\t"
-      "sbc %D[product], %[zero]\\n\\t"
-      "add %B[product], r0\\n\\t"
-      "adc %C[product], r1\\n\\t"
-      "adc %D[product], %[zero]\\n\\t"
-      "clr __zero_reg__\\n\\t"
-      "ldi %A[half], 0x01\\n\\t"
-      "ldi %B[half], 0x40\\n\\t"
-      "sbrc %D[product], 7\\n\\t"
-      "ldi %A[half], 0xFF\\n\\t"
-      "sbrc %D[product], 7\\n\\t"
-      "ldi %B[half], 0x3F\\n\\t"
-      "add %A[product], %A[half]\\n\\t"
-      "adc %B[product], %B[half]\\n\\t"
-      "adc %C[product], %[zero]\\n\\t"
-      "adc %D[product], %[zero]\\n\\t"
-      "lsl %B[product]\\n\\t"
-      "rol %C[product]\\n\\t"
-      "rol %D[product]\\n\\t"
-      : [product] "=&r"(product), [half] "=&d"(half), [zero] "=&r"(zero)
-      : [a] "a"(a), [b] "a"(b)
-      : "cc");
-  return (int16_t)(product >> 16);
-}
-#else
-static inline int16_t multiply_fractions(int16_t a, int16_t b) {
-  const int32_t product = (int32_t)a * b;
-  return (int16_t)((product + (product < 0 ? 16383 : 16385)) >> 15);
-}
-#endif""",
-    "clip_wide": """static inline int16_t clip_wide(int64_t value, int16_t low, int16_t high) {
-  return value < low ? low : value > high ? high : (int16_t)value;
-}""",
-    "logistic": """/* 2^15 / (1 + exp(-x)), where 3 * 2^12 stands for an x of 1. */
-static int16_t logistic(int32_t x) {
-  const uint32_t magnitude = (uint32_t)(x < 0 ? -x : x);
-  uint16_t result = 32767;
-  if (magnitude < (uint32_t)255 << 9) {
-    const uint16_t index = (uint16_t)((uint16_t)(magnitude >> 8) >> 1);
-    const uint16_t low = FLASH_U16(&sigmoid_table[index]);
-    const uint16_t slope = (uint16_t)(FLASH_U16(&sigmoid_table[index + 1]) - low);
-    const uint32_t part = (uint32_t)((uint16_t)magnitude & 511) * slope + 512;
-    result = (uint16_t)((uint16_t)(low + ((uint16_t)(part >> 8) >> 1)) >> 1);
-  }
-  return (int16_t)(x < 0 ? 32768 - result : result);
-}""",
-    "hyperbolic_tangent": """/* 2^15 tanh(x), where 3 * 2^12 stands for an x of 1. */
-static int16_t hyperbolic_tangent(int32_t x) {
-  const uint32_t magnitude = (uint32_t)(x < 0 ? -x : x);
-  uint16_t result = 32767;
-  if (magnitude < (uint32_t)255 << 8) {
-    const uint8_t index = (uint8_t)(magnitude >> 8);
-    const uint16_t low = FLASH_U16(&sigmoid_table[index]);
-    const uint16_t slope = (uint16_t)(FLASH_U16(&sigmoid_table[index + 1]) - low);
-    const uint32_t part = (uint32_t)(uint8_t)magnitude * slope + 128;
-    result = (uint16_t)(low - 32768U + (uint16_t)(part >> 8));
-  }
-  return (int16_t)(x < 0 ? -(int16_t)result : (int16_t)result);
-}""",
-}
+# The files of `runtime` that expressions call and what these call, in the order of the C.
+FUNCTIONS = (
+    "saturate",
+    "clip",
+    "shift_right",
+    "round_shift",
+    "round_shift_large",
+    "multiply_fractions",
+    "clip_wide",
+    "logistic",
+    "hyperbolic_tangent",
+)
 
 
 class Expressions:
     """Writes operators as C, and remembers which functions of C that takes.
 
     Attributes:
-        functions: Set of keys of `FUNCTIONS`.
+        functions: Set of strings of `FUNCTIONS`, those that the expressions call.
     """
 
     def __init__(self):
@@ -223,7 +106,7 @@ class Expressions:
         self.in_32_bits([largest + half])
         is_small = largest + half < _LARGEST_SHIFTED
         name = "round_shift" if is_small else "round_shift_large"
-        self.functions |= {name, "shift_right"} if is_small else {name}
+        self.functions.add(name)
         return f"{name}({value}, {bits})", [rounding_shift(end, bits) for end in ends]
 
     def in_32_bits(self, numbers: list[int]) -> list[int]:

@@ -6,20 +6,14 @@ import textwrap
 import numpy as np
 
 from keras_fastgrnn.export.firmware.names import banner, export_check, rows
+from keras_fastgrnn.export.plain_c import runtime
 from keras_fastgrnn.export.plain_c.expressions import (
     FUNCTIONS,
     Expressions,
     needs_64_bits,
     rounding,
 )
-from keras_fastgrnn.export.plain_c.matrices import (
-    CURSOR,
-    NEXT_OF_4_BITS,
-    StoredMatrix,
-    cursor,
-    definition,
-    stored,
-)
+from keras_fastgrnn.export.plain_c.matrices import Matrix, matrix_of_values
 from keras_fastgrnn.export.plain_c.schedule import (
     Loop,
     Schedule,
@@ -31,28 +25,12 @@ from keras_fastgrnn.graph.graph import Constant, Graph, Op, Tensor
 from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.tables import SIGMOID_TABLE
 
-_FLASH = """#ifdef __AVR__
-#include <avr/pgmspace.h>
-#define FLASH PROGMEM
-#define FLASH_U8(place) pgm_read_byte(place)
-#define FLASH_U16(place) pgm_read_word(place)
-#define FLASH_U32(place) pgm_read_dword(place)
-#define FLASH_U64(place) \\
-  ((uint64_t)FLASH_U32((const uint8_t *)(place) + 4) << 32 | FLASH_U32(place))
-#else
-#define FLASH
-#define FLASH_U8(place) (*(place))
-#define FLASH_U16(place) (*(place))
-#define FLASH_U32(place) (*(place))
-#define FLASH_U64(place) (*(place))
-#endif"""
-
 # Names that mean something else where a tensor's name may stand.
 _TAKEN = (
     "auto break case char const continue default do double else enum extern float for goto if "
     "inline int long register restrict return short signed sizeof static struct switch typedef "
     "union unsigned void volatile while int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t "
-    "uint64_t i input state logits row main sigmoid_table matrix_cursor"
+    "uint64_t i input state logits row main"
 )
 _CALLED = ("state", "reset", "step", "output", "classify")
 
@@ -83,7 +61,7 @@ class Source:
     """The text of the two files, and what is in them.
 
     Attributes:
-        matrices: Dictionary from name to `StoredMatrix`.
+        matrices: Dictionary from name to `Matrix`.
         tables: Dictionary from the name of every constant array to its bytes.
         expressions: `Expressions` of all operators.
 
@@ -95,12 +73,12 @@ class Source:
     def __init__(self, name: str, graph: Graph):
         self.name = name
         self.graph = graph
-        self.matrices: dict[str, StoredMatrix] = {}
+        self.matrices: dict[str, Matrix] = {}
         self.tables: dict[str, int] = {}
         self._constants: list[str] = []
         self.expressions = Expressions()
         self._names = _Names(
-            [*_TAKEN.split(), *FUNCTIONS, *(f"{name}_{ending}" for ending in _CALLED)]
+            [*_TAKEN.split(), *runtime.names(), *(f"{name}_{ending}" for ending in _CALLED)]
         )
         self._state_names = {
             state: self._names.unique(state.before.name or "kept") for state in graph.states
@@ -123,7 +101,7 @@ class Source:
     @property
     def multiply_accumulates(self) -> int:
         """How many products a step and its output add up: the weights that are not zero."""
-        return sum(matrix.kept for matrix in self.matrices.values())
+        return sum(matrix.stored.kept for matrix in self.matrices.values())
 
     def state_name(self, tensor: Tensor) -> str | None:
         """Returns the member that holds a tensor before or after a step, or `None`."""
@@ -134,18 +112,18 @@ class Source:
 
     def source(self) -> str:
         """Returns the text of `NAME.c`."""
-        name, upper = self.name, self.name.upper()
-        classify = _CLASSIFY if self.graph.outputs[0].shape[-1] > 1 else _CLASSIFY_ONE
+        name = self.name
+        classify = "classify" if self.graph.outputs[0].shape[-1] > 1 else "classify_one"
         parts = [
             f'{banner(name)}\n#include "{name}.h"',
             export_check(name, f"{name}.c"),
-            _FLASH,
+            runtime.definition("flash"),
             *self._constants,
             *self._functions_text(),
             f"void {name}_reset({name}_state *state) {{\n{self._reset()}}}",
             f"void {name}_step({name}_state *state, const int16_t *input) {{\n{self._step}}}",
             f"void {name}_output(const {name}_state *state, int16_t *logits) {{\n{self._output}}}",
-            classify.replace("NAME", upper).replace("name", name),
+            runtime.of_model(classify, name),
         ]
         return "\n\n".join(parts) + "\n"
 
@@ -156,19 +134,22 @@ class Source:
         )
 
     def _add_sigmoid_table(self) -> None:
-        if {"logistic", "hyperbolic_tangent"} & self.expressions.functions:
-            title = "/* 2^16 / (1 + exp(-i / 24)), the numbers of TensorFlow Lite. */"
+        if "sigmoid_table" in runtime.needed(self.expressions.functions):
+            declared = runtime.definition("sigmoid_table")
             numbers = self._array("sigmoid_table", "uint16_t", SIGMOID_TABLE)
-            self._constants.insert(0, f"{title}\n{numbers}")
+            self._constants.insert(0, f"{declared[: declared.rindex('static')]}{numbers}")
 
     def _functions_text(self) -> list[str]:
-        others = [m for m in self.matrices.values() if not m.is_plain]
-        texts = [CURSOR] if others else []
-        if any(matrix.bits == 4 for matrix in others):
-            texts.append(NEXT_OF_4_BITS)
-        dots = {m.function: definition(m) for m in self.matrices.values()}
-        texts += list(dots.values())
-        return texts + [FUNCTIONS[key] for key in FUNCTIONS if key in self.expressions.functions]
+        matrices = self.matrices.values()
+        rows = {matrix.function: matrix.definition() for matrix in matrices}
+        before = sorted(set().union(*(matrix.includes for matrix in matrices)))
+        needed = runtime.needed(self.expressions.functions)
+        after = [name for name in FUNCTIONS if name in needed]
+        return [
+            *map(runtime.definition, before),
+            *rows.values(),
+            *map(runtime.definition, after),
+        ]
 
     def _array(self, name: str, c_type: str, values) -> str:
         values = np.ravel(values)
@@ -177,17 +158,17 @@ class Source:
         numbers = rows([str(int(value)) for value in values], "  ")
         return f"static const {c_type} {name}[{len(values)}] FLASH = {{\n{numbers}}};"
 
-    def add_matrix(self, name: str, values: np.ndarray, is_wide: bool) -> tuple[str, StoredMatrix]:
-        """Adds a matrix; returns the name it got and how it is stored."""
+    def add_matrix(self, name: str, matrix: Matrix) -> str:
+        """Adds a matrix; returns the name it got."""
         name = self._names.unique(name)
-        matrix = stored(values, is_wide)
         self.matrices[name] = matrix
         c_type = "int8_t" if matrix.is_plain else "uint8_t"
-        weights = matrix.weights.view(np.int8) if matrix.is_plain else matrix.weights
+        weights, places = matrix.stored.weights, matrix.stored.places
+        weights = weights.view(np.int8) if matrix.is_plain else weights
         self._constants.append(self._array(f"{name}_weights", c_type, weights))
-        if matrix.places.size:
-            self._constants.append(self._array(f"{name}_places", "uint8_t", matrix.places))
-        return name, matrix
+        if places.size:
+            self._constants.append(self._array(f"{name}_places", "uint8_t", places))
+        return name
 
     def add_vector(self, name: str, values: np.ndarray, units: int) -> str:
         """Adds constants, one for each unit; returns the expression of the one of unit `i`."""
@@ -314,13 +295,24 @@ class _Function:
             return self._locals[tensor]
         return self._element(tensor)
 
-    def _vectors(self, op: Op) -> list[tuple[Tensor, int]]:
-        """What the rows of a matrix meet, and its length; vectors that lie together are one."""
-        vectors = sources(op)
+    def _matrices(self, op: Op) -> list[tuple[Tensor, Matrix | None]]:
+        """Each vector that rows of a matrix meet, and what they are; `None` for zeros alone.
+
+        Vectors that lie together are one where that takes no more bytes.
+        """
+        vectors, values, is_wide = sources(op), op.weights.data, needs_64_bits(op)
+
+        def stored(columns: np.ndarray) -> Matrix | None:
+            return matrix_of_values(columns, is_wide) if columns.any() else None
+
+        ends = np.cumsum([vector.shape[-1] for vector in vectors])
+        apart = [stored(columns) for columns in np.split(values, ends[:-1], axis=1)]
         names = {self._places.get(vector, (None, 0))[0] for vector in vectors}
         if len(vectors) > 1 and len(names) == 1 and None not in names:
-            return [(vectors[0], sum(vector.shape[-1] for vector in vectors))]
-        return [(vector, vector.shape[-1]) for vector in vectors]
+            whole = stored(values)
+            if whole is None or whole.stored.bytes <= sum(m.stored.bytes for m in apart if m):
+                return [(vectors[0], whole)]
+        return list(zip(vectors, apart, strict=True))
 
     def _start(self, op: Op) -> str:
         """The bias and what rounds the sum: one constant where that takes no more bytes."""
@@ -339,24 +331,17 @@ class _Function:
         total = self._source.unique(f"{short(op.output)}_sum")
         start = self._start(op)
         inside.append(f"{'int64_t' if is_wide else 'int32_t'} {total} = {start};")
-        column = 0
-        for vector, length in self._vectors(op):
-            columns = slice(column, column + length)
-            column = columns.stop
-            values = op.weights.data[:, columns]
-            if not values.any():
+        for vector, matrix in self._matrices(op):
+            if matrix is None:
                 if vector in self._places:
                     self._unread.add(self._places[vector][0])
                 continue
-            name, matrix = self._source.add_matrix(
-                f"{short(op.output)}_of_{short(vector)}", values, is_wide
-            )
+            name = self._source.add_matrix(f"{short(op.output)}_of_{short(vector)}", matrix)
             row = self._source.unique(f"{name}_row")
-            start = f"{name}_weights" if matrix.is_plain else cursor(matrix, name)
             kind = "const int8_t *" if matrix.is_plain else "matrix_cursor "
-            before.append(f"{kind}{row} = {start};")
-            call = f"{matrix.function}({total}, &{row}, {self._vector(vector)}, {matrix.columns})"
-            inside.append(f"{total} = {call};")
+            before.append(f"{kind}{row} = {matrix.beginning(name)};")
+            arguments = f"{total}, &{row}, {self._vector(vector)}, {matrix.stored.columns}"
+            inside.append(f"{total} = {matrix.function}({arguments});")
         return self._source.expressions.rescaled(op, total, is_wide)
 
 
@@ -384,20 +369,3 @@ def _index_type(length: int) -> str:
 
 def _copy(target: str, source: str, length: int) -> str:
     return f"  for ({_index_type(length)} i = 0; i < {length}; ++i) {target}[i] = {source}[i];\n"
-
-
-_CLASSIFY = """uint16_t name_classify(const name_state *state) {
-  int16_t logits[NAME_OUTPUT_SIZE];
-  uint16_t best = 0;
-  name_output(state, logits);
-  for (uint16_t i = 1; i < NAME_OUTPUT_SIZE; ++i) {
-    if (logits[i] > logits[best]) best = i;
-  }
-  return best;
-}"""
-
-_CLASSIFY_ONE = """uint16_t name_classify(const name_state *state) {
-  int16_t logit;
-  name_output(state, &logit);
-  return logit > 0;
-}"""

@@ -190,7 +190,7 @@ def _most_bytes(shape, fraction: float, weight_bits: int) -> float:
     kept = masks.largest(values, fraction, "rounded")
     if not kept.any():
         return math.inf
-    return min(count(kept, weight_bits) for count in storage.STORAGES.values())
+    return storage.smallest(storage.pattern(kept), weight_bits).bytes
 
 
 def plans(model_fn, widths, budget: Budget) -> tuple[list[Plan], list[Plan]]:

@@ -7,12 +7,8 @@ from keras_fastgrnn.cells import FastCell, FastGRNNCell
 from keras_fastgrnn.keras_api import invalid_argument, keras
 from keras_fastgrnn.models import cells_of, fast_cells, layers_of
 
-# Instructions, fitted by `python -m benchmarks.step_cost`.
+# Instructions besides those of the storages, fitted by `python -m benchmarks.step_cost`.
 _ROW = 14
-_DENSE_WEIGHT = 5
-_BITMAP_BYTE = 19
-_BITMAP_WEIGHT = 4.5
-_INDEX_ENTRY = 10
 _FASTGRNN_UNIT = 26
 _FASTRNN_UNIT = 5
 _SMOOTH = 21
@@ -68,16 +64,6 @@ def _cell_instructions(cell) -> float:
     return cell.units * (unit + smooth * _SMOOTH) + sum(map(_matrix_instructions, factors))
 
 
-def _matrix_instructions(matrix: np.ndarray) -> float:
-    """The instructions of the storage that takes fewest bytes in C, which rows begin anew."""
-    inputs, rows = matrix.shape
-    kept = storage.kept_weights(matrix)
-    bitmap = rows * storage.packed_bytes(inputs, 1)
-    entries = len(storage.index_gaps(matrix)) + 1
-    ways = [
-        (matrix.size, _DENSE_WEIGHT * matrix.size),
-        (bitmap + kept, _BITMAP_BYTE * bitmap + _BITMAP_WEIGHT * kept),
-        (2 * entries - 1, _INDEX_ENTRY * entries),
-    ]
-    _, instructions = min(ways, key=lambda way: way[0])
-    return _ROW * rows + instructions
+def _matrix_instructions(factor: np.ndarray) -> float:
+    stored = storage.smallest(storage.pattern(factor))
+    return _ROW * stored.rows + stored.instructions

@@ -50,10 +50,10 @@ def test_dense_matrices_are_counted(layer, expected):
 
 def test_each_matrix_is_counted_in_its_smallest_storage():
     kernel, recurrent = np.zeros((9, 16)), np.zeros((16, 16))
-    kernel[::2] = 1.0  # 80 of 144, in a bitmap of 2 bytes a row
-    recurrent[[1, 5, 7], [2, 2, 9]] = 1.0  # 3 of 256, by index, and where the last row ends
+    kernel[::2] = 1.0  # 80 of 144, in a bitmap of a byte a row and one that rows share
+    recurrent[[1, 5, 7], [2, 2, 9]] = 1.0  # 3 of 256, by index
     model = with_weights(model_of(FastGRNN(16, *PIECEWISE_LINEAR)), kernel, recurrent)
-    bitmap, index = 32 * 19 + 80 * 4.5, 4 * 10
+    bitmap, index = 16 * 19 + 16 * 19 + 80 * 4.5, 3 * 10
     assert plain_c_instructions(model) == 16 * 26 + 32 * 14 + bitmap + index
 
 
