@@ -17,6 +17,8 @@ CHECKED := $(addprefix tests/, \
 	test_activations.py test_arguments.py test_cells.py test_edgeml_errors.py \
 	test_models.py test_steps.py test_storage.py)
 
+C_FILES := $(wildcard export/plain_c/*.[ch] examples/firmware/*.[ch])
+
 export KERAS_FASTGRNN_OLDEST_TFLM := $(CURDIR)/$(OLDEST_TFLM)
 
 .PHONY: help demo firmware test check coverage lint clean
@@ -54,6 +56,7 @@ lint: $(VENV)/dev.stamp ## Check the style and the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pyright
+	if command -v clang-format > /dev/null; then clang-format --dry-run -Werror $(C_FILES); fi
 
 clean: ## Remove what was built, except .venv
 	rm -rf build dist *.egg-info .hypothesis .pytest_cache .ruff_cache

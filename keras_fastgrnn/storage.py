@@ -211,7 +211,7 @@ STORAGES = (
         _bitmap,
         (
             Cost("a byte of a bitmap", 19, lambda r, c, kept: r * (c // 8)),
-            Cost("a row that shares a byte", 19, lambda r, c, kept: r * (c % 8 > 0)),
+            Cost("a column in a byte that rows share", 7, lambda r, c, kept: r * (c % 8)),
             Cost("a weight that a bitmap keeps", 4.5, lambda r, c, kept: kept),
         ),
     ),

@@ -11,33 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from keras_fastgrnn.errors import InexactExportError
+from keras_fastgrnn.export.plain_c import runtime
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=c99", "-O1")
+MAIN = runtime.FOLDER / "run_sequences.c"
 
 # How the names of the sections begin that a device has in flash or RAM.
 _IN_MEMORY = (".text", ".rodata", ".progmem", ".data", ".bss")
-
-_MAIN = """#include <stdio.h>
-#include <stdlib.h>
-
-#include "NAME.h"
-
-/* Reads the steps of sequences as integers, and writes the answers after each step. */
-int main(int argc, char **argv) {
-  static int16_t input[UPPER_INPUT_SIZE], output[UPPER_OUTPUT_SIZE];
-  static NAME_state state;
-  const long steps = argc > 1 ? atol(argv[1]) : 1;
-  for (long step = 0; fread(input, sizeof input, 1, stdin) == 1; ++step) {
-    if (step % steps == 0) NAME_reset(&state);
-    NAME_step(&state, input);
-    NAME_output(&state, output);
-    fwrite(output, sizeof output, 1, stdout);
-    if (argc > 2) fwrite(&state, sizeof state, 1, stdout);
-  }
-  return 0;
-}
-"""
 
 
 class MissingCompilerError(RuntimeError):
@@ -124,12 +105,12 @@ class HostProgram:
     def __init__(self, name, header, source, flags=FLAGS, compiler=None):
         folder = tempfile.mkdtemp(prefix="keras_fastgrnn_")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        main = _MAIN.replace("NAME", name).replace("UPPER", name.upper())
-        _write(folder, {f"{name}.h": header, f"{name}.c": source, "run_sequences.c": main})
-        self._program = Path(folder, "run_sequences")
+        main = runtime.of_model(MAIN.read_text(encoding="ascii"), name)
+        _write(folder, {f"{name}.h": header, f"{name}.c": source, MAIN.name: main})
+        self._program = Path(folder, MAIN.stem)
         command = [*(compiler or find_compiler()), *flags]
         self.command = " ".join(command)
-        files = [f"{name}.c", "run_sequences.c", "-o", str(self._program)]
+        files = [f"{name}.c", MAIN.name, "-o", str(self._program)]
         _run([*command, *files], folder)
 
     def run(self, integers: np.ndarray, outputs: int, states: int = 0) -> np.ndarray:

@@ -29,15 +29,15 @@ def definition(name: str) -> str:
     return _INCLUDES.sub("", _text(name)).strip()
 
 
-def of_model(name: str, model: str) -> str:
-    """Returns what a file defines of a model, with the names of that model.
+def of_model(text: str, name: str) -> str:
+    """Returns C for the model called "model", as `model.h` declares it, with another's names.
 
     Args:
-        name: String, one of `names()`, of a file that includes `model.h`.
-        model: String, the model's name.
+        text: String.
+        name: String, the other model's name.
     """
-    text = definition(name).replace("MODEL_", f"{model.upper()}_")
-    return re.sub(r"\bmodel_", f"{model}_", text)
+    text = text.replace("MODEL_", f"{name.upper()}_")
+    return re.sub(r"\bmodel(?=_|\.h\b)", name, text)
 
 
 def needed(wanted: Iterable[str]) -> set[str]:

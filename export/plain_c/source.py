@@ -123,7 +123,7 @@ class Source:
             f"void {name}_reset({name}_state *state) {{\n{self._reset()}}}",
             f"void {name}_step({name}_state *state, const int16_t *input) {{\n{self._step}}}",
             f"void {name}_output(const {name}_state *state, int16_t *logits) {{\n{self._output}}}",
-            runtime.of_model(classify, name),
+            runtime.of_model(runtime.definition(classify), name),
         ]
         return "\n\n".join(parts) + "\n"
 
