@@ -12,7 +12,7 @@ from small_models import CHANNELS, STEPS, needs_tflm, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, export, keras
 from keras_fastgrnn.export.foreign.verify import verify
-from keras_fastgrnn.export.plain_c import expressions
+from keras_fastgrnn.export.plain_c import runtime
 from keras_fastgrnn.export.report.exactness import compared, drawn_inputs
 from keras_fastgrnn.graph import real_values
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor
@@ -186,13 +186,19 @@ def test_report_says_that_the_files_were_not_run_and_why(monkeypatch, command, w
     assert words in str(deployed.report)
 
 
+def replace_in_c(monkeypatch, old, new):
+    """Changes the files that the C is put together from."""
+    definition = runtime.definition
+    monkeypatch.setattr(runtime, "definition", lambda name: definition(name).replace(old, new))
+
+
 def test_c_that_computes_other_integers_is_not_returned(monkeypatch):
     needed("gcc")
-    right = expressions.FUNCTIONS["hyperbolic_tangent"]
+    right = runtime.definition("hyperbolic_tangent")
     wrong = right.replace("uint16_t result = 32767;", "uint16_t result = 32766;")
     wrong = wrong.replace("magnitude < (uint32_t)255 << 8", "magnitude < (uint32_t)20 << 8")
     assert wrong != right
-    monkeypatch.setitem(expressions.FUNCTIONS, "hyperbolic_tangent", wrong)
+    replace_in_c(monkeypatch, right, wrong)
     with pytest.raises(export.InexactExportError, match="please report it") as error:
         export.convert_c(sequential(FastGRNN(4)), sequences())
     assert "are not the reference's" in str(error.value) and "\n" not in str(error.value)
@@ -200,9 +206,7 @@ def test_c_that_computes_other_integers_is_not_returned(monkeypatch):
 
 def test_program_that_fails_is_told(monkeypatch):
     needed("gcc")
-    broken = expressions.FUNCTIONS["saturate"]
-    broken = broken.replace("const int16_t low =", "__builtin_trap();\n  const int16_t low =")
-    monkeypatch.setitem(expressions.FUNCTIONS, "saturate", broken)
+    replace_in_c(monkeypatch, "const int16_t low =", "__builtin_trap();\n  const int16_t low =")
     with pytest.raises(export.InexactExportError, match="ended with -4"):
         export.convert_c(sequential(FastGRNN(4)), sequences())
 
