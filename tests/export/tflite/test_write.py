@@ -9,7 +9,6 @@ from graphs import chain, constant, evaluate, fastrnn_step, value
 from small_models import needs_tflm, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, export, keras
-from keras_fastgrnn.errors import UnsupportedOperatorError
 from keras_fastgrnn.export.tflite.subgraphs import sequence
 from keras_fastgrnn.export.tflite.write import write, write_subgraphs
 from keras_fastgrnn.export.tflm.interpreter import Interpreter
@@ -267,11 +266,3 @@ def test_further_outputs_show_the_inside():
         results = interpreter.invoke(row[np.newaxis])
         np.testing.assert_allclose(results[0][0], output, atol=1e-6)
         np.testing.assert_allclose(results[1][0], inside, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["SQUARED_DIFFERENCE", "TOY"])
-def test_an_unknown_operator_is_refused_by_its_name(kind):
-    with pytest.raises(
-        UnsupportedOperatorError, match=f"no operator {kind}, of '{kind.lower()}_0'"
-    ):
-        write(chain(3, (kind, [], {})))
