@@ -37,6 +37,7 @@ KERAS_3_ALONE = [
     "graph/test_reference.py",
     "graph/test_rewrite*.py",
     "quantization/test_int*_scales.py",
+    "export/plain_c/*.py",
     "quantization/test_limits.py",
     "quantization/test_units.py",
     "recipe/test_budget_search.py",

@@ -198,14 +198,23 @@ FAULTS = [
         "export/plain_c/expressions.py",
         C_TESTS,
         [
-            (
-                "return shift_right(value + ((int32_t)1 << (bits - 1)) - (value < 0), bits)",
-                "return shift_right(value + ((int32_t)1 << (bits - 1)), bits)",
-            ),
-            ("x < 0 ? 32768 - result : result", "x < 0 ? 32767 - result : result"),
-            ("product < 0 ? 16383 : 16385", "product < 0 ? 16384 : 16385"),
             ("+ rounding(op) >= 2**31", "+ rounding(op) >= 2**33"),
         ],
+    ),
+    (
+        "export/plain_c/round_shift.h",
+        C_TESTS,
+        [("(bits - 1)) - (value < 0), bits)", "(bits - 1)), bits)")],
+    ),
+    (
+        "export/plain_c/logistic.h",
+        C_TESTS,
+        [("x < 0 ? 32768 - result : result", "x < 0 ? 32767 - result : result")],
+    ),
+    (
+        "export/plain_c/multiply_fractions.h",
+        C_TESTS,
+        [("product < 0 ? 16383 : 16385", "product < 0 ? 16384 : 16385")],
     ),
     (
         "export/plain_c/matrices.py",
