@@ -118,8 +118,9 @@ def prepare(
     if mode == "sequence" and masking is not None:
         expected = f"'streaming', where masked steps are not fed, for {title(masking)}"
         raise invalid_argument("mode", expected, mode)
-    simplify(graph)
-    if trained is not None:
+    if trained is None:
+        simplify(graph)
+    else:  # each layer is simplified, in a way that does not depend on its weights
         fold_offsets(graph)
     name_tensors(graph)
     given, expected, ranges = None, None, {}

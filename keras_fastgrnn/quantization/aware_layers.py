@@ -20,6 +20,8 @@ from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell, dropped_out
 from keras_fastgrnn.graph.fixed_scales import Scale
+from keras_fastgrnn.graph.graph import Graph, Tensor
+from keras_fastgrnn.graph.rewrite import simplify
 from keras_fastgrnn.graph.trace import CELLS, LAYERS, Symbol, activated, named_cells
 from keras_fastgrnn.keras_api import (
     as_written,
@@ -466,10 +468,15 @@ def _trace_recurrent(layer, value: Symbol) -> Symbol:
 def _trace_dense(layer, value: Symbol) -> Symbol:
     layer.begin(training=False)
     kernel, bias = layer.rounded_weights()
-    value = _with_offset(layer, value) @ np.asarray(kernel, np.float64)
+    value = _with_offset(layer, value)
+    x = Symbol(Graph(inputs=[], outputs=[]), Tensor("", value.tensor.shape))
+    product = x @ np.asarray(kernel, np.float64)
     if bias is not None:
-        value = value + np.asarray(bias, np.float64)
-    return activated(layer, value)
+        product = product + np.asarray(bias, np.float64)
+    graph = x.graph
+    graph.inputs, graph.outputs = [x.tensor], [activated(layer, product).tensor]
+    simplify(graph)
+    return value.appended(graph, "")
 
 
 def _trace_nothing(layer, value: Symbol) -> Symbol:
