@@ -54,6 +54,7 @@ def train(
     seed: int,
     folder: Path,
     formats: tuple[str, ...] = FORMATS,
+    compressed: bool = False,
 ) -> list[Trained]:
     """Trains a model.
 
@@ -65,13 +66,15 @@ def train(
         seed: Integer.
         folder: Path of the folder in which each epoch leaves what it takes to go on.
         formats: Tuple of strings, what the recipe's model is trained for; "int16x8" is one.
+        compressed: Boolean, whether another model is trained as the recipe's, too. Defaults to
+            `False`.
 
     Returns:
         List of `Trained`: of the recipe two, rounded after training and trained with rounding.
     """
     keras.utils.set_random_seed(seed)
     model = build(name, structure, task.shape, task.classes, training.initializer)
-    if name == RECIPE:
+    if name == RECIPE or compressed:
         return _by_recipe(model, task, structure, training, seed, folder, formats)
     return _in_float(name, model, task, training, seed, folder)
 
