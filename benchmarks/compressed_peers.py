@@ -5,8 +5,8 @@
 The peers of the results are dense and rounded after training, for no other project prunes and
 rounds them in training. Here they have what FastGRNN LSQ has on HAR-2: the same stages, epochs,
 batches, augmentation, fractions of zeros and biases of a byte, at their own learning rate, as wide
-as 1,024 bytes allow. Leaves one JSON file a training in `benchmarks/results/compressed_peers/`, goes
-on where it was stopped, and prints a table of the accuracies on TFLite Micro, in int16x8.
+as 1,024 bytes allow. Leaves one JSON file a training in `benchmarks/results/compressed_peers/`,
+goes on where it was stopped, and prints a table of the accuracies on TFLite Micro, in int16x8.
 """
 
 import argparse

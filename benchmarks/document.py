@@ -4,7 +4,7 @@ import collections
 import re
 from pathlib import Path
 
-from benchmarks import ablation, defaults, pictures, sentences, stock, tables
+from benchmarks import ablation, compressed_peers, defaults, pictures, sentences, stock, tables
 from benchmarks.cells import Results, read
 from benchmarks.grid import required_runs
 from benchmarks.models import EQUAL_UNITS, RECIPE, SPARSE
@@ -76,6 +76,13 @@ split, on TFLite Micro in int16x8: mean and standard deviation of the seeds, bes
 results of the same seeds.
 """.strip()
 
+_COMPRESSED_PEERS = f"""
+`python -m benchmarks.compressed_peers`: GRU and LSTM on HAR-2 with the zeros, epochs, biases of a
+byte and rounding in training that {RECIPE} has, as wide as 1,024 bytes allow, at their own learning
+rate. **Measured** on the test split, on TFLite Micro in int16x8: mean and standard deviation of the
+seeds. {RECIPE} of as many bytes is in the table of HAR-2 above.
+""".strip()
+
 _STOCK = f"""
 `python -m benchmarks.stock`: layers of {EQUAL_UNITS} units with their initial weights, through
 `tf.lite.TFLiteConverter`, each in a process of its own; **measured** on TFLite Micro beside our
@@ -133,6 +140,7 @@ def text(results: Results, folder: Path) -> str:
         *(part for task in TITLES for part in _section(results, task)),
         *_optional("## What each part of the training is worth", _ABLATION, ablation.table(folder)),
         *_optional("## By the defaults of fit_lsq", _DEFAULTS, defaults.table(folder)),
+        *_optional("## Peers compressed alike", _COMPRESSED_PEERS, compressed_peers.table(folder)),
         *_optional("## TensorFlow's own converter", _STOCK, stock.table(folder)),
         "## How to read it",
         _LEGEND,
