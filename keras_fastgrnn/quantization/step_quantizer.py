@@ -28,6 +28,7 @@ from keras_fastgrnn.quantization.fake_quantization import (
     round_to_integers,
     round_to_multiples,
 )
+from keras_fastgrnn.quantization.int16_scales import may_have_any_scale
 from keras_fastgrnn.quantization.masked_steps import MaskedSteps
 from keras_fastgrnn.quantization.ranged_groups import (
     Group,
@@ -78,8 +79,8 @@ class StepQuantizer:
         self._sums: list[tuple[Unit, PartsOfSum]] = []
         for unit in units_of(self.graph, self.format.dtype):
             self._declare(unit, layer)
-        sums = fusible_products(self.graph) if self.format.bits == 16 else []
-        self._joinable = [self.graph.computing(t) for t in sums[0].inputs] if len(sums) == 1 else []
+        self._functions = {op: _function_of(op, cell) for op in self.graph.ops}
+        self._joinable = _joinable_products(self.graph) if self.format.bits == 16 else []
         self.input_group: RangedGroup | Scale | None = None
         self._source: RangedGroup | Scale | None = None
         self.is_joined: Any = False
@@ -280,17 +281,10 @@ class StepQuantizer:
             ]
             if recurrent_mask is not None and self._enters_matrix(op):
                 operands[0] = operands[0] * recurrent_mask
-            value = self._function_of(op)(*operands)
+            value = self._functions[op](*operands)
             values[op.output] = self._rounded(op, value, operands)
         self._end_step()
         return [values[state.after] for state in self.graph.states]
-
-    @staticmethod
-    def _function_of(op: Op) -> Callable:
-        function = operator_of(op.kind).on_tensors
-        if function is None:
-            raise UnsupportedOperatorError(f"Nothing rounds {op.kind} in training.")
-        return function
 
     def _enters_matrix(self, op: Op) -> bool:
         return operator_of(op.kind).has_matrix and op.inputs[0] is self._state.before
@@ -385,18 +379,28 @@ def _traced(cell, input_factor, input_constant) -> Graph:
         while fold_input_affine(graph, op):
             pass
     name_tensors(graph)
-    _refuse_untrained(graph, cell)
     return graph
 
 
-def _refuse_untrained(graph: Graph, cell) -> None:
-    unknown = {op.kind for op in graph.ops if operator_of(op.kind).on_tensors is None}
-    if unknown:
-        kinds = ", ".join(sorted(unknown))
+def _function_of(op: Op, cell) -> Callable:
+    function = operator_of(op.kind).on_tensors
+    if function is None:
         raise UnsupportedOperatorError(
-            f"The cell {cell.name} ({type(cell).__name__}) computes {kinds}, which nothing rounds "
-            "in training. Register the operator with on_tensors."
+            f"The cell {cell.name} ({type(cell).__name__}) computes {op.kind}, which nothing "
+            "computes in training. Register the operator with on_tensors."
         )
+    return function
+
+
+def _joinable_products(graph: Graph) -> list[Op]:
+    """The products that one matrix may do for: of the input, whose scale is free, and of the state.
+
+    There are none in a step of several sums of products: one scale of the input suits one of them.
+    """
+    sums = fusible_products(graph)
+    products = [graph.computing(tensor) for op in sums for tensor in op.inputs]
+    is_free = len(products) == 2 and may_have_any_scale(graph, products[0].inputs[0])
+    return products if is_free else []
 
 
 def _common_width(tensors: list[Tensor]) -> int | None:
