@@ -53,12 +53,14 @@ def log2(x):
     return tf.math.log(x) / tf.math.log(2.0)
 
 
-def max(x, axis=None, keepdims=False):
-    return tf.reduce_max(x, axis, keepdims)
+def max(x, axis=None, keepdims=False, initial=None):
+    found = tf.reduce_max(x, axis, keepdims)
+    return found if initial is None else tf.maximum(found, initial)
 
 
-def min(x, axis=None, keepdims=False):
-    return tf.reduce_min(x, axis, keepdims)
+def min(x, axis=None, keepdims=False, initial=None):
+    found = tf.reduce_min(x, axis, keepdims)
+    return found if initial is None else tf.minimum(found, initial)
 
 
 def any(x, axis=None, keepdims=False):

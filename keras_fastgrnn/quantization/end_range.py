@@ -34,8 +34,8 @@ class EndRange(RangedGroup):
         Args:
             value: Tensor.
         """
-        ends = ops.stack([ops.min(value), ops.max(value)])
-        low, high = ops.unstack(widest_range(ends))
+        ends = [ops.min(value, initial=math.inf), ops.max(value, initial=-math.inf)]
+        low, high = ops.unstack(widest_range(ops.stack(ends)))
         self.observe([low, high])
 
     def _widen(self, now) -> None:

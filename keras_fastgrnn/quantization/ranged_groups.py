@@ -97,8 +97,12 @@ class RangedGroup(Group):
 
         Where one is NaN or infinite, the range stays as it was.
         """
-        low = ops.min(functools.reduce(ops.minimum, values), self._axis)
-        high = ops.max(functools.reduce(ops.maximum, values), self._axis)
+        lowest, highest = (
+            functools.reduce(ops.minimum, values),
+            functools.reduce(ops.maximum, values),
+        )
+        low = ops.min(lowest, self._axis, initial=math.inf)
+        high = ops.max(highest, self._axis, initial=-math.inf)
         now = ops.stack([ops.minimum(low, 0.0), ops.maximum(high, 0.0)])
         is_finite = ops.isfinite(now[1] - now[0])
         self._widen(ops.where(is_finite, now, ops.zeros_like(now)))

@@ -191,7 +191,7 @@ assert deployed.report.arena_bytes is None
 assert "arena       not measured" in str(deployed.report)
 difference = np.abs(deployed.predict(x, on="reference") - model.predict(x, verbose=0)).max()
 assert difference < 0.05, difference
-for call in (deployed.predict, lambda x: tflm.find_arena_size(deployed.tflite)):
+for call in (deployed.predict, lambda x: interpreter.find_arena_size(deployed.tflite)):
     try:
         call(x)
     except export.MissingRuntimeError as error:
