@@ -264,8 +264,8 @@ def test_a_model_trained_with_masking_is_what_the_device_computes(quantization):
     assert deployed.report.notes
     expected = masked.predict(x, verbose=0)
     found = deployed.predict(x, on="reference")
-    # Keras computes in float32, which takes the other of two integers where it is about halfway; a
-    # state keeps that for some steps, and of 100 models all were within 10 units (docs/numerics.md).
+    # Keras computes in float32, which takes the other of two integers where it is about halfway.
+    # A state keeps that for some steps: of 100 models all were within 10 units (docs/numerics.md).
     tolerance = max(0.002 * expected.std(), 4.01 * deployed.outputs[0].scale)
     error = np.abs(found - expected)
     assert error.max() < tolerance and error.mean() < 0.1 * tolerance
