@@ -56,7 +56,7 @@ lint: $(VENV)/dev.stamp ## Check the style and the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pyright
-	if command -v clang-format > /dev/null; then clang-format --dry-run -Werror $(C_FILES); fi
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 
 clean: ## Remove what was built, except .venv
 	rm -rf build dist *.egg-info .hypothesis .pytest_cache .ruff_cache
