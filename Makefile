@@ -45,7 +45,7 @@ test: $(VENV)/dev.stamp $(OLDEST_TFLM).stamp ## Check the style, run all tests i
 		|| failed="$$failed tf_keras"; \
 	if [ -n "$$failed" ]; then echo "make test failed:$$failed" >&2; exit 1; fi
 
-check: $(VENV)/dev.stamp $(OLDEST_TFLM).stamp ## Check the style, run a quick third of the tests in Keras 3
+check: $(VENV)/dev.stamp $(OLDEST_TFLM).stamp ## Check the style, run a third of the tests in Keras 3, in two minutes
 	@$(MAKE) --no-print-directory lint
 	unset TF_USE_LEGACY_KERAS; $(BIN)/python -m pytest $(CHECKED) $(PYTEST_ARGS)
 
