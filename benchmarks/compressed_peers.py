@@ -12,7 +12,6 @@ goes on where it was stopped, and prints a table of the accuracies on TFLite Mic
 import argparse
 import dataclasses
 import shutil
-import statistics
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import numpy as np
 
 from benchmarks import deployment, runs, tasks, training
 from benchmarks.command_line import positive_integer
+from benchmarks.defaults import mean
 from benchmarks.models import RECIPE, SIZES, Structure, build, structure_for, training_for
 from benchmarks.runs import RESULTS, Run
 from keras_fastgrnn.models import cells_of, matrices_of
@@ -107,7 +107,7 @@ def perform(run: Run, data: Path, results: Path) -> str:
 
 
 def table(results: Path) -> str:
-    """Returns a Markdown table of the accuracies, FastGRNN LSQ's beside them.
+    """Returns a Markdown table of the accuracies; empty where nothing was run.
 
     Args:
         results: Path of the folder of all results.
@@ -139,7 +139,7 @@ def table(results: Path) -> str:
     ]
     for model, entries in found.items():
         columns = [model, _range(entries, "units"), _range(entries, "bytes")]
-        columns += [_mean([one[kind] for one in entries]) for kind in ("rounded", "trained")]
+        columns += [mean([one[kind] for one in entries]) for kind in ("rounded", "trained")]
         lines.append(f"| {' | '.join([*columns, str(len(entries))])} |")
     return "\n".join(lines)
 
@@ -148,12 +148,6 @@ def _range(entries: list[dict], name: str) -> str:
     values = {one[name] for one in entries}
     low, high = min(values), max(values)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _mean(accuracies: list[float]) -> str:
-    percent = [100 * accuracy for accuracy in accuracies]
-    spread = f" &plusmn; {statistics.stdev(percent):.2f}" if len(percent) > 1 else ""
-    return f"{statistics.mean(percent):.2f}{spread}"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -113,12 +113,13 @@ def table(results: Path) -> str:
             if path.exists()
         ]
         given = [accuracy for _, accuracy in trained]
-        columns = [name, f"{stored:,}", _mean(given), _mean(own), str(len(given))]
+        columns = [name, f"{stored:,}", mean(given), mean(own), str(len(given))]
         lines.append(f"| {' | '.join(columns)} |")
     return "\n".join(lines)
 
 
-def _mean(accuracies: list[float]) -> str:
+def mean(accuracies: list[float]) -> str:
+    """Returns the mean in percent, and the standard deviation where there are several."""
     if not accuracies:
         return ""
     percent = [100 * accuracy for accuracy in accuracies]

@@ -15,6 +15,10 @@ _NO_FAST_CELLS = (
     "Received an invalid value for argument model, expected a model with FastGRNN or FastRNN "
     "layers, or RNN around their cells, got one without any."
 )
+_NO_CELLS = (
+    "Received an invalid value for argument model, expected a model with FastGRNN, FastRNN, GRU, "
+    "LSTM or SimpleRNN layers, or RNN around their cells, got one without any."
+)
 
 
 def check_flavor(model):
@@ -113,13 +117,7 @@ def fast_cells(model) -> list:
         TypeError: If it is not a model of this process's Keras.
         ValueError: If it has no such cell, or is not built.
     """
-    cells = [layer for layer in layers_of(model) if isinstance(layer, FastCell)]
-    if not cells:
-        raise ValueError(_NO_FAST_CELLS)
-    built = [cell for cell in cells if cell.built]
-    if not built:
-        check_built(model)
-    return built
+    return _built_cells(model, (FastCell,), _NO_FAST_CELLS)
 
 
 def recurrent_cells(model) -> list:
@@ -135,13 +133,13 @@ def recurrent_cells(model) -> list:
         TypeError: If it is not a model of this process's Keras.
         ValueError: If it has no such cell, or is not built.
     """
-    cells = [layer for layer in layers_of(model) if isinstance(layer, _KERAS_CELLS)]
+    return _built_cells(model, _KERAS_CELLS, _NO_CELLS)
+
+
+def _built_cells(model, kinds: tuple, none_found: str) -> list:
+    cells = [layer for layer in layers_of(model) if isinstance(layer, kinds)]
     if not cells:
-        raise ValueError(
-            "Received an invalid value for argument model, expected a model with FastGRNN, "
-            "FastRNN, GRU, LSTM or SimpleRNN layers, or RNN around their cells, got one without "
-            "any."
-        )
+        raise ValueError(none_found)
     built = [cell for cell in cells if cell.built]
     if not built:
         check_built(model)

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 absolute = tf.abs
+add = tf.add
 broadcast_to = tf.broadcast_to
 cast = tf.cast
 ceil = tf.math.ceil
@@ -19,7 +20,6 @@ minimum = tf.minimum
 multiply = tf.multiply
 negative = tf.negative
 power = tf.pow
-relu = tf.nn.relu
 round = tf.round
 sigmoid = tf.sigmoid
 sign = tf.sign
@@ -27,26 +27,15 @@ softmax = tf.nn.softmax
 sqrt = tf.sqrt
 stack = tf.stack
 stop_gradient = tf.stop_gradient
+subtract = tf.subtract
 tanh = tf.tanh
 unstack = tf.unstack
 where = tf.where
 zeros_like = tf.zeros_like
 
 
-def add(x1, x2):
-    return tf.add(x1, x2)
-
-
-def subtract(x1, x2):
-    return tf.subtract(x1, x2)
-
-
 def concatenate(xs, axis=-1):
     return tf.concat(xs, axis)
-
-
-def expand_dims(x, axis):
-    return tf.expand_dims(x, axis)
 
 
 def log2(x):

@@ -87,9 +87,9 @@ def quantize_aware(
 
     Raises:
         UnsupportedLayerError: If a layer cannot be exported; names all of them.
-        ValueError: If an argument is invalid, the model has no cell of ours, ends with a
-            recurrent layer, or has weights that are NaN, or it is called in the scope of another
-            strategy, whose replicas do not step together.
+        ValueError: If an argument is invalid, the model does not end with a Dense layer, has a
+            layer that is not rounded in training, or weights that are NaN, or it is called in the
+            scope of another strategy, whose replicas do not step together.
         TypeError: If `model` is not a model of this process's Keras.
 
     Example:

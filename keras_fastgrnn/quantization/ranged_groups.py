@@ -1,5 +1,6 @@
 """Tensors of a step that the device counts in one unit, with the ranges that training has shown."""
 
+import abc
 import functools
 import math
 from typing import Any
@@ -10,7 +11,7 @@ from keras_fastgrnn.quantization.fake_quantization import ends_of_integers, roun
 from keras_fastgrnn.replicas import check_strategy
 
 
-class Group:
+class Group(abc.ABC):
     """Tensors that share a scale.
 
     Args:
@@ -33,9 +34,9 @@ class Group:
         """The largest magnitude that the integers of this call hold."""
         return ops.maximum(-self._ends[0], self._ends[1])
 
+    @abc.abstractmethod
     def reached(self) -> tuple[float, float]:
         """Returns the smallest and the largest value that training showed."""
-        raise NotImplementedError
 
     def round(self, value):
         """Rounds a tensor to the integers of this call; leaves it as it is before any was seen."""
