@@ -4,7 +4,7 @@ from keras_fastgrnn.export.deployed_model import DeployedModel
 from keras_fastgrnn.export.firmware.names import check_name
 from keras_fastgrnn.export.lowering.costs import rounding_costs
 from keras_fastgrnn.export.lowering.end_types import TYPES, with_io_types
-from keras_fastgrnn.export.lowering.lower import CHOOSERS, prepare
+from keras_fastgrnn.export.lowering.lower import CHOOSERS, lower
 from keras_fastgrnn.export.report.warnings import warn_of_imprecision
 from keras_fastgrnn.export.tflite.write import with_float_clips
 from keras_fastgrnn.graph.graph import Graph, Tensor
@@ -114,7 +114,7 @@ def convert(
     }
     for argument, value in options.items():
         _check_choice(argument, value)
-    prepared = prepare(
+    lowered = lower(
         model,
         calibration_data,
         quantization,
@@ -123,16 +123,16 @@ def convert(
         has_integer_ends=bool({"int8", "int16"} & {input_type, output_type}),
         power_of_two_weights=power_of_two_weights,
     )
-    options["quantization"] = prepared.quantization
-    inside = prepared.graph
-    graph = with_float_clips(with_io_types(inside, input_type, output_type, *prepared.ends))
+    options["quantization"] = lowered.quantization
+    inside = lowered.graph
+    graph = with_float_clips(with_io_types(inside, input_type, output_type, *lowered.ends))
     costs = {}
-    if prepared.given is not None:
-        twins = prepared.twins + _converted_ends(prepared.real, inside, graph)
-        costs = rounding_costs(prepared.real, twins, prepared.given.fed, prepared.returns_sequences)
-    deployed = DeployedModel(prepared, graph, options, name, costs)
-    if prepared.given is not None and costs:
-        warn_of_imprecision(deployed.report, graph, prepared.given.fed)
+    if lowered.given is not None:
+        twins = lowered.twins + _converted_ends(lowered.real, inside, graph)
+        costs = rounding_costs(lowered.real, twins, lowered.given.fed, lowered.returns_sequences)
+    deployed = DeployedModel(lowered, graph, options, name, costs)
+    if lowered.given is not None and costs:
+        warn_of_imprecision(deployed.report, graph, lowered.given.fed)
     return deployed
 
 

@@ -13,7 +13,7 @@ from keras_fastgrnn.export.deployed_model import warn_of_saturation
 from keras_fastgrnn.export.files import write_all
 from keras_fastgrnn.export.firmware.names import check_name, marked
 from keras_fastgrnn.export.lowering.costs import rounding_costs
-from keras_fastgrnn.export.lowering.lower import Prepared, prepare
+from keras_fastgrnn.export.lowering.lower import LoweredModel, lower
 from keras_fastgrnn.export.plain_c import header
 from keras_fastgrnn.export.plain_c.host import HostProgram, MissingCompilerError, section_bytes
 from keras_fastgrnn.export.plain_c.schedule import for_c, with_logits
@@ -87,12 +87,12 @@ def convert_c(
     (20, 2)
     """
     check_name(name)
-    prepared = prepare(
+    lowered = lower(
         model, calibration_data, _QUANTIZATION, power_of_two_weights=power_of_two_weights
     )
-    deployed = PlainCModel(prepared, name)
-    if prepared.given is not None:
-        warn_of_imprecision(deployed.report, deployed.graph, prepared.given.fed)
+    deployed = PlainCModel(lowered, name)
+    if lowered.given is not None:
+        warn_of_imprecision(deployed.report, deployed.graph, lowered.given.fed)
     return deployed
 
 
@@ -172,18 +172,18 @@ class PlainCModel:
         report: `PlainCReport`.
     """
 
-    def __init__(self, prepared: Prepared, name: str):
+    def __init__(self, lowered: LoweredModel, name: str):
         self.name = name
-        self.graph = with_logits(prepared.graph)
+        self.graph = with_logits(lowered.graph)
         _refuse_softmax(self.graph)
         source = Source(name, for_c(self.graph))
         texts = marked({"header": header.header(source), "source": source.source()})
         self.header, self.source = texts["header"], texts["source"]
-        self._returns_sequences = prepared.returns_sequences
-        self._masking = prepared.masking
-        self._ends_in_softmax = prepared.graph.outputs[0] is not self.graph.outputs[0]
+        self._returns_sequences = lowered.returns_sequences
+        self._masking = lowered.masking
+        self._ends_in_softmax = lowered.graph.outputs[0] is not self.graph.outputs[0]
         self._program = None
-        self.report = _report(prepared, source, self.graph, self._answers, self._exactness)
+        self.report = _report(lowered, source, self.graph, self._answers, self._exactness)
 
     def predict(
         self, x: Data, *, on: str = "host", return_sequences: bool = False
@@ -311,21 +311,21 @@ def _refuse_softmax(graph: Graph) -> None:
         )
 
 
-def _report(prepared: Prepared, source: Source, graph: Graph, answers, check) -> PlainCReport:
-    (source_tensor,), (output,) = graph.inputs, prepared.graph.outputs
+def _report(lowered: LoweredModel, source: Source, graph: Graph, answers, check) -> PlainCReport:
+    (source_tensor,), (output,) = graph.inputs, lowered.graph.outputs
     tensors, agreement, costs = [], None, {}
-    if prepared.given is None:
+    if lowered.given is None:
         integers = Sequences(drawn_inputs(graph, None))
         exactness = check(integers, reference.run(graph, integers), source.multiply_accumulates)
     else:
-        fed = prepared.given.fed
+        fed = lowered.given.fed
         integers = fed.map(lambda values: real_values.quantize_input(values, source_tensor))
         outputs, tensors = observe(graph, integers)
         exactness = check(integers, outputs, source.multiply_accumulates)
         # Those of the compiled program, too.
-        found = answers(prepared.given, outputs, prepared.returns_sequences)
-        agreement = compare(*prepared.at_fed_steps(found), len(integers))
-        costs = rounding_costs(prepared.real, prepared.twins, fed, prepared.returns_sequences)
+        found = answers(lowered.given, outputs, lowered.returns_sequences)
+        agreement = compare(*lowered.at_fed_steps(found), len(integers))
+        costs = rounding_costs(lowered.real, lowered.twins, fed, lowered.returns_sequences)
     matrices = [
         {
             "name": name,
@@ -345,7 +345,7 @@ def _report(prepared: Prepared, source: Source, graph: Graph, answers, check) ->
         source.state_bytes,
         source.multiply_accumulates,
         output is not graph.outputs[0],
-        prepared.notes,
+        lowered.notes,
         tensors,
         agreement,
         costs,

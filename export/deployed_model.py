@@ -13,7 +13,7 @@ from keras_fastgrnn.export.files import write_all
 from keras_fastgrnn.export.firmware import golden, model_array, resolver
 from keras_fastgrnn.export.firmware.names import marked
 from keras_fastgrnn.export.foreign.verify import verify
-from keras_fastgrnn.export.lowering.lower import Prepared
+from keras_fastgrnn.export.lowering.lower import LoweredModel
 from keras_fastgrnn.export.lowering.trained_scales import RARELY
 from keras_fastgrnn.export.report import pages
 from keras_fastgrnn.export.report.exactness import Exactness, compared, drawn_inputs
@@ -48,12 +48,12 @@ class DeployedModel:
         report: `Report`.
     """
 
-    def __init__(self, prepared: Prepared, graph: Graph, options, name, costs):
+    def __init__(self, lowered: LoweredModel, graph: Graph, options, name, costs):
         self.name = name
         self.graph = graph
-        self._steps = prepared.model.inputs[0].shape[1] if options["mode"] == "sequence" else None
-        self._returns_sequences = prepared.returns_sequences
-        self._masking = prepared.masking
+        self._steps = lowered.model.inputs[0].shape[1] if options["mode"] == "sequence" else None
+        self._returns_sequences = lowered.returns_sequences
+        self._masking = lowered.masking
         is_explicit = options["state"] == "explicit"
         subgraphs = self._subgraphs(is_explicit)
         self.inputs, self.outputs = subgraphs[0].inputs, subgraphs[0].outputs
@@ -66,13 +66,13 @@ class DeployedModel:
         )
         tensors, agreement, exactness = [], None, None
         is_integer = options["quantization"] is not None
-        if prepared.given is not None:
-            integers = self._to_input(prepared.given.fed)
+        if lowered.given is not None:
+            integers = self._to_input(lowered.given.fed)
             outputs, tensors = observe(graph, integers)
-            first = prepared.given.places[0]
+            first = lowered.given.places[0]
             self._golden = self._by_invoke(integers.one_by_one()[first], outputs[first])
-            answers = prepared.given.answers(outputs, self._returns_sequences, graph)
-            agreement = compare(*prepared.at_fed_steps(answers), len(integers))
+            answers = lowered.given.answers(outputs, self._returns_sequences, graph)
+            agreement = compare(*lowered.at_fed_steps(answers), len(integers))
             exactness = self._exactness(integers, outputs) if is_integer else None
         elif is_integer:
             integers = Sequences(drawn_inputs(graph, self._steps))
@@ -86,7 +86,7 @@ class DeployedModel:
             tensors,
             agreement,
             costs,
-            prepared.notes,
+            lowered.notes,
             exactness,
         )
 

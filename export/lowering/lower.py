@@ -30,7 +30,7 @@ CHOOSERS = {"int16x8": Int16Chooser, "int8": Int8Chooser}
 
 
 @dataclass(frozen=True)
-class Prepared:
+class LoweredModel:
     """A model as a device is to compute it.
 
     Attributes:
@@ -86,7 +86,7 @@ class Prepared:
         return self.given.at_fed_steps(answers), self.given.at_fed_steps(self.expected)
 
 
-def prepare(
+def lower(
     model,
     calibration_data,
     quantization: str | None,
@@ -95,7 +95,7 @@ def prepare(
     state: str = "variable",
     has_integer_ends: bool = False,
     power_of_two_weights: bool = False,
-) -> Prepared:
+) -> LoweredModel:
     """Traces, simplifies and quantizes a model; the arguments are those of `convert`.
 
     Args:
@@ -150,7 +150,7 @@ def prepare(
         twins = twins_of(chosen.graph, chosen.integers)
         _set_seen({tensor: (one.low, one.high) for tensor, one in ranges.items()}, twins)
         graph = chosen.integers
-    return Prepared(model, quantization, graph, real, twins, ends, given, expected)
+    return LoweredModel(model, quantization, graph, real, twins, ends, given, expected)
 
 
 def _set_seen(seen: dict, twins, rarely: float = 0.0) -> None:
