@@ -27,7 +27,7 @@ class MatrixReport:
         name: String.
         shape: Tuple of integers.
         kept: Integer, weights that are not zero.
-        storage_bytes: Dictionary from the name of a storage, "dense", "bitmap" or "index", to the
+        storage_bytes: Dictionary from the name of every storage of `keras_fastgrnn.storage` to the
             bytes that the matrix takes in it.
         paper_bytes: Integer, bytes as the paper counts them.
     """
@@ -128,12 +128,10 @@ def _table(rows: list[tuple[str | int, ...]]) -> str:
 def report(model: keras.Model, weight_bits: int = 8, bias_bytes: int = 4) -> SparsityReport:
     """Counts the weights that a model keeps, and the bytes they take under each storage.
 
-    Each storage packs weights of `weight_bits`: "dense" all of them; "bitmap" those kept, and a
-    bit for every weight; "index" those kept and a byte for each, the number of zeros up to the
-    next one, with a zero stored as a weight where there are more than 255. These are the arrays
-    that `export.convert_c` writes. The paper's count is that of its tables: where fewer than half
-    of a matrix is kept, those weights and a byte for each, otherwise all; other numbers as wide as
-    weights.
+    Each storage packs weights of `weight_bits`; `keras_fastgrnn.storage` has a module for each,
+    which says what it stores. These are the arrays that `export.convert_c` writes. The paper's
+    count is that of its tables: where fewer than half of a matrix is kept, those weights and a byte
+    for each, otherwise all; other numbers as wide as weights.
 
     All numbers that training changes are counted, of all layers, also frozen ones: the matrices of
     cells and Dense layers, and outside matrices the biases and the scalars of the cells; also what
