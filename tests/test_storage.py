@@ -97,6 +97,31 @@ def test_bytes_of_a_small_matrix(way, bits, expected):
     assert way.store(SMALL, bits).bytes == expected
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("way", storage.STORAGES, ids=lambda way: way.name)
+@pytest.mark.parametrize("shape", [(3, 4), (2, 6), (2, 5), (11, 1), (1, 12)])
+def test_no_pattern_takes_more_bytes_than_the_largest(shape, way, bits):
+    """Against all patterns of small matrices."""
+    rows, columns = shape
+    largest = [0] * (rows * columns + 1)
+    for number in range(2 ** (rows * columns)):
+        values = np.array([number >> k & 1 for k in range(rows * columns)]).reshape(shape)
+        kept = np.count_nonzero(values)
+        largest[kept] = max(largest[kept], way.store(values, bits).bytes)
+    for kept, expected in enumerate(largest):
+        ones = way.largest(rows, columns, kept)
+        assert (ones.shape, np.count_nonzero(ones)) == (shape, kept)
+        assert way.store(ones, bits).bytes == expected
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_matrices_take_no_more_than_the_most_bytes(shape):
+    for density in DENSITIES[1:]:
+        matrix = sparse(shape, density, 127)
+        most = storage.most_bytes(*shape, np.count_nonzero(matrix))
+        assert storage.smallest(matrix).bytes <= most
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_bitmap_has_a_bit_a_weight(shape):
     matrix = sparse(shape, 0.5, 127)

@@ -185,12 +185,9 @@ class Structure:
 
 @functools.cache
 def _most_bytes(shape, fraction: float, weight_bits: int) -> float:
-    """The bytes of a pruned matrix whose weights lie as an index takes most bytes: at its end."""
-    values = np.arange(1, math.prod(shape) + 1).reshape(shape[::-1]).T
-    kept = masks.largest(values, fraction, "rounded")
-    if not kept.any():
-        return math.inf
-    return storage.smallest(storage.pattern(kept), weight_bits).bytes
+    """The most bytes of a pruned matrix, wherever its weights lie."""
+    kept = int(np.count_nonzero(masks.largest(np.arange(math.prod(shape)), fraction, "rounded")))
+    return storage.most_bytes(shape[1], shape[0], kept, weight_bits) if kept else math.inf
 
 
 def plans(model_fn, widths, budget: Budget) -> tuple[list[Plan], list[Plan]]:

@@ -20,6 +20,7 @@ __all__ = [
     "Cost",
     "Storage",
     "StoredMatrix",
+    "most_bytes",
     "packed_bytes",
     "paper_bytes",
     "pattern",
@@ -38,6 +39,17 @@ def smallest(matrix: np.ndarray, bits: int = 8) -> StoredMatrix:
         bits: Integer, 8 or 4, of a weight. Defaults to 8.
     """
     return min((storage.store(matrix, bits) for storage in STORAGES), key=lambda one: one.bytes)
+
+
+def most_bytes(rows: int, columns: int, kept: int, bits: int = 8) -> int:
+    """Returns the bytes at most that a matrix takes in its smallest storage.
+
+    Args:
+        rows, columns: Integers.
+        kept: Integer, how many of its weights are not zero, wherever they lie.
+        bits: Integer, 8 or 4, of a weight. Defaults to 8.
+    """
+    return min(one.store(one.largest(rows, columns, kept), bits).bytes for one in STORAGES)
 
 
 def pattern(weight: np.ndarray) -> np.ndarray:

@@ -21,6 +21,19 @@ class Cost:
     count: Callable[[int, int, int], int]
 
 
+def at_the_end(rows: int, columns: int, kept: int) -> np.ndarray:
+    """Returns a pattern whose last entries are ones: zeros come first, as many as can be in a row.
+
+    Args:
+        rows, columns: Integers.
+        kept: Integer, how many ones.
+
+    Returns:
+        int8 array of shape `(rows, columns)`.
+    """
+    return (np.arange(rows * columns) >= rows * columns - kept).astype(np.int8).reshape(rows, -1)
+
+
 @dataclass(frozen=True)
 class StoredMatrix:
     """A matrix as a storage holds it.
@@ -67,11 +80,14 @@ class Storage:
         encode: Function from an array of integers of shape `(rows, columns)` to the weights that
             are stored, the bytes that tell their places, and an integer to begin with.
         costs: Tuple of `Cost`.
+        largest: Function from rows, columns and a number of weights to a pattern of ones, of so
+            many, that takes most bytes. Defaults to `at_the_end`.
     """
 
     name: str
     encode: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, int]]
     costs: tuple[Cost, ...]
+    largest: Callable[[int, int, int], np.ndarray] = at_the_end
 
     def store(self, matrix: np.ndarray, bits: int = 8) -> StoredMatrix:
         """Returns a matrix in this storage.
