@@ -5,6 +5,7 @@ import pytest
 
 from keras_fastgrnn import storage
 from keras_fastgrnn.storage.bitmap import BITMAP
+from keras_fastgrnn.storage.blocks import BLOCKS
 from keras_fastgrnn.storage.dense import DENSE
 from keras_fastgrnn.storage.index import INDEX
 
@@ -64,8 +65,22 @@ def read_index(stored, weights):
     return flat.reshape(stored.rows, stored.columns)
 
 
+def read_blocks(stored, weights):
+    """All bits of all blocks are one number, and a block is four columns or what is left."""
+    bits = int.from_bytes(stored.places.tobytes(), "little")
+    found = np.zeros((stored.rows, stored.columns), int)
+    for row in range(stored.rows):
+        for first in range(0, stored.columns, 4):
+            if bits & 1:
+                for column in range(first, min(first + 4, stored.columns)):
+                    found[row, column] = next(weights)
+            bits >>= 1
+    assert bits == 0
+    return found
+
+
 # From a storage's name to a loop that reads it back.
-READERS = {"dense": read_dense, "bitmap": read_bitmap, "index": read_index}
+READERS = {"dense": read_dense, "bitmap": read_bitmap, "index": read_index, "blocks": read_blocks}
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -91,6 +106,8 @@ def test_what_is_stored_is_the_matrix(way, shape, density, bits):
         (BITMAP, 4, 1 + 2),
         (INDEX, 8, 3 + 3),
         (INDEX, 4, 3 + 2),
+        (BLOCKS, 8, 1 + 6),
+        (BLOCKS, 4, 1 + 3),
     ],
 )
 def test_bytes_of_a_small_matrix(way, bits, expected):
@@ -120,6 +137,17 @@ def test_matrices_take_no_more_than_the_most_bytes(shape):
         matrix = sparse(shape, density, 127)
         most = storage.most_bytes(*shape, np.count_nonzero(matrix))
         assert storage.smallest(matrix).bytes <= most
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_neighbors_that_are_kept_together_are_smallest_in_blocks(bits):
+    """Of 3 x 10, blocks of 4, 4 and 2 columns: kept are 4 + 2 + 4, and their bits take 2 bytes."""
+    matrix = np.zeros((3, 10), int)
+    matrix[0, 4:8], matrix[1, 8:], matrix[2, :4] = 1, 2, 3
+    stored = storage.smallest(matrix, bits)
+    assert stored.storage is BLOCKS
+    assert stored.bytes == 2 + 10 * bits // 8
+    assert stored.places.tolist() == [0b01100010, 0]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

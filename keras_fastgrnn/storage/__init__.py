@@ -11,6 +11,7 @@ A storage is a module here, in `STORAGES`, and a row of C that has its name in
 import numpy as np
 
 from keras_fastgrnn.storage.bitmap import BITMAP
+from keras_fastgrnn.storage.blocks import BLOCKS
 from keras_fastgrnn.storage.dense import DENSE
 from keras_fastgrnn.storage.index import INDEX
 from keras_fastgrnn.storage.stored_matrix import Cost, Storage, StoredMatrix, packed_bytes
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 # The simplest first: it is taken where several are smallest.
-STORAGES = (DENSE, BITMAP, INDEX)
+STORAGES = (DENSE, BITMAP, INDEX, BLOCKS)
 
 
 def smallest(matrix: np.ndarray, bits: int = 8) -> StoredMatrix:

@@ -34,11 +34,11 @@ SANITIZERS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recove
 STRANGE_NAMES = ["2-x"] if IS_TF_KERAS else ["2-x", "2 x 3", "\u03bb"]
 
 
-def integer_graph(model, x, power_of_two=False):
+def integer_graph(model, x, power_of_two=False, bits=8):
     graph = trace(model)
     simplify(graph)
     name_tensors(graph)
-    weight_format = WeightFormat(power_of_two=power_of_two)
+    weight_format = WeightFormat(bits, power_of_two)
     return (
         Int16Chooser(graph, calibrate(graph, x), x, weight_format=weight_format).choose().integers
     )
@@ -149,6 +149,29 @@ def test_a_bitmap_of_no_whole_bytes_reads_nothing_beyond_the_vector(level, tmp_p
     graph = integer_graph(model, x, power_of_two=True)
     source = source_of(graph)
     assert source.source().count("add_bitmap(") == 2  # where it is defined and where it is called
+    for program in (compiled(graph), compiled(graph, [level])):
+        assert differing(program, graph, ordinary_and_far(x, graph)) == 0
+    (tmp_path / "gesture.h").write_text(header.header(source))
+    (tmp_path / "gesture.c").write_text(source.source())
+    command = [needed("arm-none-eabi-gcc"), "-mthumb", level, "-std=c99", *WARNINGS, "-c"]
+    subprocess.run([*command, "gesture.c"], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("level", ["-O2", "-O3"])
+@pytest.mark.parametrize("bits", [8, 4])
+def test_zeros_in_blocks_are_left_out_in_blocks(bits, level, tmp_path):
+    """Of W three columns, fewer than a block, and of U five blocks and two columns more."""
+    model = sequential(FastGRNN(22), LAYERS.Dense(2), spread=0.15)
+    rng = np.random.default_rng(bits)
+    for factor in model.layers[0].cell.get_prunable_weights():
+        inputs, units = factor.shape
+        is_kept = np.repeat(rng.random((-(-inputs // 4), units)) < 0.4, 4, axis=0)[:inputs]
+        factor.assign(np.where(is_kept, factor.numpy(), 0.0))
+    x = sequences()
+    graph = integer_graph(model, x, power_of_two=True, bits=bits)
+    source = source_of(graph)
+    name = "add_blocks" if bits == 8 else "add_blocks_4_bits"
+    assert source.source().count(f"{name}(") == 3  # where it is defined, of W and of U
     for program in (compiled(graph), compiled(graph, [level])):
         assert differing(program, graph, ordinary_and_far(x, graph)) == 0
     (tmp_path / "gesture.h").write_text(header.header(source))
