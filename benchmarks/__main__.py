@@ -12,11 +12,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import ablation, cells, document, pool, runs, stock, tasks
+from benchmarks import ablation, document, measured_results, pool, runs, stock, tasks
 from benchmarks.command_line import positive_integer
+from benchmarks.compared_models import LAYERS, SIZES
 from benchmarks.deployment import DEVICES
 from benchmarks.grid import QUICK, required_runs
-from benchmarks.models import LAYERS, SIZES
 from benchmarks.runs import ResultsError, Run
 from examples.firmware import firmware
 
@@ -69,7 +69,7 @@ def check(given: argparse.Namespace, chosen: list[Run]) -> None:
     """Raises an error in one line unless all that the chosen runs need is there."""
     if given.results.exists() and not given.results.is_dir():
         raise ResultsError(f"{given.results} is no folder")
-    for read in (cells.read_files, ablation.read, stock.read):
+    for read in (measured_results.read_files, ablation.read, stock.read):
         read(given.results)
     for device in DEVICES:
         firmware.check_tools(firmware.TARGETS[device])

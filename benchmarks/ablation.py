@@ -18,8 +18,8 @@ from pathlib import Path
 
 from benchmarks import pool, runs, tasks
 from benchmarks.command_line import positive_integer
+from benchmarks.compared_models import RECIPE, structure_for, training_for
 from benchmarks.distillation import taught
-from benchmarks.models import RECIPE, structure_for, training_for
 from benchmarks.runs import RESULTS
 from benchmarks.sentences import SIZE_NAMES
 from benchmarks.training import train
@@ -33,10 +33,11 @@ class Case:
     """A model of which settings are changed.
 
     Attributes:
-        task, model, size: Strings, keys of `tasks.TASKS`, `models.LAYERS` and `models.SIZES`.
+        task, model, size: Strings, keys of `tasks.TASKS`, `compared_models.LAYERS` and
+            `compared_models.SIZES`.
         seeds: Integer, how many.
-        changes: Dictionary from a name to what is changed of `models.Training` and
-            `models.Structure`; "teacher" is the model and size that are distilled.
+        changes: Dictionary from a name to what is changed of `compared_models.Training` and
+            `compared_models.Structure`; "teacher" is the model and size that are distilled.
     """
 
     task: str

@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks import deployment, runs, tasks, training
 from benchmarks.command_line import positive_integer
+from benchmarks.compared_models import RECIPE, SIZES, Structure, build, structure_for, training_for
 from benchmarks.defaults import mean
-from benchmarks.models import RECIPE, SIZES, Structure, build, structure_for, training_for
 from benchmarks.runs import RESULTS, Run
 from keras_fastgrnn.models import cells_of, matrices_of
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import deployment, runs, tasks
 from benchmarks.command_line import positive_integer
-from benchmarks.models import RECIPE, build, structure_for, training_for
+from benchmarks.compared_models import RECIPE, build, structure_for, training_for
 from benchmarks.runs import RESULTS, Run
 from keras_fastgrnn import keras, recipe
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from benchmarks.models import Structure, Training
+from benchmarks.compared_models import Structure, Training
 from benchmarks.tasks import Task
 from benchmarks.training import one_hot, train
 
@@ -24,7 +24,7 @@ def taught(
 
     Args:
         task: `Task`.
-        name: String, the teacher's, a key of `models.LAYERS` other than the recipe's.
+        name: String, the teacher's, a key of `compared_models.LAYERS` other than the recipe's.
         structure: `Structure` of the teacher.
         training: `Training` of the teacher.
         seed: Integer.

@@ -4,14 +4,22 @@ import collections
 import re
 from pathlib import Path
 
-from benchmarks import ablation, compressed_peers, defaults, pictures, sentences, stock, tables
-from benchmarks.cells import Results, read
+from benchmarks import (
+    ablation,
+    compressed_peers,
+    defaults,
+    pictures,
+    result_tables,
+    sentences,
+    stock,
+)
+from benchmarks.compared_models import EQUAL_UNITS, RECIPE, SPARSE
 from benchmarks.grid import required_runs
-from benchmarks.models import EQUAL_UNITS, RECIPE, SPARSE
+from benchmarks.measured_results import Results, read
+from benchmarks.result_tables import TITLES, wrapped
 from benchmarks.runs import RESULTS
 from benchmarks.sentences import SIZE_NAMES
 from benchmarks.summary import in_short
-from benchmarks.tables import TITLES, wrapped
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 MARKERS = "<!-- results -->", "<!-- /results -->"
@@ -175,7 +183,7 @@ def _section(results: Results, task: str) -> list[str]:
         return [f"## {TITLES[task]}", "Not run."]
     failures = [
         f"* {sentences.label(cell)} does not run on the {name}: `{reason}`"
-        for device, name in tables.DEVICE_NAMES.items()
+        for device, name in result_tables.DEVICE_NAMES.items()
         for cell in results.of(task)
         for reason in sorted(set(cell.failures(device)))
     ]
@@ -184,11 +192,11 @@ def _section(results: Results, task: str) -> list[str]:
         f"![Accuracy against bytes and against instructions]({_picture(task)})",
         "\n".join(wrapped(f"* {line}") for line in sentences.about(results, task)),
         "Accuracy in percent, measured:",
-        tables.accuracies(results, task),
+        result_tables.accuracies(results, task),
         "What it costs, measured, but for the derived bytes stored:",
-        tables.costs(results, task),
+        result_tables.costs(results, task),
         "\n".join(failures),
-        *tables.beside_the_paper(results, task),
+        *result_tables.beside_the_paper(results, task),
     ]
     return [part for part in parts if part]
 
@@ -223,7 +231,7 @@ def _what_was_run(results: Results) -> list[str]:
             ]
             rows.append([TITLES[task], *settings])
     titles = ["task", *(name.replace("_", " ") for name in names)]
-    settings = tables.table(titles, rows)
+    settings = result_tables.table(titles, rows)
     return [*map(wrapped, lines), "\n".join(map(wrapped, environments)), settings]
 
 

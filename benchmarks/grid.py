@@ -1,6 +1,6 @@
 """The runs that the project's own results are made of."""
 
-from benchmarks.models import LAYERS, RECIPE
+from benchmarks.compared_models import LAYERS, RECIPE
 from benchmarks.runs import Run
 
 QUICK = Run("har2", RECIPE, "1KB", 0)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from benchmarks.models import RECIPE, SPARSE
+from benchmarks.compared_models import RECIPE, SPARSE
 
 
 class Published(NamedTuple):

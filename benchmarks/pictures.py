@@ -6,8 +6,8 @@ import matplotlib.style
 from matplotlib.figure import Figure  # not pyplot, which would choose the user's backend
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from benchmarks.cells import MODELS, Cell, Results
-from benchmarks.models import RECIPE, SIZES, SPARSE
+from benchmarks.compared_models import RECIPE, SIZES, SPARSE
+from benchmarks.measured_results import MODELS, Cell, Results
 from benchmarks.sentences import COST_NAMES, cost_of
 
 # Okabe and Ito's colors, told apart by color-blind people, but for their yellow, too pale for

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import deployment, tasks
-from benchmarks.models import SIZES, structure_for, training_for
+from benchmarks.compared_models import SIZES, structure_for, training_for
 from benchmarks.training import calibration_data, train
 from keras_fastgrnn import keras
 
@@ -27,8 +27,8 @@ class Run:
 
     Attributes:
         task: String, a key of `tasks.TASKS`.
-        model: String, a key of `models.LAYERS`.
-        size: String, a key of `models.SIZES`.
+        model: String, a key of `compared_models.LAYERS`.
+        size: String, a key of `compared_models.SIZES`.
         seed: Integer.
     """
 

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from benchmarks.cells import OURS, Cell, Mean, Results
-from benchmarks.models import EQUAL_UNITS, RECIPE, SIZES
+from benchmarks.compared_models import EQUAL_UNITS, RECIPE, SIZES
+from benchmarks.measured_results import OURS, Cell, Mean, Results
 
 PEERS = ("GRU", "LSTM", "SimpleRNN")
 SIZE_NAMES = {

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from benchmarks import runs, tasks
 from benchmarks.command_line import positive_integer
+from benchmarks.compared_models import EQUAL_UNITS
 from benchmarks.export_size import seeded_model
 from benchmarks.measurements import Model, Stopwatch, measure
-from benchmarks.models import EQUAL_UNITS
 from benchmarks.stock_converter import LAYERS, Job, convert
 from benchmarks.training import calibration_data
 from keras_fastgrnn import export

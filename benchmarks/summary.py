@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from benchmarks import paper, sentences
-from benchmarks.cells import Cell, Results
-from benchmarks.models import RECIPE
+from benchmarks.compared_models import RECIPE
+from benchmarks.measured_results import Cell, Results
+from benchmarks.result_tables import NOT_RUN, TITLES, table, wrapped
 from benchmarks.sentences import SIZE_NAMES, listed
-from benchmarks.tables import NOT_RUN, TITLES, table, wrapped
 
 _MODELS = (RECIPE, "GRU", "LSTM")
 _SIZES = ("1KB", "3KB")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.compared_models import RECIPE, SPARSE, Structure, Training, build
 from benchmarks.deployment import FORMATS
-from benchmarks.models import RECIPE, SPARSE, Structure, Training, build
 from benchmarks.tasks import Part, Task
 from keras_fastgrnn import keras, recipe
 from keras_fastgrnn.quantization import quantize_aware

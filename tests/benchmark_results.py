@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.cells import models_of
+from benchmarks.measured_results import models_of
 from benchmarks.runs import Run
 
 REASON = "ATmega328P, 16 MHz (simavr) did not end within 60 s."

@@ -7,7 +7,7 @@ from keras_fastgrnn.cells import FastCell, FastGRNNCell
 from keras_fastgrnn.keras_api import invalid_argument, keras
 from keras_fastgrnn.models import cells_of, fast_cells, layers_of
 
-# Instructions besides those of the storages, fitted by `python -m benchmarks.step_cost`.
+# Instructions besides those of the storages, fitted by `python -m benchmarks.step_cost_fit`.
 _ROW = 14
 _FASTGRNN_UNIT = 26
 _FASTRNN_UNIT = 5
@@ -23,7 +23,7 @@ def plain_c_instructions(model: keras.Model) -> float:
     chooses, and over units and their nonlinearities. For 119 of 120 random FastRNN and FastGRNN
     layers of 3 to 32 channels and 6 to 48 units, of full and low rank, dense and sparse, it is
     within 23 % of what QEMU counts, for half of them within 4 % (gcc 12.2, -O2, weights of 8 bits
-    that are scaled by powers of two; `python -m benchmarks.step_cost`); for one of 8 units that
+    that are scaled by powers of two; `python -m benchmarks.step_cost_fit`); for one of 8 units that
     keeps a weight in 20 it is 40 % above. A Cortex-M4 takes more cycles than
     instructions. Not counted are Normalization, some 10 instructions a channel, and the Dense
     layers after the last step.

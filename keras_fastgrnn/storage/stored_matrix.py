@@ -12,7 +12,7 @@ class Cost:
 
     Attributes:
         title: String, what is counted.
-        instructions: Float, of a Cortex-M4 for each, fitted by `python -m benchmarks.step_cost`.
+        instructions: Float, of a Cortex-M4 for each, as `python -m benchmarks.step_cost_fit` fits.
         count: Function from rows, columns and weights that are kept to how many there are.
     """
 

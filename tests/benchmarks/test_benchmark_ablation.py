@@ -26,7 +26,7 @@ def write(folder, ablation, task, model, change, accuracies):
 
 
 def test_every_change_changes_what_the_results_have(ablation):
-    from benchmarks.models import structure_for, training_for
+    from benchmarks.compared_models import structure_for, training_for
     from benchmarks.tasks import Part, Task
 
     part = Part(np.zeros((4, 12, 9), np.float32), np.arange(4) % 3)

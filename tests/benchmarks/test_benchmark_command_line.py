@@ -7,13 +7,13 @@ import pytest
 NUMBERS = {
     "__main__": ("--seeds", "--workers"),
     "ablation": ("--seeds", "--workers"),
+    "aware_exactness": ("--models",),
     "convert_time": ("--sequences",),
-    "exactness": ("--models",),
     "export_size": ("--timeout", "--rounds"),
-    "quantization": ("--epochs", "--fine-epochs", "--seeds"),
+    "quantization_accuracy": ("--epochs", "--fine-epochs", "--seeds"),
     "quantization_cost": ("--rounds", "--steps"),
     "raw_sensors": ("--epochs", "--fine-epochs"),
-    "step_cost": ("--models",),
+    "step_cost_fit": ("--models",),
     "stock": ("--timeout",),
 }
 
@@ -33,7 +33,7 @@ def test_what_is_no_positive_integer_is_refused(
     assert line.endswith(f"error: argument {argument}: expected a positive integer, got {text}")
 
 
-@pytest.mark.parametrize("module", ["export_size", "plain_c"])
+@pytest.mark.parametrize("module", ["export_size", "plain_c_cost"])
 def test_folder_to_write_a_document_to_is_refused(
     module, benchmarks_on_path, capsys, monkeypatch, tmp_path
 ):

@@ -66,7 +66,7 @@ def test_the_widest_model_fits_and_one_unit_more_does_not(peers, task, model):
 def test_a_training_leaves_its_result_with_the_zeros_and_no_checkpoint(
     peers, task, tmp_path, monkeypatch
 ):
-    from benchmarks.models import Training
+    from benchmarks.compared_models import Training
 
     monkeypatch.setattr(peers.tasks, "load", lambda name, folder: task)
     monkeypatch.setattr(peers, "training_for", lambda *names: Training(3, fine_epochs=1))

@@ -57,7 +57,7 @@ def test_a_damaged_file_is_one_line_that_names_it(defaults, change, reason, tmp_
 
 def test_a_training_leaves_its_result_and_no_checkpoint(defaults, tmp_path, monkeypatch):
     from benchmarks import tasks
-    from benchmarks.models import Training
+    from benchmarks.compared_models import Training
 
     rng = np.random.default_rng(0)
     part = tasks.Part(rng.normal(size=(30, 6, 3)).astype(np.float32), np.arange(30) % 3)

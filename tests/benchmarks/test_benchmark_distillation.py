@@ -24,14 +24,14 @@ def task(benchmarks_on_path):
 
 @pytest.fixture
 def training(benchmarks_on_path):
-    from benchmarks.models import Training
+    from benchmarks.compared_models import Training
 
     return Training(epochs=6, fine_epochs=2, batch_size=16)
 
 
 def test_labels_are_the_mean_of_the_classes_and_the_teachers_answers(task, training, tmp_path):
+    from benchmarks.compared_models import Structure
     from benchmarks.distillation import taught
-    from benchmarks.models import Structure
     from benchmarks.training import train
 
     settings = Structure(units=8), training, 5
@@ -48,7 +48,7 @@ def test_labels_are_the_mean_of_the_classes_and_the_teachers_answers(task, train
 
 @pytest.mark.parametrize("name", ["FastGRNN", "FastGRNN LSQ"])
 def test_soft_labels_are_learned_in_place_of_the_classes(name, task, training, tmp_path):
-    from benchmarks.models import Structure
+    from benchmarks.compared_models import Structure
     from benchmarks.training import train
 
     other = (task.training.y + 1) % CLASSES

@@ -11,7 +11,7 @@ import pytest
 from benchmark_results import write_seeds
 
 from benchmarks import __main__ as command
-from benchmarks import cells, document, pictures, sentences, tables
+from benchmarks import document, measured_results, pictures, result_tables, sentences
 from benchmarks.grid import required_runs
 from benchmarks.runs import RESULTS
 from benchmarks.tasks import TASKS
@@ -25,7 +25,7 @@ def folder(tmp_path):
 
 
 def text_of(folder):
-    return document.text(cells.read(folder), folder)
+    return document.text(measured_results.read(folder), folder)
 
 
 def rows_of(text, size, model):
@@ -157,7 +157,7 @@ def test_a_damaged_file_is_one_line_that_names_it(folder, damage, reason):
     benchmark_results.write(folder, model="LSTM")
     path = benchmark_results.write(folder)
     damage(path)
-    with pytest.raises(cells.ResultsError) as error:
+    with pytest.raises(measured_results.ResultsError) as error:
         document.write(folder)
     text = str(error.value)
     assert text.startswith(str(path)) and reason in text and "\n" not in text
@@ -228,7 +228,7 @@ def test_the_edge_holds_whatever_nothing_beats_for_less(folder):
         ("SimpleRNN", 1020, 0.94),
     ]:
         benchmark_results.write(folder, model=model, size="1KB", stored=stored, accuracy=accuracy)
-    found = sentences.edge(cells.read(folder).of("har2"), "bytes")
+    found = sentences.edge(measured_results.read(folder).of("har2"), "bytes")
     assert [cell.model for cell in found] == ["FastRNN", "FastGRNN", "SimpleRNN"]
 
 
@@ -270,16 +270,16 @@ def test_everything_is_written_beside_the_results(folder, root):
 def test_a_model_far_below_the_others_does_not_press_them_together(folder):
     for model, accuracy in [("SimpleRNN", 0.5), ("GRU", 0.9), ("LSTM", 0.8)]:
         benchmark_results.write(folder, model=model, accuracy=accuracy)
-    found = cells.read(folder).of("har2")
+    found = measured_results.read(folder).of("har2")
     assert pictures.lowest_shown(found) == pytest.approx(75)
     labels = [pictures.label(model, found) for model in ("SimpleRNN", "LSTM")]
     assert labels == ["SimpleRNN (below: 50 %)", "LSTM"]
 
 
 def test_every_model_and_task_has_its_place():
-    assert set(pictures.STYLES) == set(cells.MODELS)
-    assert len({style[:2] for style in pictures.STYLES.values()}) == len(cells.MODELS)
-    assert set(tables.TITLES) == set(TASKS)
+    assert set(pictures.STYLES) == set(measured_results.MODELS)
+    assert len({style[:2] for style in pictures.STYLES.values()}) == len(measured_results.MODELS)
+    assert set(result_tables.TITLES) == set(TASKS)
 
 
 def test_a_block_replaces_what_lies_between_the_markers():
@@ -308,7 +308,7 @@ def committed(root, tmp_path):
 
 def test_the_documents_have_what_the_committed_results_give(root, committed):
     readme = (root / "README.md").read_text()
-    results = cells.read(committed)
+    results = measured_results.read(committed)
     assert readme == document.filled(readme, document.in_short(results))
     assert (RESULTS.parent / "RESULTS.md").read_text() == document.text(results, committed)
 
@@ -317,7 +317,7 @@ def test_the_numbers_of_the_readme_are_means_of_the_committed_results(root, comm
     begin, end = map(re.escape, document.MARKERS)
     (block,) = re.findall(f"{begin}(.*?){end}", (root / "README.md").read_text(), re.DOTALL)
     lines = [line.strip("| ").split(" | ") for line in block.splitlines() if line.startswith("|")]
-    tasks = {title: task for task, title in tables.TITLES.items()}
+    tasks = {title: task for task, title in result_tables.TITLES.items()}
     for title, size, *scores, _ in lines[2:]:
         for model, score in zip(lines[0][2:-1], scores, strict=True):
             pattern = f"{model.replace(' ', '_')}-{size.replace(' ', '')}-*.json"

@@ -6,7 +6,7 @@ import benchmark_results
 import pytest
 from benchmark_results import write_seeds
 
-from benchmarks import cells, summary
+from benchmarks import measured_results, summary
 
 RECIPE = "FastGRNN LSQ"
 
@@ -18,7 +18,7 @@ def folder(tmp_path):
 
 def in_short(folder):
     """The table's lines, and the notes without the ends of their lines."""
-    table, notes = summary.in_short(cells.read(folder)).split("\n\n")
+    table, notes = summary.in_short(measured_results.read(folder)).split("\n\n")
     return table.splitlines(), re.sub(r"\s+", " ", notes)
 
 

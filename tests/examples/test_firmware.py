@@ -12,7 +12,7 @@ import pytest
 from compilers import needed_device
 from small_models import sequences, sequential
 
-from benchmarks import plain_c
+from benchmarks import plain_c_cost
 from examples.firmware import demo, firmware
 from examples.firmware.golden import (
     Golden,
@@ -251,9 +251,9 @@ def test_the_demo_prints_a_line_for_each_device(is_installed, monkeypatch, tmp_p
 
 def test_the_benchmark_counts_the_weights_of_a_step(monkeypatch):
     needed_device("cortex-m4")
-    monkeypatch.setattr(plain_c, "SIZES", (8,))
-    monkeypatch.setattr(plain_c, "DENSITIES", (0.25,))
-    (row,) = plain_c.size_rows(blocks=1)
+    monkeypatch.setattr(plain_c_cost, "SIZES", (8,))
+    monkeypatch.setattr(plain_c_cost, "DENSITIES", (0.25,))
+    (row,) = plain_c_cost.size_rows(blocks=1)
     units, density, kept, instructions, each, *_ = row.strip("| ").split(" | ")
     assert (units, density) == ("8", "0.25")
     assert 30 <= int(kept) <= (9 + 8) * 8 // 4

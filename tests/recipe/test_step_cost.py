@@ -5,7 +5,7 @@ import pytest
 from compilers import needed_device
 from small_models import drawn, sequential
 
-from benchmarks import step_cost as measurements
+from benchmarks import step_cost_fit
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, keras
 from keras_fastgrnn.models import fast_cells
 from keras_fastgrnn.recipe.step_cost import plain_c_instructions
@@ -73,7 +73,7 @@ def test_estimate_is_as_near_to_the_emulator_as_it_says(layer, kept):
     for factor in cell.get_prunable_weights():
         values = factor.numpy()
         factor.assign(values * (np.abs(values) >= np.quantile(np.abs(values), 1.0 - kept)))
-    assert abs(measurements.measure(model, "").error) < LARGEST_ERROR
+    assert abs(step_cost_fit.measure(model, "").error) < LARGEST_ERROR
 
 
 @pytest.mark.parametrize(

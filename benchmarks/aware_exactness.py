@@ -1,6 +1,6 @@
 """How far Keras and the device are apart after quantization-aware training, on random models.
 
-    python -m benchmarks.exactness [--models N]
+    python -m benchmarks.aware_exactness [--models N]
 
 Random models (FastGRNN, FastRNN, both in turn, low rank, every function, Normalization or none,
 one matrix or two), trained for an epoch, half of them in int16x8 and half in int8. Keras's answers

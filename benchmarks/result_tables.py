@@ -5,9 +5,9 @@ import textwrap
 from collections.abc import Callable
 
 from benchmarks import paper, sentences
-from benchmarks.cells import MODELS, PLACES, Cell, Mean, Results, models_of
+from benchmarks.compared_models import RECIPE, SIZES, Structure
 from benchmarks.grid import required_runs
-from benchmarks.models import RECIPE, SIZES, Structure
+from benchmarks.measured_results import MODELS, PLACES, Cell, Mean, Results, models_of
 from benchmarks.sentences import SIZE_NAMES
 
 TITLES = {

@@ -8,9 +8,9 @@ pytestmark = pytest.mark.usefixtures("benchmarks_on_path")
 
 @pytest.fixture
 def models(benchmarks_on_path):
-    from benchmarks import models
+    from benchmarks import compared_models
 
-    return models
+    return compared_models
 
 
 @pytest.fixture

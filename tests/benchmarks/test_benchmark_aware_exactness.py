@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def benchmark(benchmarks_on_path):
-    return importlib.import_module("benchmarks.exactness")
+    return importlib.import_module("benchmarks.aware_exactness")
 
 
 @pytest.mark.parametrize("seed", range(2))

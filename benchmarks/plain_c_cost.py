@@ -1,6 +1,6 @@
 """What a step of plain C costs: cycles, instructions, flash and RAM, on devices in emulators.
 
-    python -m benchmarks.plain_c [--output FILE]
+    python -m benchmarks.plain_c_cost [--output FILE]
 
 Exports untrained models with `export.convert_c`, runs each in `examples/firmware`, which compares
 every number with the reference, and writes `benchmarks/PLAIN_C.md`. Needs the tools that
@@ -41,12 +41,12 @@ COMPRESSED = {
 
 _TEXT = """# Plain C on small devices
 
-Measured by `python -m benchmarks.plain_c`: untrained models with weights of normal noise, exported
-by `export.convert_c(..., power_of_two_weights=True)` and run in emulators by `examples/firmware`,
-which compared {compared:,} numbers with the reference: 0 differ. Cycles are simavr's, exact;
-instructions are QEMU's, right to about one. Both are means over {steps:,} steps with inputs of
-every size. "flash" is all of the generated object, code and constants; "RAM" is the state and the
-deeper stack of step and output.
+Measured by `python -m benchmarks.plain_c_cost`: untrained models with weights of normal noise,
+exported by `export.convert_c(..., power_of_two_weights=True)` and run in emulators by
+`examples/firmware`, which compared {compared:,} numbers with the reference: 0 differ. Cycles are
+simavr's, exact; instructions are QEMU's, right to about one. Both are means over {steps:,} steps
+with inputs of every size. "flash" is all of the generated object, code and constants; "RAM" is the
+state and the deeper stack of step and output.
 
 {compilers}
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import runs
+from benchmarks.compared_models import LAYERS, RECIPE, SIZES, SPARSE, Structure
 from benchmarks.deployment import DEVICES, FORMATS
-from benchmarks.models import LAYERS, RECIPE, SIZES, SPARSE, Structure
 from benchmarks.runs import ResultsError, Run
 from benchmarks.tasks import TASKS
 
@@ -52,7 +52,8 @@ class Cell:
     """A model at a size on a task.
 
     Attributes:
-        task, size, model: Strings, keys of `tasks.TASKS` and `models.SIZES`, and one of `MODELS`.
+        task, size, model: Strings, keys of `tasks.TASKS` and `compared_models.SIZES`, and one of
+            `MODELS`.
         files: List of dictionaries, the JSON of its runs.
     """
 

@@ -1,6 +1,6 @@
 """Rounding after training against training that rounds, on HAR-2.
 
-    python -m benchmarks.quantization [--data FOLDER] [--epochs N] [--seeds N] [--quick]
+    python -m benchmarks.quantization_accuracy [--data FOLDER] [--epochs N] [--seeds N] [--quick]
 
 Trains FastGRNN in float with smooth and with piecewise-linear functions, converts it as it is
 ("PTQ", scales from calibration data), and fine-tunes it quantization-aware ("QAT"), in int16x8 and
@@ -145,11 +145,11 @@ def document(results: list[dict]) -> str:
     """Returns the text of `DOCUMENT`."""
     epochs, fine_epochs = (results[0]["settings"][key] for key in ("epochs", "fine_epochs"))
     seeds = sorted({result["seed"] for result in results})
-    text = f"""Measured by `python -m benchmarks.quantization --epochs {epochs} --fine-epochs \
-{fine_epochs} --seeds {len(seeds)}`: FastGRNN of {UNITS} units and a Dense layer on HAR-2 (two \
-classes of UCI HAR, 9 subjects for the test), {epochs} epochs in float on windows turned by a \
-random angle and {fine_epochs} more quantization-aware; the epoch that did best on 4 subjects held \
-out of training. Accuracy on the test subjects in percent, mean and standard deviation over \
+    text = f"""Measured by `python -m benchmarks.quantization_accuracy --epochs {epochs} \
+--fine-epochs {fine_epochs} --seeds {len(seeds)}`: FastGRNN of {UNITS} units and a Dense layer \
+on HAR-2 (two classes of UCI HAR, 9 subjects for the test), {epochs} epochs in float on \
+windows turned by a random angle and {fine_epochs} more quantization-aware; the epoch that did \
+best on 4 subjects held out of training. Accuracy on the test subjects in percent, mean and standard deviation over \
 {len(seeds)} seeds, of the file on TFLite Micro but for "float" and "in Keras". "PTQ" is the float \
 model with scales from calibration data, "QAT" the fine-tuned one; "4-bit" are weights of 4 bits, \
 stored as 8. Piecewise-linear functions are `quant_tanh` and `quant_sigmoid4`."""
@@ -187,7 +187,7 @@ def main(arguments: list[str] | None = None) -> None:
             for functions in FUNCTIONS:
                 results.append(_result(functions, seed, settings, given.data))
     except (runs.ResultsError, tasks.DataError) as error:
-        sys.exit(f"benchmarks.quantization: {error}")
+        sys.exit(f"benchmarks.quantization_accuracy: {error}")
     if given.quick:
         print(table(results))
     else:

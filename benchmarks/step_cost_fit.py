@@ -1,6 +1,6 @@
 """Fits and tests the estimate of `keras_fastgrnn.recipe.step_cost` on models that ran in QEMU.
 
-    python -m benchmarks.step_cost [--models 120]
+    python -m benchmarks.step_cost_fit [--models 120]
 
 Exports random layers as plain C, counts the instructions of a step on a Cortex-M4, and prints the
 coefficients of the least relative squares, the error of the estimate, and where it is largest.
