@@ -11,7 +11,6 @@ other learning rates. Leaves one JSON file a training in `benchmarks/results/abl
 import argparse
 import dataclasses
 import shutil
-import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmarks import pool, runs, tasks
 from benchmarks.command_line import positive_integer
 from benchmarks.compared_models import RECIPE, structure_for, training_for
 from benchmarks.distillation import taught
+from benchmarks.measured_results import Mean
 from benchmarks.runs import RESULTS
 from benchmarks.sentences import SIZE_NAMES
 from benchmarks.training import train
@@ -199,13 +199,12 @@ def _read(path: Path, results: Path) -> tuple[Trial, float]:
 
 
 def _row(case: Case, change: str, whole: list[float] | None, values: list[float]) -> list[str]:
-    mean = round(statistics.mean(values), 2)
-    spread = f" &plusmn; {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    difference = f"{mean - round(statistics.mean(whole), 2):+.2f}" if whole else ""
+    mean = Mean.of(values)
+    difference = f"{round(mean.mean, 2) - round(Mean.of(whole).mean, 2):+.2f}" if whole else ""
     if change == WHOLE:
         change += f": a learning rate of {training_for(case.task, case.model).learning_rate:g}"
     name = f"{case.model}, {SIZE_NAMES[case.size]}"
-    return [case.task, name, change, f"{mean:.2f}{spread}", difference, str(len(values))]
+    return [case.task, name, change, str(mean), difference, str(len(values))]
 
 
 def main(arguments: list[str] | None = None) -> None:

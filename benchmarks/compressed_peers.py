@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from benchmarks import deployment, runs, tasks, training
 from benchmarks.command_line import positive_integer
 from benchmarks.compared_models import RECIPE, SIZES, Structure, build, structure_for, training_for
-from benchmarks.defaults import mean
+from benchmarks.measured_results import Mean
 from benchmarks.runs import RESULTS, Run
 from keras_fastgrnn.models import cells_of, matrices_of
 
@@ -106,6 +107,51 @@ def perform(run: Run, data: Path, results: Path) -> str:
     return f"{100 * measured['test']:.2f} %"
 
 
+@dataclass(frozen=True)
+class CompressedPeer:
+    """What was measured of a peer that is compressed as FastGRNN LSQ is, over its seeds.
+
+    Attributes:
+        units: List of integers, of each seed.
+        stored_bytes: List of integers, of all parameters, of each seed.
+        rounded, trained: `Mean` of the accuracies in percent on TFLite Micro, rounded after
+            training and trained with rounding.
+    """
+
+    units: list[int]
+    stored_bytes: list[int]
+    rounded: Mean
+    trained: Mean
+
+
+def read(results: Path) -> dict[str, CompressedPeer]:
+    """Returns what was measured, by the name of the model.
+
+    Args:
+        results: Path of the folder of all results.
+
+    Raises:
+        ResultsError: If a file is damaged.
+    """
+    found: dict[str, list[tuple]] = {}
+    for path in sorted((results / FOLDER).glob("*.json")):
+        one = runs.read(path)
+        try:
+            run = Run(**one["run"])
+            if path_of(run, results) != path:
+                raise ValueError(f"it holds {run}")
+            accuracies = [100 * float(one[name]) for name in ("test_rounded", "test")]
+            entry = int(one["structure"]["units"]), int(one["stored_bytes"]), *accuracies
+        except (KeyError, TypeError, ValueError) as error:
+            raise runs.ResultsError(f"{path} is not the result of a training: {error!r}") from None
+        found.setdefault(run.model, []).append(entry)
+    peers = {}
+    for model, entries in found.items():
+        units, sizes, rounded, trained = map(list, zip(*entries, strict=True))
+        peers[model] = CompressedPeer(units, sizes, Mean.of(rounded), Mean.of(trained))
+    return peers
+
+
 def table(results: Path) -> str:
     """Returns a Markdown table of the accuracies; empty where nothing was run.
 
@@ -115,37 +161,21 @@ def table(results: Path) -> str:
     Raises:
         ResultsError: If a file is damaged.
     """
-    found: dict[str, list[dict]] = {}
-    for path in sorted((results / FOLDER).glob("*.json")):
-        one = runs.read(path)
-        try:
-            run = Run(**one["run"])
-            if path_of(run, results) != path:
-                raise ValueError(f"it holds {run}")
-            entry = {
-                "units": int(one["structure"]["units"]),
-                "bytes": int(one["stored_bytes"]),
-                "trained": float(one["test"]),
-                "rounded": float(one["test_rounded"]),
-            }
-        except (KeyError, TypeError, ValueError) as error:
-            raise runs.ResultsError(f"{path} is not the result of a training: {error!r}") from None
-        found.setdefault(run.model, []).append(entry)
-    if not found:
+    peers = read(results)
+    if not peers:
         return ""
     lines = [
         "| model | units | bytes | rounded after training | trained with rounding | seeds |",
         "|---|---|---|---|---|---|",
     ]
-    for model, entries in found.items():
-        columns = [model, _range(entries, "units"), _range(entries, "bytes")]
-        columns += [mean([one[kind] for one in entries]) for kind in ("rounded", "trained")]
-        lines.append(f"| {' | '.join([*columns, str(len(entries))])} |")
+    for model, peer in peers.items():
+        columns = [model, _range(peer.units), _range(peer.stored_bytes)]
+        columns += [str(peer.rounded), str(peer.trained), str(peer.trained.count)]
+        lines.append(f"| {' | '.join(columns)} |")
     return "\n".join(lines)
 
 
-def _range(entries: list[dict], name: str) -> str:
-    values = {one[name] for one in entries}
+def _range(values: list[int]) -> str:
     low, high = min(values), max(values)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 

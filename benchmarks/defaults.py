@@ -12,13 +12,13 @@ accuracies on TFLite Micro, in int16x8.
 import argparse
 import dataclasses
 import shutil
-import statistics
 import sys
 from pathlib import Path
 
 from benchmarks import deployment, runs, tasks
 from benchmarks.command_line import positive_integer
 from benchmarks.compared_models import RECIPE, build, structure_for, training_for
+from benchmarks.measured_results import Mean
 from benchmarks.runs import RESULTS, Run
 from keras_fastgrnn import keras, recipe
 
@@ -113,18 +113,10 @@ def table(results: Path) -> str:
             if path.exists()
         ]
         given = [accuracy for _, accuracy in trained]
-        columns = [name, f"{stored:,}", mean(given), mean(own), str(len(given))]
+        means = [str(Mean.of([100 * one for one in some])) if some else "" for some in (given, own)]
+        columns = [name, f"{stored:,}", *means, str(len(given))]
         lines.append(f"| {' | '.join(columns)} |")
     return "\n".join(lines)
-
-
-def mean(accuracies: list[float]) -> str:
-    """Returns the mean in percent, and the standard deviation where there are several."""
-    if not accuracies:
-        return ""
-    percent = [100 * accuracy for accuracy in accuracies]
-    spread = f" &plusmn; {statistics.stdev(percent):.2f}" if len(percent) > 1 else ""
-    return f"{statistics.mean(percent):.2f}{spread}"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -46,6 +46,10 @@ class Mean:
         deviation = statistics.stdev(values) if len(values) > 1 else None
         return cls(statistics.fmean(values), deviation, len(values))
 
+    def __str__(self) -> str:
+        spread = "" if self.deviation is None else f" &plusmn; {self.deviation:.2f}"
+        return f"{self.mean:.2f}{spread}"
+
 
 @dataclass(frozen=True)
 class Cell:

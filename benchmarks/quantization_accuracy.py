@@ -149,10 +149,11 @@ def document(results: list[dict]) -> str:
 --fine-epochs {fine_epochs} --seeds {len(seeds)}`: FastGRNN of {UNITS} units and a Dense layer \
 on HAR-2 (two classes of UCI HAR, 9 subjects for the test), {epochs} epochs in float on \
 windows turned by a random angle and {fine_epochs} more quantization-aware; the epoch that did \
-best on 4 subjects held out of training. Accuracy on the test subjects in percent, mean and standard deviation over \
-{len(seeds)} seeds, of the file on TFLite Micro but for "float" and "in Keras". "PTQ" is the float \
-model with scales from calibration data, "QAT" the fine-tuned one; "4-bit" are weights of 4 bits, \
-stored as 8. Piecewise-linear functions are `quant_tanh` and `quant_sigmoid4`."""
+best on 4 subjects held out of training. Accuracy on the test subjects in percent, mean and \
+standard deviation over {len(seeds)} seeds, of the file on TFLite Micro but for "float" and \
+"in Keras". "PTQ" is the float model with scales from calibration data, "QAT" the fine-tuned one; \
+"4-bit" are weights of 4 bits, stored as 8. Piecewise-linear functions are `quant_tanh` and \
+`quant_sigmoid4`."""
     title = "# Rounding after training, and training that rounds"
     return f"{title}\n\n{textwrap.fill(text, 100)}\n\n{table(results)}\n"
 

@@ -1,4 +1,4 @@
-"""The tables of RESULTS.md, in Markdown."""
+"""The tables of the results, in Markdown."""
 
 import re
 import textwrap
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from benchmarks import paper, sentences
 from benchmarks.compared_models import RECIPE, SIZES, Structure
 from benchmarks.grid import required_runs
-from benchmarks.measured_results import MODELS, PLACES, Cell, Mean, Results, models_of
+from benchmarks.measured_results import MODELS, PLACES, Cell, Results, models_of
 from benchmarks.sentences import SIZE_NAMES
 
 TITLES = {
@@ -37,7 +37,7 @@ def accuracies(results: Results, task: str) -> str:
 
     def columns(cell):
         means = [*map(cell.accuracy, PLACES), cell.accuracy("int16x8", "f1")]
-        return [_structures(cell), str(len(cell.files)), *map(_with_spread, means)]
+        return [_structures(cell), str(len(cell.files)), *map(str, means)]
 
     titles = ["size", "model", "units", "seeds", "Keras", "int16x8", "int8", "plain C", "macro F1"]
     return table(titles, _rows(results, task, columns))
@@ -120,7 +120,7 @@ def beside_the_paper(results: Results, task: str) -> list[str]:
     for method, (accuracy, kilobytes) in published.items():
         model = paper.METHODS[method]
         cells = [results.get(task, size, model) for size in sizes]
-        ours = ["-" if cell is None else _with_spread(cell.accuracy()) for cell in cells]
+        ours = ["-" if cell is None else str(cell.accuracy()) for cell in cells]
         rows.append([method, f"{accuracy:.2f}", f"{kilobytes} KB", model or "-", *ours])
     note = (
         f"From the paper, its {paper.NAMES[task]}, and measured here, deployed in int16x8. The "
@@ -137,11 +137,6 @@ def beside_the_paper(results: Results, task: str) -> list[str]:
         *(f"at {SIZE_NAMES[size]}" for size in sizes),
     ]
     return [wrapped(note), table(titles, rows)]
-
-
-def _with_spread(mean: Mean) -> str:
-    spread = "" if mean.deviation is None else f" &plusmn; {mean.deviation:.2f}"
-    return f"{mean.mean:.2f}{spread}"
 
 
 def wrapped(line: str) -> str:
