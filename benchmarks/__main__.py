@@ -4,15 +4,25 @@
 
 Trains every model of the grid on every task, deploys it, measures it, and leaves a JSON file a run
 in `benchmarks/results/`; a run whose file is there is not repeated, and one that was interrupted
-goes on from its last epoch. `benchmarks/RESULTS.md` and the pictures are written from these files
-alone. benchmarks/README.md says where the data comes from.
+goes on from its last epoch. `benchmarks/RESULTS.md`, the findings, `benchmarks/TABLES.md`, all the
+numbers, and the pictures are written from these files alone. benchmarks/README.md says where the
+data comes from.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import ablation, document, measured_results, pool, runs, stock, tasks
+from benchmarks import (
+    ablation,
+    compressed_peers,
+    document,
+    measured_results,
+    pool,
+    runs,
+    stock,
+    tasks,
+)
 from benchmarks.command_line import positive_integer
 from benchmarks.compared_models import LAYERS, SIZES
 from benchmarks.deployment import DEVICES
@@ -52,7 +62,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--results", type=Path, help=f"default: {runs.RESULTS}; quick: {QUICK_RESULTS}")
     add("--workers", type=count, default=2, help="runs beside each other; default: 2")
     add("--quick", action="store_true", help="one small run in two minutes; no document")
-    add("--document", action="store_true", help="write the document alone, run nothing")
+    add("--document", action="store_true", help="write the documents alone, run nothing")
     given = parser.parse_args(arguments)
     if given.quick:
         for name in ("tasks", "models", "sizes", "seeds", "document"):
@@ -69,7 +79,7 @@ def check(given: argparse.Namespace, chosen: list[Run]) -> None:
     """Raises an error in one line unless all that the chosen runs need is there."""
     if given.results.exists() and not given.results.is_dir():
         raise ResultsError(f"{given.results} is no folder")
-    for read in (measured_results.read_files, ablation.read, stock.read):
+    for read in (measured_results.read_files, ablation.read, compressed_peers.read, stock.read):
         read(given.results)
     for device in DEVICES:
         firmware.check_tools(firmware.TARGETS[device])

@@ -42,9 +42,11 @@ TABLE = {
 NAMES = {"har2": "HAR-2", "dsa": "DSA-19", "mnist": "Pixel-MNIST"}
 CAVEATS = {
     "har2": "",
-    "dsa": "It does not give its split; ours is by subjects, 1-4 for training and 5-8 for test.",
+    "dsa": (
+        "The paper does not give its split; ours is by subjects, 1-4 for training and 5-8 for test."
+    ),
     "mnist": (
-        "It is not the same task: there an image comes pixel by pixel, in 784 steps of one "
+        "The paper's task is another: there an image comes pixel by pixel, in 784 steps of one "
         "channel; here row by row, in 28 steps of 28 channels."
     ),
 }

@@ -32,6 +32,11 @@ _TICKS = {"bytes": _BYTES, "instructions": _INSTRUCTIONS}
 _PIXELS_AN_INCH = 200
 
 
+def place_of(task: str) -> str:
+    """Returns where a task's picture lies, beside the documents."""
+    return f"pictures/{task}.png"
+
+
 def draw(results: Results, task: str, title: str, path: Path) -> None:
     """Draws the accuracy of a task's models against what they cost, as a PNG file.
 

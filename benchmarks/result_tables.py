@@ -143,6 +143,7 @@ def wrapped(line: str) -> str:
     """Returns a paragraph, or an item of a list, in lines of 100 characters."""
     indent = "  " if line.startswith("* ") else ""
     joined = re.sub(r"(?<=\d) (?=%|KB|B\b|units|points)", _NO_BREAK, line)
+    joined = re.sub("`[^`]*`", lambda code: code[0].replace(" ", _NO_BREAK), joined)
     lines = textwrap.fill(
         joined, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )

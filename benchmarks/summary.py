@@ -1,12 +1,13 @@
-"""The results in short, as they stand in the README and in RESULTS.md."""
+"""The results in short: the table of the README and of RESULTS.md, and what it hides."""
 
 from collections.abc import Callable
 
-from benchmarks import paper, sentences
+from benchmarks import compressed_peers, paper, sentences
 from benchmarks.compared_models import RECIPE
+from benchmarks.compressed_peers import CompressedPeer
 from benchmarks.measured_results import Cell, Results
 from benchmarks.result_tables import NOT_RUN, TITLES, table, wrapped
-from benchmarks.sentences import SIZE_NAMES, listed
+from benchmarks.sentences import SIZE_NAMES, Difference, listed
 
 _MODELS = (RECIPE, "GRU", "LSTM")
 _SIZES = ("1KB", "3KB")
@@ -17,31 +18,52 @@ _STEPS = {
 _ROWS = [(task, size) for task in TITLES for size in _SIZES]
 
 
-def in_short(results: Results) -> str:
-    """Returns the table of the recipe beside its peers, and below it what the table hides."""
-    rows, counts = [], set()
-    for task, size in _ROWS:
-        cells = [results.get(task, size, model) for model in _MODELS]
-        there = [cell for cell in cells if cell]
-        if there:
-            texts = [NOT_RUN if cell is None else _short(cell, there) for cell in cells]
-            rows.append([TITLES[task], SIZE_NAMES[size], *texts, _published(task)])
-            counts.update(len(cell.files) for cell in there)
-    if not rows:
-        sizes = " or ".join(SIZE_NAMES[size] for size in _SIZES)
-        return f"No run of {' or '.join(_MODELS)} at {sizes}."
+def in_short(results: Results, peers: dict[str, CompressedPeer]) -> str:
+    """Returns the table of the recipe beside its peers, and below it what the table hides.
+
+    Args:
+        results: `Results`.
+        peers: Dictionary from the names of models to `CompressedPeer`.
+    """
+    counts = {
+        len(cell.files)
+        for row in rows(results)
+        for model in _MODELS
+        if (cell := results.get(*row, model))
+    }
+    if not counts:
+        return accuracies(results)
     seeds = str(*counts) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
     notes = [
         "Measured on the test split, on TFLite Micro in int16x8, with the bytes of all parameters "
         f"as `sparsity.report` and plain C store them: means of {seeds} seeds. Bold is what is "
         "ahead of the others by more than the spread of the seeds.",
-        _costs(results),
+        costs(results),
         _uncompressed(results),
+        _beside_compressed(results, peers),
         _by_the_papers_count(results),
     ]
-    titles = ["task", "at most", *_MODELS, "paper's FastGRNN"]
     lines = [wrapped(f"* {note}") for note in notes if note]
-    return "\n\n".join([table(titles, rows), "\n".join(lines)])
+    return "\n\n".join([accuracies(results), "\n".join(lines)])
+
+
+def rows(results: Results) -> list[tuple[str, str]]:
+    """Returns the tasks and sizes of which the table has a row."""
+    return [row for row in _ROWS if any(results.get(*row, model) for model in _MODELS)]
+
+
+def accuracies(results: Results) -> str:
+    """Returns the table of the recipe beside its peers; a sentence where nothing was run."""
+    lines = []
+    for task, size in rows(results):
+        cells = [results.get(task, size, model) for model in _MODELS]
+        there = [cell for cell in cells if cell]
+        texts = [NOT_RUN if cell is None else _short(cell, there) for cell in cells]
+        lines.append([TITLES[task], SIZE_NAMES[size], *texts, _published(task)])
+    if not lines:
+        sizes = " or ".join(SIZE_NAMES[size] for size in _SIZES)
+        return f"No run of {' or '.join(_MODELS)} at {sizes}."
+    return table(["task", "at most", *_MODELS, "paper's FastGRNN"], lines)
 
 
 def _short(cell: Cell, cells: list[Cell]) -> str:
@@ -65,7 +87,7 @@ def _pairs(results: Results, model: str) -> list[tuple[Cell, Cell]]:
     return [(ours, gru) for ours, gru in pairs if ours and gru]
 
 
-def _costs(results: Results) -> str:
+def costs(results: Results) -> str:
     """Says what the recipe's models cost over the GRU's."""
 
     def ratios(cost: Callable[[Cell], float | None]) -> str | None:
@@ -101,9 +123,24 @@ def _uncompressed(results: Results) -> str:
         return ""
     return (
         f"{RECIPE} has zeros or weights of 4 bits, biases of a byte, and training with rounding; "
-        "the peers have none of it. FastGRNN without it, dense and stored as the GRU is, is "
-        f"{listed(texts)}, in the same bytes."
+        "the peers of the table have none of it. FastGRNN without it, dense and stored as the GRU "
+        f"is, is {listed(texts)}, in the same bytes."
     )
+
+
+def _beside_compressed(results: Results, peers: dict[str, CompressedPeer]) -> str:
+    """Says how far the recipe is ahead of peers that are compressed as it is."""
+    own = results.get(compressed_peers.TASK, compressed_peers.SIZE, RECIPE)
+    if not own or not peers:
+        return ""
+    texts = [
+        f"the {model} has {peer.trained.mean:.2f} % in {max(peer.stored_bytes):,} B, so "
+        f"{RECIPE} is {apart.place} by {apart}"
+        for model, peer in peers.items()
+        for apart in [Difference.between(own.accuracy(), peer.trained)]
+    ]
+    place = f"{TITLES[own.task]} at {SIZE_NAMES[own.size]}"
+    return f"Peers compressed and trained alike, on {place}: {'; '.join(texts)}."
 
 
 def _by_the_papers_count(results: Results) -> str:

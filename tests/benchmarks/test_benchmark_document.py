@@ -1,4 +1,4 @@
-"""RESULTS.md and what the README has of it, from made up numbers and from the committed ones."""
+"""TABLES.md, and all documents of the committed results; RESULTS.md has its own file of tests."""
 
 import json
 import re
@@ -11,7 +11,17 @@ import pytest
 from benchmark_results import write_seeds
 
 from benchmarks import __main__ as command
-from benchmarks import document, measured_results, pictures, result_tables, sentences
+from benchmarks import (
+    compressed_peers,
+    document,
+    findings_page,
+    measured_results,
+    pictures,
+    result_tables,
+    sentences,
+    summary,
+    tables_page,
+)
 from benchmarks.grid import required_runs
 from benchmarks.runs import RESULTS
 from benchmarks.tasks import TASKS
@@ -25,7 +35,7 @@ def folder(tmp_path):
 
 
 def text_of(folder):
-    return document.text(measured_results.read(folder), folder)
+    return tables_page.text(measured_results.read(folder), folder)
 
 
 def rows_of(text, size, model):
@@ -161,7 +171,7 @@ def test_a_damaged_file_is_one_line_that_names_it(folder, damage, reason):
         document.write(folder)
     text = str(error.value)
     assert text.startswith(str(path)) and reason in text and "\n" not in text
-    assert not (folder.parent / "RESULTS.md").exists()
+    assert not list(folder.parent.glob("*.md"))
 
 
 def test_a_gru_that_wins_is_said_to(folder):
@@ -251,7 +261,7 @@ def test_the_papers_numbers_stand_beside_ours(folder):
     assert "| FastGRNN | 95.59 | 3 KB | FastGRNN LSQ | 96.00 &plusmn; 1.41 |" in lines
     assert "| GRU | 93.62 | 71 KB | GRU | - |" in lines
     assert "| GRU | 98.70 | 123 KB | GRU | 90.00 |" in lines
-    assert "It is not the same task" in spoken(text)
+    assert "The paper's task is another" in spoken(text)
 
 
 def test_everything_is_written_beside_the_results(folder, root):
@@ -261,9 +271,11 @@ def test_everything_is_written_beside_the_results(folder, root):
     benchmark_results.write(folder, task="usps")
     written = document.write(folder)
     names = [path.relative_to(folder.parent).as_posix() for path in written]
-    assert names == ["pictures/har2.png", "pictures/usps.png", "RESULTS.md"]
+    assert names == ["pictures/har2.png", "pictures/usps.png", "RESULTS.md", "TABLES.md"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written[:2])
-    assert written[2].read_text() == text_of(folder)
+    results = measured_results.read(folder)
+    assert written[2].read_text() == findings_page.text(results, folder)
+    assert written[3].read_text() == text_of(folder)
     assert (root / "README.md").read_text() == readme
 
 
@@ -309,8 +321,26 @@ def committed(root, tmp_path):
 def test_the_documents_have_what_the_committed_results_give(root, committed):
     readme = (root / "README.md").read_text()
     results = measured_results.read(committed)
-    assert readme == document.filled(readme, document.in_short(results))
-    assert (RESULTS.parent / "RESULTS.md").read_text() == document.text(results, committed)
+    short = summary.in_short(results, compressed_peers.read(committed))
+    assert readme == document.filled(readme, short)
+    for name, page in (("RESULTS.md", findings_page), ("TABLES.md", tables_page)):
+        assert (RESULTS.parent / name).read_text() == page.text(results, committed)
+
+
+def test_links_of_the_documents_lead_somewhere():
+    for name in ("RESULTS.md", "TABLES.md"):
+        text = (RESULTS.parent / name).read_text()
+        targets = re.findall(r"\]\((.*?)\)", text)
+        assert targets
+        titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        own = {f"#{title.lower().replace(' ', '-')}" for title in titles}
+        assert all(one in own or (RESULTS.parent / one).is_file() for one in targets)
+
+
+def test_the_findings_are_a_page_for_people():
+    text = (RESULTS.parent / "RESULTS.md").read_text()
+    assert len([line for line in text.splitlines() if line]) <= 105
+    assert "Not run." not in text
 
 
 def test_the_numbers_of_the_readme_are_means_of_the_committed_results(root, committed):

@@ -7,6 +7,8 @@ import pytest
 from benchmark_results import write_seeds
 
 from benchmarks import measured_results, summary
+from benchmarks.compressed_peers import CompressedPeer
+from benchmarks.measured_results import Mean
 
 RECIPE = "FastGRNN LSQ"
 
@@ -16,9 +18,9 @@ def folder(tmp_path):
     return tmp_path / "results"
 
 
-def in_short(folder):
+def in_short(folder, peers=None):
     """The table's lines, and the notes without the ends of their lines."""
-    table, notes = summary.in_short(measured_results.read(folder)).split("\n\n")
+    table, notes = summary.in_short(measured_results.read(folder), peers or {}).split("\n\n")
     return table.splitlines(), re.sub(r"\s+", " ", notes)
 
 
@@ -82,3 +84,19 @@ def test_the_papers_count_is_given_for_its_tasks_alone(folder):
         benchmark_results.write(folder, task, RECIPE, stored=3000)
     _, notes = in_short(folder)
     assert notes.endswith(f"by its own count, by which {RECIPE} takes: HAR-2 3,400 B.")
+
+
+def test_peers_compressed_alike_are_named_whichever_wins(folder):
+    write_seeds(folder, (0.93, 0.95), model=RECIPE, size="1KB")
+    _, notes = in_short(folder)
+    assert "compressed and trained alike" not in notes
+    peers = {
+        model: CompressedPeer([16, 16], [930, 940], Mean.of([0.0, 0.0]), Mean.of(accuracies))
+        for model, accuracies in (("GRU", [95.0, 95.0]), ("LSTM", [91.0, 93.0]))
+    }
+    _, notes = in_short(folder, peers)  # the recipe deviates by the root of 2
+    assert (
+        "Peers compressed and trained alike, on HAR-2 at 1 KB: the GRU has 95.00 % in 940 B, so "
+        f"{RECIPE} is behind by 1.00 points (within the spread, 1.41); the LSTM has 92.00 % in "
+        f"940 B, so {RECIPE} is ahead by 2.00 points (within the spread, 2.00)."
+    ) in notes
