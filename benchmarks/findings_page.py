@@ -24,9 +24,9 @@ _INTRODUCTION = (
     "all that was measured is in [TABLES.md](TABLES.md)."
 )
 _WORDS = (
-    f"**{RECIPE}** is FastGRNN compressed as the paper does it: many weights are zero, biases have "
-    "one byte, training knows the device's rounding. On some tasks U is two thin matrices as well; "
-    "on DSA-19 weights have 4 bits instead. SimpleRNN, GRU and LSTM are Keras's own.",
+    f"**{RECIPE}** is FastGRNN compressed: many weights are zero, biases have one byte, training "
+    "knows the device's rounding. On some tasks U is two thin matrices as well; on DSA-19 weights "
+    "have 4 bits instead. SimpleRNN, GRU and LSTM are Keras's own.",
     f"**Float** is what Keras computes, {_FLOAT_BYTES} bytes a parameter. **Deployed** is what "
     "TFLite Micro computes, with integers (int16x8) and weights of 8 bits or fewer.",
     "Accuracy is on test data, in percent, the mean of several trainings; &plusmn; is their "
@@ -309,17 +309,18 @@ def _match_table(matches: list[_Match], model: str, place: str) -> str:
 
 def _fair_table(results: Results, own: Cell, peers: dict[str, CompressedPeer]) -> str:
     """Returns a table of the compressed FastGRNN beside each peer, compressed alike and dense."""
-    rows = [[RECIPE, "compressed", f"{own.stored_bytes:,} B", str(own.accuracy())]]
+    measured = [(RECIPE, "compressed", own.stored_bytes, own.accuracy())]
     for model, peer in peers.items():
-        measured: list[tuple[str, int, Mean]] = [
-            ("compressed", max(peer.stored_bytes), peer.trained)
-        ]
+        measured.append((model, "compressed", max(peer.stored_bytes), peer.trained))
         if dense := results.get(own.task, own.size, model):
-            measured.append(("dense, 8 bits", dense.stored_bytes, dense.accuracy()))
-        for how, stored, mean in measured:
-            apart = _apart(Difference.between(own.accuracy(), mean))
-            rows.append([model, how, f"{stored:,} B", str(mean), apart])
-    return table(["model", "how", "bytes", "accuracy", f"{RECIPE} is"], rows)
+            measured.append((model, "dense, 8 bits", dense.stored_bytes, dense.accuracy()))
+    rows = [
+        [model, how, f"{stored:,} B", f"{mean}", str(mean.count)]
+        for model, how, stored, mean in measured
+    ]
+    for row, (*_, mean) in zip(rows[1:], measured[1:], strict=True):
+        row.append(_apart(Difference.between(own.accuracy(), mean)))
+    return table(["model", "how", "bytes", "accuracy", "trainings", f"{RECIPE} is"], rows)
 
 
 def _published_ratios(method: str) -> str:
@@ -330,7 +331,7 @@ def _published_ratios(method: str) -> str:
         ratios = [one[peer].kilobytes / one[method].kilobytes for one in tables]
         texts.append(f"{peer} {_span(ratios)}")
     names = ", ".join(paper.NAMES.values())
-    return f"Times smaller in the paper's own table ({names}): {', '.join(texts)}."
+    return f"Times smaller in the paper ({names}): {', '.join(texts)}."
 
 
 def _at_the_rate_of_fastgrnn(trials: list[tuple[ablation.Trial, float]]) -> str:

@@ -115,9 +115,10 @@ def test_peers_compressed_alike_are_held_against_ours_whichever_wins(folder, pee
     ]
     spread = " &plusmn; 0.00" if len(peer) > 1 else ""
     assert rows == [
-        f"| {RECIPE} | compressed | 1,024 B | 94.00 &plusmn; 1.41 |  |",
-        f"| GRU | compressed | 940 B | {100 * peer[0]:.2f}{spread} | {in_row} |",
-        "| GRU | dense, 8 bits | 932 B | 88.00 &plusmn; 0.00 | ahead by 6.00 points (clearly) |",
+        f"| {RECIPE} | compressed | 1,024 B | 94.00 &plusmn; 1.41 | 2 |  |",
+        f"| GRU | compressed | 940 B | {100 * peer[0]:.2f}{spread} | {len(peer)} | {in_row} |",
+        "| GRU | dense, 8 bits | 932 B | 88.00 &plusmn; 0.00 | 2 | "
+        "ahead by 6.00 points (clearly) |",
     ]
 
 
@@ -173,4 +174,4 @@ def test_the_fair_peers_of_the_page_are_means_of_the_committed_results():
         stored = max(file["stored_bytes"] for file in files)
         assert len(files) == 3 and stored <= 1024
         score = f"{statistics.mean(values):.2f} &plusmn; {statistics.stdev(values):.2f}"
-        assert f"| {model} | compressed | {stored:,} B | {score} |" in text
+        assert f"| {model} | compressed | {stored:,} B | {score} | 3 |" in text
