@@ -17,7 +17,7 @@ CHECKED := $(addprefix tests/, \
 	test_activations.py test_arguments.py test_cells.py test_edgeml_errors.py \
 	test_models.py test_steps.py test_storage.py)
 
-C_FILES := $(wildcard export/plain_c/*.[ch] examples/firmware/*.[ch])
+C_FILES := $(wildcard export/plain_c/*.[ch] export/plain_c/targets/*.h examples/firmware/*.[ch])
 
 export KERAS_FASTGRNN_OLDEST_TFLM := $(CURDIR)/$(OLDEST_TFLM)
 

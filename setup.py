@@ -9,5 +9,5 @@ setup(
         *(f"keras_fastgrnn.export.{room}" for room in find_packages("export")),
     ],
     package_dir={"keras_fastgrnn.export": "export"},
-    package_data={"": ["py.typed", "*.h", "*.c"]},
+    package_data={"": ["py.typed", "*.h", "*.c", "targets/*.h"]},
 )

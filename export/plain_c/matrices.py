@@ -84,14 +84,12 @@ def matrix_of_values(values: np.ndarray, is_wide: bool = False) -> Matrix:
 
 
 def _plain(matrix: Matrix) -> str:
-    """Of the file's two functions AVR's takes fewer than 256 columns and sums of 32 bits."""
-    text = runtime.definition("add_dense")
+    """What targets compute faster are rows of fewer than 256 columns with sums of 32 bits."""
     if matrix.function == "add_dense":
-        return text
-    portable = text.split("#else\n")[1].removesuffix("\n#endif")
-    portable = portable.replace("add_dense(", f"{matrix.function}(")
+        return runtime.definition("add_dense")
+    text = runtime.portable("add_dense").replace("add_dense(", f"{matrix.function}(")
     if matrix.is_wide:
-        portable = re.sub(r"int32_t(?= \w+\(| sum)", "int64_t", portable)
+        text = re.sub(r"int32_t(?= \w+\(| sum)", "int64_t", text)
     if matrix.stored.columns > 255:
-        portable = portable.replace("uint8_t count", "uint16_t count")
-    return portable
+        text = text.replace("uint8_t count", "uint16_t count")
+    return text

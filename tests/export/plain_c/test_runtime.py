@@ -10,6 +10,7 @@ from keras_fastgrnn import storage
 from keras_fastgrnn.export.plain_c import runtime
 from keras_fastgrnn.export.plain_c.expressions import FUNCTIONS
 
+TARGET_FILES = sorted((runtime.FOLDER / "targets").glob("*.h"))
 COMPILERS = {
     "gcc": [],
     "clang": [],
@@ -22,14 +23,40 @@ COMPILERS = {
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_each_file_compiles_alone(compiler, name, tmp_path):
     """A function that nothing calls is used by the program, so it has the file's name."""
-    text = runtime.definition(name)
+    text = runtime.portable(name)
     use = f"return {name} != 0;" if re.search(rf"\b{name}\(", text) else "return 0;"
-    (tmp_path / "main.c").write_text(f'#include "{name}.h"\nint main(void) {{ {use} }}\n')
+    compiled(compiler, f'#include "{name}.h"\nint main(void) {{ {use} }}\n', tmp_path)
+
+
+def compiled(compiler, program, folder):
+    (folder / "main.c").write_text(program)
     flags = ["-O1", "-std=c99", "-Wall", "-Wextra", "-pedantic", "-Wno-address", "-Werror"]
     flags += [f"-I{runtime.FOLDER}", *COMPILERS[compiler]]
     command = [needed(compiler), *flags, "-c", "main.c"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("file", TARGET_FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_each_file_of_a_target_compiles_alone(compiler, file, tmp_path):
+    compiled(compiler, f'#include "{file}"\nint main(void) {{ return 0; }}\n', tmp_path)
+
+
+def test_what_targets_compute_faster_is_declared_as_everywhere():
+    assert len(runtime.targets()) == len(TARGET_FILES)
+    for functions in runtime.targets().values():
+        assert functions
+        for name, text in functions.items():
+            (declared,) = re.findall(rf"^static inline .*?\b{name}\([^)]*\) {{", text, re.M | re.S)
+            assert declared in runtime.portable(name)
+
+
+def test_a_definition_has_the_functions_of_all_targets():
+    text = runtime.definition("saturate")
+    assert text.endswith(f"#else\n{runtime.portable('saturate')}\n#endif")
+    assert text.startswith("#if defined(__AVR__)\n/* The nearest integer of 16 bits. */\nstatic")
+    assert text.count("saturate(int32_t value) {") == 2
 
 
 def test_every_storage_has_its_row():
