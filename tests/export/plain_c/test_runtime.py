@@ -11,12 +11,13 @@ from keras_fastgrnn.export.plain_c import runtime
 from keras_fastgrnn.export.plain_c.expressions import FUNCTIONS
 
 TARGET_FILES = sorted((runtime.FOLDER / "targets").glob("*.h"))
-COMPILERS = {
-    "gcc": [],
-    "clang": [],
-    "avr-gcc": ["-mmcu=atmega328p"],
-    "arm-none-eabi-gcc": ["-mcpu=cortex-m0", "-mthumb"],
-}
+COMPILERS = [
+    "gcc",
+    "clang",
+    "avr-gcc -mmcu=atmega328p",
+    "arm-none-eabi-gcc -mcpu=cortex-m0 -mthumb",
+    "arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb",
+]
 
 
 @pytest.mark.parametrize("name", runtime.names())
@@ -31,8 +32,8 @@ def test_each_file_compiles_alone(compiler, name, tmp_path):
 def compiled(compiler, program, folder):
     (folder / "main.c").write_text(program)
     flags = ["-O1", "-std=c99", "-Wall", "-Wextra", "-pedantic", "-Wno-address", "-Werror"]
-    flags += [f"-I{runtime.FOLDER}", *COMPILERS[compiler]]
-    command = [needed(compiler), *flags, "-c", "main.c"]
+    name, *machine = compiler.split()
+    command = [needed(name), *machine, *flags, f"-I{runtime.FOLDER}", "-c", "main.c"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
 
