@@ -90,8 +90,12 @@ def test_every_step_and_the_long_run_are_the_reference_s(name, target, tmp_path)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(
     ("device", "name"),
-    # The assembly is AVR's.
-    [*(("atmega328p", name) for name in MODELS), ("cortex-m0", "smooth"), ("cortex-m0", "zeros")],
+    # The assembly is AVR's, and that of a dense row Cortex-M4's.
+    [
+        *(("atmega328p", name) for name in MODELS),
+        *(("cortex-m0", name) for name in ("smooth", "zeros")),
+        *(("cortex-m4", name) for name in ("smooth", "any scales, stacked, no head")),
+    ],
 )
 def test_every_optimization_computes_the_same(device, name, level, tmp_path):
     deployed, golden, long_run = case(name)
