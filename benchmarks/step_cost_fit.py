@@ -73,13 +73,16 @@ def random_model(rng):
     for weight in model.trainable_weights:
         weight.assign(rng.normal(0.0, 0.2, tuple(weight.shape)))
     (cell,) = fast_cells(model)
-    kept = rng.choice(KEPT, 2)
+    kept, is_in_blocks = rng.choice(KEPT, 2), rng.random() < 0.3
     for factors, fraction in zip((cell.kernel_factors, cell.recurrent_factors), kept, strict=True):
         for factor in factors:
             values = factor.numpy()
-            limit = np.quantile(np.abs(values), 1.0 - fraction)
-            factor.assign(values * (np.abs(values) >= limit))
+            size = np.abs(values)
+            if is_in_blocks:  # of four inputs, which their first decides
+                size = np.repeat(size[::4], 4, axis=0)[: len(size)]
+            factor.assign(values * (size >= np.quantile(size, 1.0 - fraction)))
     title = f"{type(layer).__name__} D {channels} H {units} {functions[0]} {ranks} kept {kept}"
+    title += " in blocks" if is_in_blocks else ""
     return model, title
 
 
@@ -151,7 +154,7 @@ def main():
     relative /= np.array([[one.instructions] for one in measured])
     coefficients, *_ = np.linalg.lstsq(relative, np.ones(len(measured)), rcond=None)
     for name, coefficient in zip(FEATURES, coefficients, strict=True):
-        print(f"{name:30} {coefficient:6.1f}")
+        print(f"{name:34} {coefficient:6.1f}")
     errors = np.array([abs(one.error) for one in measured])
     print(f"estimate off by {np.median(errors):.1%} in the median, {errors.max():.1%} at most:")
     for one in sorted(measured, key=lambda one: -abs(one.error))[:5]:

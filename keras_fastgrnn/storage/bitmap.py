@@ -33,7 +33,7 @@ BITMAP = Storage(
     _encode,
     (
         Cost("a byte of a bitmap", 19, lambda r, c, kept: r * (c // 8)),
-        Cost("a column in a byte that rows share", 7, lambda r, c, kept: r * (c % 8)),
+        Cost("a column in a byte that rows share", 7.5, lambda r, c, kept: r * (c % 8)),
         Cost("a weight that a bitmap keeps", 4.5, lambda r, c, kept: kept),
     ),
 )

@@ -30,9 +30,9 @@ BLOCKS = Storage(
     "blocks",
     _encode,
     (
-        Cost("a row of blocks", 11, lambda r, c, kept: r),
-        Cost("a block", 8, lambda r, c, kept: r * -(-c // _COLUMNS)),
-        Cost("a weight that blocks keep", 3.3, lambda r, c, kept: kept),
+        Cost("a row of blocks", 7, lambda r, c, kept: r),
+        Cost("a block", 11, lambda r, c, kept: r * -(-c // _COLUMNS)),
+        Cost("a weight that blocks keep", 3.2, lambda r, c, kept: kept),
     ),
     _apart,
 )

@@ -25,4 +25,4 @@ def _encode(matrix):
     return ended[stored[:-1]], np.array(gaps[1:], np.uint8), gaps[0]
 
 
-INDEX = Storage("index", _encode, (Cost("an entry of an index", 10, lambda r, c, kept: kept),))
+INDEX = Storage("index", _encode, (Cost("an entry of an index", 11, lambda r, c, kept: kept),))

@@ -14,7 +14,7 @@ LAYERS = keras.layers
 PIECEWISE_LINEAR = "quant_tanh", "quant_sigmoid4"
 
 # What the docstring says.
-LARGEST_ERROR = 0.23
+LARGEST_ERROR = 0.16
 
 
 def model_of(layer, channels=9):
@@ -28,19 +28,24 @@ def with_weights(model, *matrices):
     return model
 
 
+def rows(columns):
+    """What a row of so many columns takes: itself, its fours, and the weights after them."""
+    return 8 + 12 * (columns // 4) + 4 * (columns % 4)
+
+
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [
-        (FastGRNN(16), 16 * (26 + 42) + 32 * 14 + (9 * 16 + 16 * 16) * 5),
-        (FastGRNN(16, *PIECEWISE_LINEAR), 16 * 26 + 32 * 14 + (9 * 16 + 16 * 16) * 5),
-        (FastRNN(8, "relu"), 8 * 5 + 16 * 14 + (9 * 8 + 8 * 8) * 5),
+        (FastGRNN(16), 16 * (38 + 40) + 16 * (rows(9) + rows(16))),
+        (FastGRNN(16, *PIECEWISE_LINEAR), 16 * 38 + 16 * (rows(9) + rows(16))),
+        (FastRNN(8, "relu"), 8 * 14 + 8 * (rows(9) + rows(8))),
         (
             FastRNN(8, kernel_rank=2, recurrent_rank=3),
-            8 * (5 + 21) + (2 + 8 + 3 + 8) * 14 + (2 * (9 + 8) + 3 * (8 + 8)) * 5,
+            8 * (14 + 20) + 2 * rows(9) + 8 * rows(2) + 3 * rows(8) + 8 * rows(3),
         ),
         (
             LAYERS.RNN([FastGRNNCell(4, "relu"), FastRNN(4, "relu").cell]),
-            4 * (26 + 21 + 5) + 16 * 14 + (9 * 4 + 3 * 4 * 4) * 5,
+            4 * (38 + 20 + 14) + 4 * (rows(9) + 3 * rows(4)),
         ),
     ],
 )
@@ -53,8 +58,8 @@ def test_each_matrix_is_counted_in_its_smallest_storage():
     kernel[::2] = 1.0  # 80 of 144, in a bitmap of a byte a row and one that rows share
     recurrent[[1, 5, 7], [2, 2, 9]] = 1.0  # 3 of 256, by index
     model = with_weights(model_of(FastGRNN(16, *PIECEWISE_LINEAR)), kernel, recurrent)
-    bitmap, index = 16 * 19 + 16 * 7 + 80 * 4.5, 3 * 10
-    assert plain_c_instructions(model) == 16 * 26 + 32 * 14 + bitmap + index
+    bitmap, index = 16 * 19 + 16 * 7.5 + 80 * 4.5, 3 * 11
+    assert plain_c_instructions(model) == 16 * 38 + 32 * 8 + bitmap + index
 
 
 @pytest.mark.parametrize(
