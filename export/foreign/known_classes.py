@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator
 
 from keras_fastgrnn import activations
+from keras_fastgrnn.graph.cell_tracing import CELLS
+from keras_fastgrnn.graph.layer_handlers import HANDLERS
 from keras_fastgrnn.graph.supported_layers import hint, no_exporter, refuse_layers
-from keras_fastgrnn.graph.trace import CELLS, LAYERS
 from keras_fastgrnn.keras_api import PACKAGE, keras
 
 _MOST_PROBLEMS = 20
@@ -32,10 +33,10 @@ def _names(module, is_kind) -> set[str]:
 
 _OURS = {
     known.__name__: known.__module__
-    for known in (*LAYERS, *CELLS, *activations.known().values())
+    for known in (*HANDLERS, *CELLS, *activations.known().values())
     if known.__module__.startswith(f"{PACKAGE}.")
 }
-_EXPORTED = {known.__name__ for known in (*LAYERS, *CELLS)}
+_EXPORTED = {known.__name__ for known in (*HANDLERS, *CELLS)}
 _HINTED = {name for name in _names(keras.layers, inspect.isclass) if hint(name)}
 _CLASSES = _MODELS | _OTHERS | _EXPORTED | _HINTED
 for _part in (keras.initializers, keras.regularizers, keras.constraints):
@@ -110,7 +111,7 @@ def _problem(model: dict, layer: dict, argument: str | None, entry: dict) -> str
         return None if is_known else f"{_title(layer)}: its {_text(argument)} is {what}, {advice}."
     if is_known and kind in _EXPORTED | _OTHERS:
         return None
-    return f"{_title(layer)}: {hint(kind) or no_exporter(LAYERS)}."
+    return f"{_title(layer)}: {hint(kind) or no_exporter()}."
 
 
 def _title(layer: dict) -> str:

@@ -2,15 +2,12 @@
 
 import inspect
 import itertools
-import math
 import numbers
 
-import numpy as np
-
-from keras_fastgrnn import activations
 from keras_fastgrnn.errors import UnsupportedLayerError
+from keras_fastgrnn.graph.layer_handlers import HANDLERS, names_of
 from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS, keras
-from keras_fastgrnn.models import cells_of, check_built
+from keras_fastgrnn.models import check_built
 
 _IN_SCOPE = "load the file in TF-MOT's quantize_scope, and call convert on the model in Python"
 _HINTS = {
@@ -83,13 +80,11 @@ def chain_of(model):
     return chain
 
 
-def unsupported_layers(chain, layer_classes, cell_classes) -> list[str]:
+def unsupported_layers(chain) -> list[str]:
     """Finds what of a model cannot be exported.
 
     Args:
         chain: Model as `chain_of` returns it.
-        layer_classes: The classes of layers that can be traced.
-        cell_classes: The classes of cells that can be traced.
 
     Returns:
         List of one line for every such layer: its name, why, and what to use.
@@ -97,11 +92,7 @@ def unsupported_layers(chain, layer_classes, cell_classes) -> list[str]:
     # In Keras 3 an operation such as `x * 2` is not a layer. One of booleans belongs to a mask.
     steps = getattr(chain, "operations", chain.layers)
     layers = [s for s in steps if s in chain.layers or getattr(s.output, "dtype", None) != "bool"]
-    problems = [
-        f"{title(layer)}: {why}."
-        for layer in layers
-        for why in _problems(layer, layer_classes, cell_classes)
-    ]
+    problems = [f"{title(layer)}: {why}." for layer in layers for why in _problems(layer)]
     if not problems:
         problems = [f"{title(layer)}: {why}." for layer, why in call_problems(chain)]
     if not problems and not any(isinstance(layer, keras.layers.RNN) for layer in layers):
@@ -146,84 +137,28 @@ def hint(class_name: str) -> str | None:
     return _HINTS.get(class_name)
 
 
-def no_exporter(layer_classes) -> str:
-    """Returns why any other layer cannot be exported.
-
-    Args:
-        layer_classes: The classes of layers that can be traced.
-    """
-    return f"there is no exporter for this layer; use {_names(layer_classes)}"
+def no_exporter() -> str:
+    """Returns why any other layer cannot be exported, with the layers that users may write."""
+    return f"there is no exporter for this layer; use {names_of(HANDLERS)}"
 
 
-def _names(classes) -> str:
-    """Those that users write; `quantize_aware` makes the others."""
-    names = sorted(one.__name__ for one in classes)
-    return ", ".join(name for name in names if not name.startswith("QuantizeAware"))
-
-
-def _problems(layer, layer_classes, cell_classes):
-    kind = type(layer)
-    if kind not in layer_classes:
-        yield _hint_for(layer, layer_classes)
-    elif issubclass(kind, keras.layers.RNN):
-        yield from _recurrent_problems(layer, cell_classes)
-    elif kind is keras.layers.Dense:
-        yield from _activation_problems(layer, ("activation",))
-    elif kind is keras.layers.Normalization:
-        if getattr(layer, "mean", None) is None:
-            yield "it has no mean and variance; call adapt, or give them as arguments"
-        elif not _is_per_channel(layer.mean, layer):
-            yield "it normalizes over steps; use axis=-1"
-    elif kind is keras.layers.BatchNormalization:
-        if set(np.ravel(layer.axis)) - {-1, len(layer.output.shape) - 1}:
-            yield "it normalizes over steps; use axis=-1"
-    elif kind is keras.layers.Rescaling and not (
-        _is_per_channel(layer.scale, layer) and _is_per_channel(layer.offset, layer)
-    ):
-        yield "its scale or offset is not one number or one per channel"
+def _problems(layer):
+    handler = HANDLERS.get(type(layer))
+    if handler is None:
+        yield _hint_for(layer)
+    else:
+        yield from handler.problems(layer)
     if getattr(layer, "quantization_mode", None) is not None:
         yield "Keras has quantized it; export the float model"
 
 
-def _hint_for(layer, layer_classes) -> str:
+def _hint_for(layer) -> str:
     if not isinstance(layer, keras.layers.TimeDistributed):
-        return hint(type(layer).__name__) or no_exporter(layer_classes)
+        return hint(type(layer).__name__) or no_exporter()
     inner = type(layer.layer)
-    if inner in layer_classes and not issubclass(inner, keras.layers.RNN):
+    if inner in HANDLERS and not issubclass(inner, keras.layers.RNN):
         return f"{inner.__name__} acts step by step by itself; use it without the wrapper"
-    return f"of the {inner.__name__} in it, {_hint_for(layer.layer, layer_classes)}"
-
-
-def _is_per_channel(value, layer) -> bool:
-    shape = np.shape(value)
-    return math.prod(shape[:-1]) == 1 and shape[-1:] in ((), (1,), (layer.output.shape[-1],))
-
-
-def _recurrent_problems(layer, cell_classes):
-    for cell in cells_of(layer):
-        if type(cell) not in cell_classes:
-            yield f"its cell is a {type(cell).__name__}; use {_names(cell_classes)}"
-        else:
-            yield from _activation_problems(cell, ("activation", "recurrent_activation"))
-    if layer.go_backwards:
-        yield "go_backwards reads the sequence from its end; train with go_backwards=False"
-    if layer.return_state:
-        yield "return_state gives a second output; build the model with return_state=False"
-    if layer.stateful:
-        yield (
-            "stateful=True; build the model with stateful=False and the same weights, the "
-            "exported model keeps its state between steps by itself"
-        )
-    if getattr(layer, "time_major", False):
-        yield "time_major=True takes the steps first; use time_major=False"
-
-
-def _activation_problems(layer, arguments):
-    for argument in arguments:
-        function = getattr(layer, argument, None)
-        if activations.name_of(function) is None:
-            name = getattr(function, "__name__", function)
-            yield f"its {argument} {name!r} has no operator; use {', '.join(activations.known())}"
+    return f"of the {inner.__name__} in it, {_hint_for(layer.layer)}"
 
 
 def call_problems(chain):

@@ -19,10 +19,13 @@ import numpy as np
 from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell, dropped_out
+from keras_fastgrnn.graph.cell_tracing import CELLS, named_cells
 from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.graph.graph import Graph, Tensor
+from keras_fastgrnn.graph.layer_handlers import HANDLERS, LayerHandler
+from keras_fastgrnn.graph.layer_handlers.dense import after_product
 from keras_fastgrnn.graph.rewrite import simplify
-from keras_fastgrnn.graph.trace import CELLS, LAYERS, Symbol, activated, named_cells
+from keras_fastgrnn.graph.symbol import Symbol
 from keras_fastgrnn.keras_api import (
     as_written,
     checked_boolean,
@@ -174,7 +177,7 @@ def register_aware_cell(kind: type) -> type:
     """Makes the quantization-aware class of a cell that the exporter knows.
 
     Args:
-        kind: Class of cells in `keras_fastgrnn.graph.trace.CELLS`.
+        kind: Class of cells in `keras_fastgrnn.graph.cell_tracing.CELLS`.
 
     Returns:
         The class, under the name of `kind` after "QuantizeAware".
@@ -474,7 +477,7 @@ def _trace_dense(layer, value: Symbol) -> Symbol:
     if bias is not None:
         product = product + np.asarray(bias, np.float64)
     graph = x.graph
-    graph.inputs, graph.outputs = [x.tensor], [activated(layer, product).tensor]
+    graph.inputs, graph.outputs = [x.tensor], [after_product(layer, product).tensor]
     simplify(graph)
     return value.appended(graph, "")
 
@@ -483,8 +486,8 @@ def _trace_nothing(layer, value: Symbol) -> Symbol:
     return value
 
 
-LAYERS |= {
-    QuantizeAwareRNN: _trace_recurrent,
-    QuantizeAwareDense: _trace_dense,
-    QuantizeAwareDropout: _trace_nothing,
+HANDLERS |= {
+    QuantizeAwareRNN: LayerHandler(_trace_recurrent),
+    QuantizeAwareDense: LayerHandler(_trace_dense),
+    QuantizeAwareDropout: LayerHandler(_trace_nothing),
 }

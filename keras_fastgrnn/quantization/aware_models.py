@@ -8,9 +8,11 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_fastgrnn.cells import FastCell
+from keras_fastgrnn.graph.cell_tracing import unit_of
 from keras_fastgrnn.graph.given_sequences import GivenSequences
+from keras_fastgrnn.graph.layer_handlers import HANDLERS, InTraining, names_of
 from keras_fastgrnn.graph.supported_layers import masking_of, title
-from keras_fastgrnn.graph.trace import AFFINE_LAYERS, trace, unit_of
+from keras_fastgrnn.graph.trace import trace
 from keras_fastgrnn.keras_api import Data, keras
 from keras_fastgrnn.models import cells_of, layers_of
 from keras_fastgrnn.quantization.aware_layers import (
@@ -236,12 +238,12 @@ def _assembled(model, chain, options: Options):
     return aware_model
 
 
-def _affine(layer, options: Options, affine: _Affine, is_first: bool):
+def _folded(layer, options: Options, affine: _Affine, is_first: bool):
     """As `_recurrent`; there is no layer, but more for the next one."""
-    return None, [], AFFINE_LAYERS[type(layer)](layer, affine)
+    return None, [], HANDLERS[type(layer)].trace(layer, affine)
 
 
-def _passed_on(layer, options: Options, affine: _Affine, is_first: bool):
+def _kept(layer, options: Options, affine: _Affine, is_first: bool):
     """As `_recurrent`, of the values that a Normalization would give."""
     is_shifted = isinstance(layer, keras.layers.Dropout) and affine.has_offset
     kind = QuantizeAwareDropout if is_shifted else type(layer)
@@ -279,21 +281,21 @@ def _dense(layer, options: Options, affine: _Affine, is_first: bool):
     return aware, [[*_copies(layer.weights), *affine.weights]], _Affine()
 
 
-# From a class of layers to a function that makes the quantization-aware layer of one of them.
-_MAKERS = {
-    **dict.fromkeys(AFFINE_LAYERS, _affine),
-    keras.layers.Dropout: _passed_on,
-    keras.layers.Masking: _passed_on,
-    keras.layers.RNN: _recurrent,
-    keras.layers.Dense: _dense,
-}
+# Functions that make the quantization-aware layer of a layer: by what its handler says of it, or
+# by a class that it is of.
+_MAKERS_BY_HANDLER = {InTraining.FOLDED: _folded, InTraining.KEPT: _kept}
+_MAKERS_BY_CLASS = {keras.layers.RNN: _recurrent, keras.layers.Dense: _dense}
 
 
 def _maker_of(layer) -> Callable:
-    found = (make for kind, make in _MAKERS.items() if isinstance(layer, kind))
+    in_training = HANDLERS[type(layer)].in_training
+    if in_training is not None:
+        return _MAKERS_BY_HANDLER[in_training]
+    found = (make for kind, make in _MAKERS_BY_CLASS.items() if isinstance(layer, kind))
     maker = next(found, None)
     if maker is None:
-        known = ", ".join(kind.__name__ for kind in _MAKERS)
+        rounded = tuple(_MAKERS_BY_CLASS)
+        known = names_of(k for k, h in HANDLERS.items() if h.in_training or issubclass(k, rounded))
         raise ValueError(
             "Received an invalid value for argument model, expected layers that are rounded in "
             f"training ({known}), got {title(layer)}."

@@ -1,7 +1,7 @@
 """The scales and ranges that a layer was trained with, by the names of the exporter's tensors."""
 
+from keras_fastgrnn.graph.cell_tracing import named_cells
 from keras_fastgrnn.graph.fixed_scales import Scale
-from keras_fastgrnn.graph.trace import named_cells
 from keras_fastgrnn.quantization.aware_layers import QuantizeAwareDense
 from keras_fastgrnn.quantization.ranged_groups import reached_by, scale_of_group
 from keras_fastgrnn.quantization.step_quantizer import StepQuantizer

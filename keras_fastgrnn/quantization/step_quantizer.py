@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from keras_fastgrnn.errors import UnsupportedOperatorError
+from keras_fastgrnn.graph.cell_tracing import expressed, trace_cell
 from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.graph.graph import Constant, Graph, Op, State, Tensor, name_tensors
 from keras_fastgrnn.graph.operators import operator_of
 from keras_fastgrnn.graph.rewrite import fold_input_affine, fusible_products, simplify
-from keras_fastgrnn.graph.trace import Symbol, expressed, trace_cell
+from keras_fastgrnn.graph.symbol import Symbol
 from keras_fastgrnn.graph.weight_expressions import WeightExpression, value_of
 from keras_fastgrnn.keras_api import as_written, ops
 from keras_fastgrnn.models import matrices_of
@@ -59,7 +60,7 @@ class StepQuantizer:
             matrix, which then have no tensors of their own.
 
     Args:
-        cell: Built cell of a class in `keras_fastgrnn.graph.trace.CELLS`.
+        cell: Built cell of a class in `keras_fastgrnn.graph.cell_tracing.CELLS`.
         layer: Keras layer that owns the ranges, as non-trainable weights.
         options: `Options`, as in `keras_fastgrnn.quantization.aware_layers`.
         input_factor: Weight of shape `(input_dim,)`, by which the device multiplies the rows of

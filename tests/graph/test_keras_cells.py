@@ -6,8 +6,8 @@ import tensorflow as tf
 from small_models import drawn
 
 from keras_fastgrnn import activations, keras
+from keras_fastgrnn.graph.cell_tracing import exact
 from keras_fastgrnn.graph.keras_cells import KERAS_CELLS
-from keras_fastgrnn.graph.trace import exact
 
 LAYERS = keras.layers
 BATCH, INPUTS, UNITS, STEPS = 4, 3, 5, 12

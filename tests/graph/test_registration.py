@@ -9,8 +9,9 @@ import pytest
 from small_models import needs_tflm, sequences, sequential
 
 from keras_fastgrnn import export, keras
+from keras_fastgrnn.graph.cell_tracing import CELLS
 from keras_fastgrnn.graph.keras_cells import KerasWeights
-from keras_fastgrnn.graph.trace import CELLS, LAYERS
+from keras_fastgrnn.graph.layer_handlers import HANDLERS, LayerHandler
 from keras_fastgrnn.quantization import aware_layers, quantize_aware
 
 
@@ -65,7 +66,8 @@ def minimal_gated(cell, weight):
 @pytest.fixture
 def registered(monkeypatch):
     """The layer and the cell are known to the exporter, until the test is over."""
-    monkeypatch.setitem(LAYERS, Negation, lambda layer, value: value * -1.0)
+    handler = LayerHandler(lambda layer, value: value * -1.0)
+    monkeypatch.setitem(HANDLERS, Negation, handler)
     monkeypatch.setitem(CELLS, MinimalGatedCell, minimal_gated)
     aware_layers.register_aware_cell(MinimalGatedCell)
     yield
@@ -109,7 +111,7 @@ def test_layer_and_cell_run_in_c():
 
 @pytest.mark.usefixtures("registered")
 def test_layer_without_a_maker_is_not_trained_quantization_aware():
-    with pytest.raises(ValueError, match=r"rounded in training \(.*Dense\), got negation"):
+    with pytest.raises(ValueError, match=r"rounded in training \(.*Dense, .*\), got negation"):
         quantize_aware(model())
 
 

@@ -1,0 +1,77 @@
+"""What the exporter and quantization-aware training must know of a class of layers."""
+
+import enum
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from keras_fastgrnn import activations
+
+
+class InTraining(enum.Enum):
+    """How a quantization-aware model has a layer that is not rounded by itself."""
+
+    KEPT = "as it is: on the device it does nothing"
+    FOLDED = "in the kernel of the layer after it: it multiplies and adds"
+
+
+def _no_problems(layer) -> Iterable[str]:
+    return ()
+
+
+@dataclass(frozen=True)
+class LayerHandler:
+    """One class of layers.
+
+    Attributes:
+        trace: Function from a layer and the `Symbol` of its input to that of its output. Where
+            `in_training` is `FOLDED` it takes anything that can be multiplied, added, subtracted.
+        problems: Function from a layer to the reasons why it cannot be exported, none where it
+            can. Defaults to none.
+        in_training: `InTraining`, or `None` where `quantize_aware` has a class for it, or refuses
+            it. Defaults to `None`.
+    """
+
+    trace: Callable
+    problems: Callable[..., Iterable[str]] = _no_problems
+    in_training: InTraining | None = None
+
+
+# From the class of a layer, and of no class derived from it, to its handler.
+HANDLERS: dict[type, LayerHandler] = {}
+
+
+def register(handler: LayerHandler, *kinds: type) -> None:
+    """Lets the exporter take layers of some classes.
+
+    Args:
+        handler: `LayerHandler`.
+        *kinds: Classes of layers.
+    """
+    for kind in kinds:
+        if kind in HANDLERS:
+            raise ValueError(f"{kind.__name__} has a handler already")
+        HANDLERS[kind] = handler
+
+
+def names_of(classes: Iterable[type]) -> str:
+    """Returns the names of those classes that users write; `quantize_aware` makes the others.
+
+    Args:
+        classes: Classes of layers or cells.
+    """
+    names = sorted(one.__name__ for one in classes)
+    return ", ".join(name for name in names if not name.startswith("QuantizeAware"))
+
+
+def activation_problems(owner, *arguments: str) -> Iterable[str]:
+    """Yields why activations of a layer or cell cannot be exported.
+
+    Args:
+        owner: Layer or cell.
+        *arguments: Strings, the arguments that give them.
+    """
+    for argument in arguments:
+        function = getattr(owner, argument, None)
+        if activations.name_of(function) is None:
+            name = getattr(function, "__name__", function)
+            yield f"its {argument} {name!r} has no operator; use {', '.join(activations.known())}"

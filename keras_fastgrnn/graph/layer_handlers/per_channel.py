@@ -1,0 +1,16 @@
+"""What layers that multiply and add for each channel share."""
+
+import math
+
+import numpy as np
+
+
+def is_per_channel(value, layer) -> bool:
+    """Returns whether a value is one number, or one for each channel of a layer's output.
+
+    Args:
+        value: Array or number.
+        layer: Built layer.
+    """
+    shape = np.shape(value)
+    return math.prod(shape[:-1]) == 1 and shape[-1:] in ((), (1,), (layer.output.shape[-1],))

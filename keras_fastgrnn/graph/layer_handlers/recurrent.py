@@ -1,0 +1,50 @@
+"""Recurrent layers: their cells, one after the other."""
+
+from keras_fastgrnn.graph.cell_tracing import CELLS, named_cells, trace_cell
+from keras_fastgrnn.graph.layer_handlers.handler import (
+    LayerHandler,
+    activation_problems,
+    names_of,
+    register,
+)
+from keras_fastgrnn.graph.symbol import Symbol
+from keras_fastgrnn.keras_api import keras
+from keras_fastgrnn.layers import FastGRNN, FastRNN
+from keras_fastgrnn.models import cells_of
+
+
+def _problems(layer):
+    for cell in cells_of(layer):
+        if type(cell) in CELLS:
+            yield from activation_problems(cell, "activation", "recurrent_activation")
+        else:
+            yield f"its cell is a {type(cell).__name__}; use {names_of(CELLS)}"
+    if layer.go_backwards:
+        yield "go_backwards reads the sequence from its end; train with go_backwards=False"
+    if layer.return_state:
+        yield "return_state gives a second output; build the model with return_state=False"
+    if layer.stateful:
+        yield (
+            "stateful=True; build the model with stateful=False and the same weights, the "
+            "exported model keeps its state between steps by itself"
+        )
+    if getattr(layer, "time_major", False):
+        yield "time_major=True takes the steps first; use time_major=False"
+
+
+def _trace(layer, value: Symbol) -> Symbol:
+    for prefix, cell in named_cells(layer):
+        value, unit = trace_cell(cell, value, prefix)
+        value = unit * value
+    return value
+
+
+register(
+    LayerHandler(_trace, _problems),
+    keras.layers.RNN,
+    keras.layers.SimpleRNN,
+    keras.layers.GRU,
+    keras.layers.LSTM,
+    FastRNN,
+    FastGRNN,
+)

@@ -1,0 +1,95 @@
+"""A tensor of a graph in the making: what a step's arithmetic does to it becomes operators."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from keras_fastgrnn import activations
+from keras_fastgrnn.activations import PIECEWISE_LINEAR
+from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
+from keras_fastgrnn.graph.weight_expressions import is_always
+
+
+class Symbol:
+    """A tensor of the graph in the making, with the operators a step uses."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, graph: Graph, tensor: Tensor):
+        self.graph = graph
+        self.tensor = tensor
+
+    def _emit(self, kind, *operands, shape=None, **options):
+        inputs = [_operand(kind, operand) for operand in operands]
+        output = Tensor("", shape or self.tensor.shape)
+        self.graph.ops.append(Op(kind, inputs, output, **options))
+        return Symbol(self.graph, output)
+
+    def __add__(self, other):
+        return self if _is_all(other, 0) else self._emit("ADD", self, other)
+
+    def __radd__(self, other):
+        return self + other
+
+    def __sub__(self, other):
+        return self._emit("SUB", self, other) if isinstance(other, Symbol) else self + -other
+
+    def __mul__(self, other):
+        return self if _is_all(other, 1) else self._emit("MUL", self, other)
+
+    def __rmul__(self, other):
+        return self * other
+
+    def __matmul__(self, matrix):
+        weights = matrix.T
+        return self._emit("FULLY_CONNECTED", self, weights, shape=(1, len(weights)))
+
+    def appended(self, step: Graph, prefix: str) -> "Symbol":
+        """Adds the operators and states of another graph, which read this tensor for its input.
+
+        Args:
+            step: Float `Graph` of one input and one output, of tensors of its own.
+            prefix: String, what comes before the names of its tensors.
+
+        Returns:
+            `Symbol` of its output.
+        """
+        for tensor in step.tensors():
+            tensor.name = f"{prefix}{tensor.name}" if tensor.name else ""
+        step.replace(step.inputs[0], self.tensor)
+        self.graph.ops += step.ops
+        self.graph.states += step.states
+        return Symbol(self.graph, step.outputs[0])
+
+    def activate(self, name: str):
+        """Applies the activation of that name."""
+        if name == "linear":
+            return self
+        line = PIECEWISE_LINEAR.get(name)
+        if line is None:
+            kind = {"sigmoid": "LOGISTIC", "tanh": "TANH", "softmax": "SOFTMAX"}[name]
+            return self._emit(kind, self)
+        ramp = (self + line.shift) * line.slope
+        return ramp._emit("CLIP", ramp, low=line.low, high=line.high)
+
+
+def _operand(kind, value) -> Tensor:
+    if isinstance(value, Symbol):
+        return value.tensor
+    if kind == "FULLY_CONNECTED":
+        return constant(value)
+    return constant(np.ravel(value) if np.size(value) == 1 else np.reshape(value, (1, -1)))
+
+
+def _is_all(value, number) -> bool:
+    return not isinstance(value, Symbol) and is_always(value, number)
+
+
+def activated(function) -> Callable[[Symbol], Symbol]:
+    """Returns what an activation does to symbols.
+
+    Args:
+        function: Activation, one of `keras_fastgrnn.activations.known`.
+    """
+    name = activations.known_name(function)
+    return lambda symbol: symbol.activate(name)
