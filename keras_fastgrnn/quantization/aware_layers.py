@@ -22,7 +22,7 @@ from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell, dropped_out
 from keras_fastgrnn.graph.cell_tracing import CELLS, named_cells
 from keras_fastgrnn.graph.fixed_scales import Scale
 from keras_fastgrnn.graph.graph import Graph, Tensor
-from keras_fastgrnn.graph.layer_handlers import HANDLERS, LayerHandler
+from keras_fastgrnn.graph.layer_handlers import HANDLERS, InTraining, LayerHandler
 from keras_fastgrnn.graph.layer_handlers.dense import after_product
 from keras_fastgrnn.graph.rewrite import simplify
 from keras_fastgrnn.graph.symbol import Symbol
@@ -394,25 +394,50 @@ class QuantizeAwareDense(_Reading, _Folding, keras.layers.Dense):
 
 
 @register
-class QuantizeAwareDropout(keras.layers.Dropout):
-    """Dropout of what a Normalization would give. Made by `quantize_aware`.
+class QuantizeAwareNoise(keras.layers.Wrapper):
+    """A layer that acts in training alone, on `input_factor * x + input_offset`.
 
-    What is dropped becomes 0 there, which is `-input_offset` before it.
+    That is what it acts on in the float model, such as the values that a Normalization gives,
+    where the device has what lies before them. Made by `quantize_aware`.
 
     Args:
-        rate: Number in [0, 1), as all other arguments for `keras.layers.Dropout`.
+        layer: Keras layer, such as a Dropout, that answers its input where a model is used.
+        **kwargs: As for every Keras layer.
     """
 
-    def build(self, input_shape):
+    input_factor: Any
+    input_offset: Any
+
+    def __init__(self, layer, **kwargs):
+        super().__init__(layer, **kwargs)
+        self.supports_masking = True
+
+    def build(self, input_shape=None):
         super().build(input_shape)
+        self.input_factor = _constant_weight(self, "input_factor", input_shape, "ones")
         self.input_offset = _constant_weight(self, "input_offset", input_shape, "zeros")
 
     def call(self, inputs, training=None):
         if not training:
             return inputs
+        factor = ops.convert_to_tensor(self.input_factor)
         offset = ops.convert_to_tensor(self.input_offset)
-        dropped_out: Any = super().call  # the stubs know an older one
-        return dropped_out(inputs + offset, training=training) - offset
+        changed = self.layer(inputs * factor + offset, training=True) - offset
+        is_constant = factor == 0.0  # which no noise changes in the kernel of the layer after it
+        return ops.where(is_constant, inputs, changed / ops.where(is_constant, 1.0, factor))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def is_kept(layer) -> bool:
+    """Returns whether a layer of a model does nothing on the device.
+
+    Args:
+        layer: Layer, of a quantization-aware model or not.
+    """
+    handler = HANDLERS.get(type(layer))
+    return handler is not None and handler.in_training is InTraining.KEPT
 
 
 @as_written
@@ -425,7 +450,7 @@ def source_of(layer) -> RangedGroup | Scale | None:
     if layer.input_range is not None:
         return layer.input_range
     before = _layer_before(layer)
-    while isinstance(before, keras.layers.Dropout | keras.layers.Masking):
+    while before is not None and is_kept(before):
         before = _layer_before(before)
     match before:
         case QuantizeAwareRNN():
@@ -489,5 +514,5 @@ def _trace_nothing(layer, value: Symbol) -> Symbol:
 HANDLERS |= {
     QuantizeAwareRNN: LayerHandler(_trace_recurrent),
     QuantizeAwareDense: LayerHandler(_trace_dense),
-    QuantizeAwareDropout: LayerHandler(_trace_nothing),
+    QuantizeAwareNoise: LayerHandler(_trace_nothing, in_training=InTraining.KEPT),
 }

@@ -19,8 +19,9 @@ from keras_fastgrnn.quantization.aware_layers import (
     AWARE_CELLS,
     Options,
     QuantizeAwareDense,
-    QuantizeAwareDropout,
+    QuantizeAwareNoise,
     QuantizeAwareRNN,
+    is_kept,
 )
 from keras_fastgrnn.replicas import scope_for
 
@@ -136,8 +137,8 @@ def _without_dropout(model):
     rates = [
         (layer, name, getattr(layer, name))
         for layer in layers_of(model)
-        for name in ("rate", "dropout", "recurrent_dropout")
-        if isinstance(layer, (FastCell, keras.layers.Dropout)) and hasattr(layer, name)
+        for name in ("rate", "stddev", "dropout", "recurrent_dropout")
+        if (isinstance(layer, FastCell) or is_kept(layer)) and hasattr(layer, name)
     ]
     for layer, name, _ in rates:
         setattr(layer, name, 0.0)
@@ -230,7 +231,7 @@ def _assembled(model, chain, options: Options):
         if aware is not None:
             made.append((aware, weights, affine))
             value = aware(value)
-            is_first = is_first and not weights
+            is_first = is_first and is_kept(aware)
         affine = following
     aware_model = keras.Model(source, value, name=model.name)
     for aware, weights, before in made:
@@ -245,9 +246,12 @@ def _folded(layer, options: Options, affine: _Affine, is_first: bool):
 
 def _kept(layer, options: Options, affine: _Affine, is_first: bool):
     """As `_recurrent`, of the values that a Normalization would give."""
-    is_shifted = isinstance(layer, keras.layers.Dropout) and affine.has_offset
-    kind = QuantizeAwareDropout if is_shifted else type(layer)
-    return kind.from_config({**layer.get_config(), **_ARITHMETIC}), [], affine
+    config = {**layer.get_config(), **_ARITHMETIC}
+    kept = type(layer).from_config(config)
+    if not (affine.has_factor or affine.has_offset) or isinstance(layer, keras.layers.Masking):
+        return kept, [], affine
+    aware = QuantizeAwareNoise(kept, name=layer.name, **_ARITHMETIC)
+    return aware, [[affine.factor, affine.shift]], affine
 
 
 def _recurrent(layer, options: Options, affine: _Affine, is_first: bool):
@@ -312,7 +316,7 @@ def _set_weights(aware, weights, affine: _Affine) -> None:
     for owner, values in zip(owners, weights, strict=False):  # a Dropout has none
         for variable, value in zip(owner.weights, values, strict=False):  # and then the ranges
             _assign(variable, value)
-    if affine.has_offset and hasattr(aware, "input_offset"):
+    if affine.has_offset and not isinstance(aware, QuantizeAwareNoise):
         _assign(aware.input_offset, affine.offset)
 
 

@@ -94,7 +94,7 @@ def test_layers_keep_their_names_weights_and_what_else_they_are():
     made = quantize_aware(model)
     assert [layer.name for layer in made.layers[1:]] == ["rnn", "drop", "head"]
     cell, drop, head = made.layers[1].cell, made.layers[2], made.layers[3]
-    assert (cell.dropout, cell.recurrent_dropout, drop.rate) == (0.1, 0.2, 0.3)
+    assert (cell.dropout, cell.recurrent_dropout, drop.layer.rate) == (0.1, 0.2, 0.3)
     assert head.activation is keras.activations.softmax
     assert head.kernel_regularizer is not None
     for weight, value in zip(made.trainable_weights, model.trainable_weights, strict=True):
