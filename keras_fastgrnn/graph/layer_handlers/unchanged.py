@@ -12,6 +12,12 @@ def _trace(layer, value: Symbol) -> Symbol:
 register(
     LayerHandler(_trace, in_training=InTraining.KEPT),
     keras.layers.InputLayer,
+    keras.layers.ActivityRegularization,
+    keras.layers.AlphaDropout,
     keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.Identity,
     keras.layers.Masking,  # masked steps are not fed
+    keras.layers.SpatialDropout1D,
 )
