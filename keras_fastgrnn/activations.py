@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_fastgrnn.keras_api import PACKAGE, invalid_argument, keras, register
+from keras_fastgrnn.keras_api import IS_TF_KERAS, PACKAGE, invalid_argument, keras, register
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,10 @@ class PiecewiseLinear:
 
 PIECEWISE_LINEAR = {
     "relu": PiecewiseLinear(1.0, 0.0, 0.0, math.inf),
+    # Keras 3: relu6(x + 3) / 6; before it: 0.2 x + 0.5 between 0 and 1.
+    "hard_sigmoid": PiecewiseLinear(0.2, 2.5, 0.0, 1.0)
+    if IS_TF_KERAS
+    else PiecewiseLinear(1.0 / 6.0, 3.0, 0.0, 1.0),
     "quant_tanh": PiecewiseLinear(1.0, 0.0, -1.0, 1.0),
     "quant_sigmoid": PiecewiseLinear(0.5, 1.0, 0.0, 1.0),
     "quant_sigmoid4": PiecewiseLinear(0.25, 2.0, 0.0, 1.0),
@@ -134,7 +138,7 @@ def get(identifier, argument: str = "activation") -> Callable:
 
 def known() -> dict[str, Callable]:
     """Returns the activations that the exporter has operators for, by name."""
-    from_keras = ("linear", "relu", "sigmoid", "softmax", "tanh")
+    from_keras = ("hard_sigmoid", "linear", "relu", "sigmoid", "softmax", "tanh")
     return {**{name: getattr(keras.activations, name) for name in from_keras}, **_OURS}
 
 

@@ -5,16 +5,20 @@ keras_fastgrnn, so what it returns may be the expected value of a test.
 """
 
 import csv
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+IS_TF_KERAS = os.environ.get("TF_USE_LEGACY_KERAS") == "1"
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
 ACTIVATIONS = {
     "linear": lambda v: v,
     "relu": lambda v: np.maximum(v, 0.0),
+    "hard_sigmoid": lambda v: np.clip(0.2 * v + 0.5 if IS_TF_KERAS else v / 6.0 + 0.5, 0.0, 1.0),
     "sigmoid": lambda v: 1.0 / (1.0 + np.exp(-v)),
     "tanh": np.tanh,
     "quant_tanh": lambda v: np.clip(v, -1.0, 1.0),

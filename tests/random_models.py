@@ -13,6 +13,7 @@ KERAS = {
 }
 KINDS = {**OURS, **KERAS}
 ACTIVATIONS = ["tanh", "sigmoid", "relu", "quant_tanh", "quant_sigmoid", "quant_sigmoid4"]
+ACTIVATIONS.append("hard_sigmoid")
 HEADS = [None, "linear", "relu", "sigmoid", "softmax"]
 
 

@@ -18,7 +18,6 @@ _HINTS = {
         "it divides by a deviation at every step, for which TFLite Micro has no integers; train "
         "with BatchNormalization, which is folded into the next layer"
     ),
-    "Activation": "give the activation to the layer before it",
     "Sequential": "add its layers to the model directly",
     "Functional": "add its layers to the model directly",
     "PruneLowMagnitude": "call TF-MOT's strip_pruning on the model first",

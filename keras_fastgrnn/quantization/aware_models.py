@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_fastgrnn import activations
 from keras_fastgrnn.cells import FastCell
 from keras_fastgrnn.graph.cell_tracing import unit_of
 from keras_fastgrnn.graph.given_sequences import GivenSequences
@@ -113,7 +114,7 @@ def quantize_aware(
     """
     options = Options(quantization, weight_bits, power_of_two_weights, byte_biases, preserve_zeros)
     trace(model)
-    chain = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    chain = _joined(model.layers)
     _check_chain(chain)
     given = None
     if calibration_data is not None:
@@ -147,6 +148,32 @@ def _without_dropout(model):
     finally:
         for layer, name, rate in rates:
             setattr(layer, name, rate)
+
+
+def _joined(layers) -> list:
+    """Leaves out inputs, and takes activations that are layers into the Dense before them."""
+    chain = []
+    for layer in layers:
+        activation, before = HANDLERS[type(layer)].activation, chain[-1] if chain else None
+        if activation is not None and _is_linear_dense(before):
+            chain[-1] = _with_activation(before, activation(layer))
+        elif not isinstance(layer, keras.layers.InputLayer):
+            chain.append(layer)
+    return chain
+
+
+def _is_linear_dense(layer) -> bool:
+    is_dense = isinstance(layer, keras.layers.Dense)
+    return is_dense and activations.name_of(layer.activation) == "linear"
+
+
+def _with_activation(dense, activation):
+    """Returns a Dense layer of the same weights with another activation."""
+    joined = type(dense).from_config({**dense.get_config(), "activation": activation})
+    joined.build((None, dense.kernel.shape[0]))
+    for weight, value in zip(joined.weights, dense.weights, strict=True):
+        weight.assign(value)
+    return joined
 
 
 def _check_chain(chain) -> None:

@@ -42,20 +42,20 @@ MEANS = np.zeros((STEPS, CHANNELS), "float32")
 UNSUPPORTED = {
     "Bidirectional": (lambda n: [bidirectional(n)], "it reads the sequence from its end"),
     "GRU": (
-        lambda n: [LAYERS.GRU(2, recurrent_activation="hard_sigmoid", name=n)],
-        "its recurrent_activation 'hard_sigmoid' has no operator; use linear, relu,",
+        lambda n: [LAYERS.GRU(2, recurrent_activation="softplus", name=n)],
+        "its recurrent_activation 'softplus' has no operator; use hard_sigmoid, linear, relu,",
     ),
     "LSTM": (
         lambda n: [LAYERS.LSTM(2, activation="softsign", name=n)],
-        "its activation 'softsign' has no operator; use linear, relu,",
+        "its activation 'softsign' has no operator; use hard_sigmoid, linear, relu,",
     ),
     "SimpleRNN": (
         lambda n: [LAYERS.SimpleRNN(2, activation="elu", name=n)],
-        "its activation 'elu' has no operator; use linear, relu,",
+        "its activation 'elu' has no operator; use hard_sigmoid, linear, relu,",
     ),
     "Conv1D": (
         lambda n: [LAYERS.Conv1D(2, 3, name=n), FastGRNN(2)],
-        "there is no exporter for this layer; use BatchNormalization, Dense, Dropout, FastGRNN,",
+        "there is no exporter for this layer; use Activation, ActivityRegularization,",
     ),
     "BatchNormalization": (
         lambda n: [LAYERS.BatchNormalization(axis=1, name=n), FastGRNN(2)],
@@ -70,10 +70,15 @@ UNSUPPORTED = {
         "Dense acts step by step by itself; use it without the wrapper.",
     ),
     "Activation": (
-        lambda n: [FastGRNN(2), LAYERS.Activation("relu", name=n)],
-        "give the activation to the layer before it",
+        lambda n: [FastGRNN(2), LAYERS.Activation("mish", name=n)],
+        "its activation 'mish' has no operator; use hard_sigmoid, linear, relu,",
     ),
-    "GaussianNoise": (lambda n: [LAYERS.GaussianNoise(0.1, name=n), FastGRNN(2)], "there is no"),
+    "ReLU": (lambda n: [FastGRNN(2), LAYERS.ReLU(6.0, name=n)], "it has a max_value, negative_sl"),
+    "Softmax": (
+        lambda n: [FastGRNN(2, return_sequences=True), LAYERS.Softmax(axis=1, name=n)],
+        "it divides by a sum over steps; use axis=-1.",
+    ),
+    "UnitNormalization": (lambda n: [LAYERS.UnitNormalization(name=n), FastGRNN(2)], "there is no"),
     "Lambda": (lambda n: [LAYERS.Lambda(other, name=n), FastGRNN(2)], "there is no exporter"),
     "Sequential": (
         lambda n: [keras.Sequential([LAYERS.Dense(2)], name=n), FastGRNN(2)],
@@ -85,11 +90,11 @@ UNSUPPORTED = {
     ),
     "Dense": (
         lambda n: [FastGRNN(2), LAYERS.Dense(2, activation="gelu", name=n)],
-        "its activation 'gelu' has no operator; use linear, relu,",
+        "its activation 'gelu' has no operator; use hard_sigmoid, linear, relu,",
     ),
     "FastGRNN": (
         lambda n: [FastGRNN(2, recurrent_activation=other, name=n)],
-        "its recurrent_activation 'other' has no operator; use linear, relu,",
+        "its recurrent_activation 'other' has no operator; use hard_sigmoid, linear, relu,",
     ),
     "FastRNN": (lambda n: [FastRNN(2, "softplus", name=n)], "its activation 'softplus' has no"),
     "Normalization": (

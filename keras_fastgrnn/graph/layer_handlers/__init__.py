@@ -1,16 +1,11 @@
 """The layers that the exporter takes: one entry each, which holds all that is known of it.
 
-A new layer is a module here that registers its entry, and its name below.
+A new layer is a module here that registers its entry.
 """
 
-from keras_fastgrnn.graph.layer_handlers import (  # noqa: F401
-    batch_normalization,
-    dense,
-    normalization,
-    recurrent,
-    rescaling,
-    unchanged,
-)
+import importlib
+import pkgutil
+
 from keras_fastgrnn.graph.layer_handlers.handler import (
     HANDLERS,
     InTraining,
@@ -20,3 +15,6 @@ from keras_fastgrnn.graph.layer_handlers.handler import (
 )
 
 __all__ = ["HANDLERS", "InTraining", "LayerHandler", "names_of", "register"]
+
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)

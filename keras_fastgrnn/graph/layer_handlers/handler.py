@@ -29,11 +29,14 @@ class LayerHandler:
             can. Defaults to none.
         in_training: `InTraining`, or `None` where `quantize_aware` has a class for it, or refuses
             it. Defaults to `None`.
+        activation: Function from a layer to the activation that it is, which training takes into
+            the Dense layer before it; `None` where it is none. Defaults to `None`.
     """
 
     trace: Callable
     problems: Callable[..., Iterable[str]] = _no_problems
     in_training: InTraining | None = None
+    activation: Callable | None = None
 
 
 # From the class of a layer, and of no class derived from it, to its handler.
