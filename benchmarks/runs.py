@@ -53,7 +53,7 @@ def perform(run: Run, data: Path, results: Path, is_quick: bool = False) -> str:
         run: `Run`.
         data: Path of the folder with the archives.
         results: Path of the folder for the results.
-        is_quick: Boolean, whether to train for few epochs and test on few sequences.
+        is_quick: Boolean, whether to train and test on few sequences, for few epochs.
 
     Returns:
         String, a line about the result.
@@ -65,7 +65,11 @@ def perform(run: Run, data: Path, results: Path, is_quick: bool = False) -> str:
     training = training_for(run.task, run.model)
     if is_quick:
         training = dataclasses.replace(training, epochs=3, fine_epochs=1)
-        task = dataclasses.replace(task, test=task.test.part(slice(None, None, 10)))
+        task = dataclasses.replace(
+            task,
+            training=task.training.part(slice(None, None, 3)),
+            test=task.test.part(slice(None, None, 10)),
+        )
     if twin := _same_model(run, structure, training, results):
         result = {**twin, "run": dataclasses.asdict(run), "cpu_seconds": 0.0, "wall_seconds": 0.0}
         write(run.path(results), result)
