@@ -70,21 +70,31 @@ KERAS_LAYERS = {
     "GRU that resets before": lambda *args, **kw: LAYERS.GRU(*args, reset_after=False, **kw),
     "LSTM": LAYERS.LSTM,
 }
+# What a layer's step shares with those of the others is drawn with one or two of them.
+ACTIVATIONS_OF_KERAS_LAYERS = {
+    "SimpleRNN": ["linear", "relu", "sigmoid", "softmax", activations.quant_tanh],
+    "GRU": ["relu", activations.quant_tanh],
+    "GRU that resets before": ["linear", "sigmoid"],
+    "LSTM": ["relu", "softmax", activations.quant_tanh],
+}
 for _name, _layer in KERAS_LAYERS.items():
     CHAINS[_name] = lambda k=_layer: [k(5)]
-    CHAINS[f"{_name} and head"] = lambda k=_layer: [k(5), LAYERS.Dense(2)]
     CHAINS[f"{_name} without bias"] = lambda k=_layer: [k(5, use_bias=False)]
-    CHAINS[f"{_name} unrolled"] = lambda k=_layer: [k(5, unroll=True)]
-    CHAINS[f"{_name} with dropout"] = lambda k=_layer: [k(5, dropout=0.5, recurrent_dropout=0.5)]
-    CHAINS[f"{_name} after Normalization"] = lambda k=_layer: [
+    for _activation in ACTIVATIONS_OF_KERAS_LAYERS[_name]:
+        _title = getattr(_activation, "__name__", _activation)
+        CHAINS[f"{_name} of {_title}"] = lambda k=_layer, f=_activation: [k(5, f)]
+CHAINS["LSTM and head"] = lambda: [LAYERS.LSTM(5), LAYERS.Dense(2)]
+for _name in ("GRU", "LSTM"):
+    CHAINS[f"{_name} unrolled"] = lambda k=KERAS_LAYERS[_name]: [k(5, unroll=True)]
+    CHAINS[f"{_name} stacked"] = lambda k=KERAS_LAYERS[_name]: [k(4, return_sequences=True), k(3)]
+    CHAINS[f"{_name} after Normalization"] = lambda k=KERAS_LAYERS[_name]: [
         LAYERS.Normalization(mean=[0.1, -2.0, 3.0], variance=[4.0, 0.25, 1.0]),
         k(5),
     ]
-    CHAINS[f"{_name} stacked"] = lambda k=_layer: [k(4, return_sequences=True), k(3)]
-    for _activation in ["linear", "relu", "sigmoid", "softmax", activations.quant_tanh]:
-        _title = getattr(_activation, "__name__", _activation)
-        CHAINS[f"{_name} of {_title}"] = lambda k=_layer, f=_activation: [k(5, f)]
-for _gate in ["tanh", "linear", activations.quant_sigmoid4]:
+    CHAINS[f"{_name} with dropout"] = lambda k=KERAS_LAYERS[_name]: [
+        k(5, dropout=0.5, recurrent_dropout=0.5)
+    ]
+for _gate in ["tanh", "linear", "hard_sigmoid", activations.quant_sigmoid4]:
     _title = getattr(_gate, "__name__", _gate)
     CHAINS[f"GRU with gates of {_title}"] = lambda f=_gate: [LAYERS.GRU(5, "tanh", f)]
     CHAINS[f"LSTM with gates of {_title}"] = lambda f=_gate: [LAYERS.LSTM(5, "tanh", f)]

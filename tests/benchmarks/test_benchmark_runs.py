@@ -30,6 +30,21 @@ def grid(benchmarks_on_path):
     return grid
 
 
+@pytest.fixture
+def told(root, benchmarks_on_path, monkeypatch, capsys):
+    """The last line that the command tells before it ends itself."""
+    from benchmarks import __main__ as command
+
+    def run(*arguments) -> str:
+        monkeypatch.chdir(root)
+        with pytest.raises(SystemExit) as stopped:
+            command.main(list(map(str, arguments)))
+        line = capsys.readouterr().err if stopped.value.code == 2 else stopped.value.code
+        return line.strip().splitlines()[-1]
+
+    return run
+
+
 @needs_tflm
 @pytest.mark.usefixtures("shared")
 def test_the_quick_run_is_measured_everywhere_and_not_repeated(root, tmp_path):
@@ -63,29 +78,24 @@ def test_the_quick_run_is_measured_everywhere_and_not_repeated(root, tmp_path):
         (["--results", "README.md"], "README.md is no folder"),
     ],
 )
-def test_a_mistake_is_told_in_one_line_before_any_work(root, tmp_path, arguments, message):
-    done = benchmarks(root, "--results", tmp_path, *arguments)
-    assert done.returncode != 0
-    assert message in done.stderr.strip().splitlines()[-1]
+def test_a_mistake_is_told_in_one_line_before_any_work(told, tmp_path, arguments, message):
+    assert message in told("--results", tmp_path, *arguments)
     assert not list(tmp_path.iterdir())
 
 
-def test_missing_emulators_are_told_in_one_line_before_any_work(root, tmp_path):
-    done = benchmarks(root, "--quick", "--results", tmp_path, PATH=str(tmp_path))
-    assert done.returncode == 1
-    line = done.stderr.strip().splitlines()[-1]
+def test_missing_emulators_are_told_in_one_line_before_any_work(told, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    line = told("--quick", "--results", tmp_path)
     assert line.startswith("benchmarks: Cortex-M4") and "apt-get install" in line
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["usps/GRU-3KB-0", "ablation/har2-GRU-0-0", "stock/har2-GRU"])
-def test_a_damaged_result_is_told_before_any_work(root, tmp_path, name):
+def test_a_damaged_result_is_told_before_any_work(told, tmp_path, name):
     path = tmp_path / f"{name}.json"
     path.parent.mkdir()
     path.write_text("{")
-    done = benchmarks(root, "--quick", "--results", tmp_path)
-    assert done.returncode == 1
-    assert f"benchmarks: {path} is not JSON" in done.stderr.strip().splitlines()[-1]
+    assert f"benchmarks: {path} is not JSON" in told("--quick", "--results", tmp_path)
 
 
 def test_the_required_grid_has_every_model_size_and_seed(grid):

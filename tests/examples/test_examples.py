@@ -4,8 +4,8 @@ import hashlib
 import importlib.util
 import json
 import os
+import runpy
 import shutil
-import subprocess
 import sys
 import sysconfig
 import zipfile
@@ -245,19 +245,18 @@ def test_download_with_another_checksum_is_refused(har_data, nested_archive, mon
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_end_with_one_line_and_nothing_written(root, tmp_path, arguments, message):
-    examples = tmp_path / "project" / "examples"
+def test_mistakes_end_with_one_line_and_nothing_written(
+    root, tmp_path, monkeypatch, arguments, message
+):
+    examples = tmp_path / "project" / "examples"  # beside which there is no data
     shutil.copytree(root / "examples", examples)
     (tmp_path / "empty").mkdir()
     np.savez(tmp_path / "other.npz", y=np.zeros(3))
-    result = subprocess.run(
-        [sys.executable, examples / arguments[0], *arguments[1:], "--output", "out"],
-        cwd=tmp_path,
-        env={**os.environ, "https_proxy": "http://127.0.0.1:9"},  # nothing listens there
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
-    assert result.stderr.splitlines()[-1].startswith(message)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.syspath_prepend(str(examples))
+    monkeypatch.setattr(sys, "argv", [*arguments, "--output", "out"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(examples / arguments[0]), run_name="__main__")
+    assert stopped.value.code.splitlines()[-1].startswith(message)
     assert not (tmp_path / "out").exists()

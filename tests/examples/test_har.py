@@ -135,7 +135,7 @@ def fine_tuned(trained, har, quantization):
     model = quantize_aware(trained, quantization, calibration_data=x[::36])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=True)
-    model.fit(x, y, batch_size=BATCH, epochs=QUANTIZED_EPOCHS, verbose=0)
+    model.fit(x[::4], y[::4], batch_size=BATCH, epochs=QUANTIZED_EPOCHS, verbose=0)
     return model
 
 

@@ -46,16 +46,18 @@ def arguments(activation, use_bias, ranks, **others):
     }
 
 
-# Every pair of functions, with biases and ranks in turn, and every bias and rank with two pairs.
+# Every function beside itself, the next one and the one after that, with biases and ranks in turn;
+# every bias and rank with one of two pairs.
 CELLS = [
     *(
-        (FastGRNN, arguments(f, (i + j) % 2 == 0, RANKS[(i + j // 2) % 4], recurrent_activation=g))
-        for (i, f), (j, g) in itertools.product(enumerate(FUNCTIONS), repeat=2)
+        (FastGRNN, arguments(f, (i + j) % 2 == 0, RANKS[(i + j) % 4], recurrent_activation=g))
+        for (i, f), j in itertools.product(enumerate(FUNCTIONS), range(3))
+        for g in (FUNCTIONS[(i + j) % len(FUNCTIONS)],)
     ),
     *(
         (FastGRNN, arguments(f, use_bias, ranks, recurrent_activation=g))
-        for f, g in (("tanh", "sigmoid"), ("quant_tanh", "quant_sigmoid"))
-        for use_bias, ranks in itertools.product((True, False), RANKS)
+        for f, g, use_bias in (("tanh", "sigmoid", True), ("quant_tanh", "quant_sigmoid", False))
+        for ranks in RANKS
     ),
     *(
         (FastRNN, arguments(f, use_bias, RANKS[(i + use_bias) % 4]))

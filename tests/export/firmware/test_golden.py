@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import re
 
 import numpy as np
@@ -90,8 +91,9 @@ def tflm_answers(deployed, first):
 
 @needs_tflm
 @in_each(C_MODES + CPP_MODES)
-@pytest.mark.parametrize("kind", OPTIONS)
-@pytest.mark.parametrize("steps", [20, 5])
+@pytest.mark.parametrize(
+    ("kind", "steps"), list(zip(OPTIONS, itertools.cycle([20, 5]), strict=False))
+)
 def test_answers_of_tflite_micro_pass_and_wrong_ones_are_counted(tmp_path, kind, steps, mode):
     deployed, first = exported(kind, steps)
     deployed.save(tmp_path)
