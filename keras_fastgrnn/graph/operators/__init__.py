@@ -1,19 +1,11 @@
 """The operators of a graph: one entry each, which holds all that is known of it.
 
-A new operator is a module here that registers its entry, and its name below.
+A new operator is a module here that registers its entry.
 """
 
-from keras_fastgrnn.graph.operators import (  # noqa: F401
-    clip,
-    concatenation,
-    conversions,
-    fully_connected,
-    mul,
-    packing,
-    sigmoids,
-    softmax,
-    sums,
-)
+import importlib
+import pkgutil
+
 from keras_fastgrnn.graph.operators.operator import (
     Arithmetic,
     Operator,
@@ -23,3 +15,6 @@ from keras_fastgrnn.graph.operators.operator import (
 )
 
 __all__ = ["Arithmetic", "Operator", "kinds", "operator_of", "register"]
+
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)
