@@ -17,6 +17,9 @@ class PiecewiseLinear:
     high: float
 
 
+# That of Keras's function `leaky_relu`; its layer LeakyReLU has one of its own.
+LEAKY_SLOPE = 0.2
+
 PIECEWISE_LINEAR = {
     "relu": PiecewiseLinear(1.0, 0.0, 0.0, math.inf),
     # Keras 3: relu6(x + 3) / 6; before it: 0.2 x + 0.5 between 0 and 1.
@@ -138,8 +141,8 @@ def get(identifier, argument: str = "activation") -> Callable:
 
 def known() -> dict[str, Callable]:
     """Returns the activations that the exporter has operators for, by name."""
-    from_keras = ("hard_sigmoid", "linear", "relu", "sigmoid", "softmax", "tanh")
-    return {**{name: getattr(keras.activations, name) for name in from_keras}, **_OURS}
+    from_keras = ("hard_sigmoid", "leaky_relu", "linear", "relu", "sigmoid", "softmax", "tanh")
+    return {**{name: keras.activations.get(name) for name in from_keras}, **_OURS}
 
 
 def known_name(activation: Callable | None) -> str:

@@ -84,6 +84,7 @@ _OPERATORS = {
     "ADD": _pairs(lambda a, b: a + b),
     "SUB": _pairs(lambda a, b: a - b),
     "MUL": _pairs(lambda a, b: a * b),
+    "MAXIMUM": _pairs(max),
     "MINIMUM": _pairs(min),
     "CLIP": list,
     "LOGISTIC": lambda x: [1.0 / (1.0 + math.exp(-v)) for v in x],

@@ -17,6 +17,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 ACTIVATIONS = {
     "linear": lambda v: v,
+    "leaky_relu": lambda v: np.where(v > 0.0, v, 0.2 * v),
     "relu": lambda v: np.maximum(v, 0.0),
     "hard_sigmoid": lambda v: np.clip(0.2 * v + 0.5 if IS_TF_KERAS else v / 6.0 + 0.5, 0.0, 1.0),
     "sigmoid": lambda v: 1.0 / (1.0 + np.exp(-v)),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_fastgrnn import activations
-from keras_fastgrnn.activations import PIECEWISE_LINEAR
+from keras_fastgrnn.activations import LEAKY_SLOPE, PIECEWISE_LINEAR
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
 from keras_fastgrnn.graph.weight_expressions import is_always
 
@@ -44,6 +44,16 @@ class Symbol:
         weights = matrix.T
         return self._emit("FULLY_CONNECTED", self, weights, shape=(1, len(weights)))
 
+    def leaky(self, slope) -> "Symbol":
+        """Multiplies what is negative by a slope.
+
+        Args:
+            slope: Number or array of one for each channel, at most 1.
+        """
+        if _is_all(slope, 0):
+            return self.activate("relu")
+        return self._emit("MAXIMUM", self, self * slope)
+
     def appended(self, step: Graph, prefix: str) -> "Symbol":
         """Adds the operators and states of another graph, which read this tensor for its input.
 
@@ -65,6 +75,8 @@ class Symbol:
         """Applies the activation of that name."""
         if name == "linear":
             return self
+        if name == "leaky_relu":
+            return self.leaky(LEAKY_SLOPE)
         line = PIECEWISE_LINEAR.get(name)
         if line is None:
             kind = {"sigmoid": "LOGISTIC", "tanh": "TANH", "softmax": "SOFTMAX"}[name]
