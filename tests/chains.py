@@ -83,6 +83,15 @@ for _name, _layer in KERAS_LAYERS.items():
     for _activation in ACTIVATIONS_OF_KERAS_LAYERS[_name]:
         _title = getattr(_activation, "__name__", _activation)
         CHAINS[f"{_name} of {_title}"] = lambda k=_layer, f=_activation: [k(5, f)]
+CHAINS["FastRNN of leaky_relu"] = lambda: [FastRNN(5, "leaky_relu")]
+CHAINS["GRU of leaky_relu"] = lambda: [LAYERS.GRU(5, "leaky_relu")]
+CHAINS["leaky layers"] = lambda: [
+    LAYERS.Dense(4),
+    LAYERS.LeakyReLU(),
+    FastGRNN(5, return_sequences=True),
+    LAYERS.PReLU(shared_axes=[1]),
+    LAYERS.Dense(3),
+]
 CHAINS["LSTM and head"] = lambda: [LAYERS.LSTM(5), LAYERS.Dense(2)]
 for _name in ("GRU", "LSTM"):
     CHAINS[f"{_name} unrolled"] = lambda k=KERAS_LAYERS[_name]: [k(5, unroll=True)]
@@ -101,7 +110,7 @@ for _gate in ["tanh", "linear", "hard_sigmoid", activations.quant_sigmoid4]:
 for _name in NONLINEARITIES:
     CHAINS[f"FastGRNN of {_name}, {NEXT[_name]}"] = lambda n=_name: [FastGRNN(5, n, NEXT[n])]
     CHAINS[f"FastRNN of {_name}"] = lambda n=_name: [FastRNN(5, n)]
-for _name in ["linear", "relu", "sigmoid", "softmax", "tanh", activations.quant_tanh]:
+for _name in ["leaky_relu", "linear", "relu", "sigmoid", "softmax", "tanh", activations.quant_tanh]:
     CHAINS[f"head {getattr(_name, '__name__', _name)}"] = lambda n=_name: [
         FastGRNN(5),
         LAYERS.Dense(4, activation="relu"),

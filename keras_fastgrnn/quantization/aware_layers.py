@@ -20,7 +20,7 @@ from keras_fastgrnn import activations
 from keras_fastgrnn.activations import PIECEWISE_LINEAR
 from keras_fastgrnn.cells import FastGRNNCell, FastRNNCell, dropped_out
 from keras_fastgrnn.graph.cell_tracing import CELLS, named_cells
-from keras_fastgrnn.graph.fixed_scales import Scale
+from keras_fastgrnn.graph.fixed_scales import INT8_FUNCTION_SCALES, Scale
 from keras_fastgrnn.graph.graph import Graph, Tensor
 from keras_fastgrnn.graph.layer_handlers import HANDLERS, InTraining, LayerHandler
 from keras_fastgrnn.graph.layer_handlers.dense import after_product
@@ -48,6 +48,9 @@ from keras_fastgrnn.quantization.fake_quantization import (
 from keras_fastgrnn.quantization.masked_steps import MaskedSteps
 from keras_fastgrnn.quantization.ranged_groups import RangedGroup
 from keras_fastgrnn.quantization.step_quantizer import StepQuantizer
+
+# The activations of a Dense layer whose results training rounds.
+ROUNDED_ACTIVATIONS = sorted({"linear", *PIECEWISE_LINEAR, *INT8_FUNCTION_SCALES})
 
 # How much of its range an int8 input or output keeps from batch to batch.
 _INT8_MOMENTUM = 0.99

@@ -18,6 +18,7 @@ from keras_fastgrnn.keras_api import Data, keras
 from keras_fastgrnn.models import cells_of, layers_of
 from keras_fastgrnn.quantization.aware_layers import (
     AWARE_CELLS,
+    ROUNDED_ACTIVATIONS,
     Options,
     QuantizeAwareDense,
     QuantizeAwareNoise,
@@ -162,6 +163,10 @@ def _joined(layers) -> list:
     return chain
 
 
+def _unrounded_activation(layer) -> bool:
+    return activations.name_of(layer.activation) not in ROUNDED_ACTIVATIONS
+
+
 def _is_linear_dense(layer) -> bool:
     is_dense = isinstance(layer, keras.layers.Dense)
     return is_dense and activations.name_of(layer.activation) == "linear"
@@ -192,6 +197,12 @@ def _check_chain(chain) -> None:
                 f"{known}, got {layer.name} of {kinds}."
             )
         _maker_of(layer)
+        if isinstance(layer, keras.layers.Dense) and _unrounded_activation(layer):
+            raise ValueError(
+                "Received an invalid value for argument model, expected Dense layers whose "
+                f"activation is one of {', '.join(ROUNDED_ACTIVATIONS)}, got {layer.name} with "
+                f"{activations.name_of(layer.activation)}."
+            )
     if not isinstance(chain[-1], keras.layers.Dense):
         raise ValueError(
             "Received an invalid value for argument model, expected a Dense layer at its end, got "

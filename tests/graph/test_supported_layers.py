@@ -43,15 +43,15 @@ UNSUPPORTED = {
     "Bidirectional": (lambda n: [bidirectional(n)], "it reads the sequence from its end"),
     "GRU": (
         lambda n: [LAYERS.GRU(2, recurrent_activation="softplus", name=n)],
-        "its recurrent_activation 'softplus' has no operator; use hard_sigmoid, linear, relu,",
+        "its recurrent_activation 'softplus' has no operator; use hard_sigmoid, leaky_relu,",
     ),
     "LSTM": (
         lambda n: [LAYERS.LSTM(2, activation="softsign", name=n)],
-        "its activation 'softsign' has no operator; use hard_sigmoid, linear, relu,",
+        "its activation 'softsign' has no operator; use hard_sigmoid, leaky_relu,",
     ),
     "SimpleRNN": (
         lambda n: [LAYERS.SimpleRNN(2, activation="elu", name=n)],
-        "its activation 'elu' has no operator; use hard_sigmoid, linear, relu,",
+        "its activation 'elu' has no operator; use hard_sigmoid, leaky_relu,",
     ),
     "Conv1D": (
         lambda n: [LAYERS.Conv1D(2, 3, name=n), FastGRNN(2)],
@@ -71,7 +71,7 @@ UNSUPPORTED = {
     ),
     "Activation": (
         lambda n: [FastGRNN(2), LAYERS.Activation("mish", name=n)],
-        "its activation 'mish' has no operator; use hard_sigmoid, linear, relu,",
+        "its activation 'mish' has no operator; use hard_sigmoid, leaky_relu,",
     ),
     "ReLU": (lambda n: [FastGRNN(2), LAYERS.ReLU(6.0, name=n)], "it has a max_value, negative_sl"),
     "Softmax": (
@@ -90,11 +90,11 @@ UNSUPPORTED = {
     ),
     "Dense": (
         lambda n: [FastGRNN(2), LAYERS.Dense(2, activation="gelu", name=n)],
-        "its activation 'gelu' has no operator; use hard_sigmoid, linear, relu,",
+        "its activation 'gelu' has no operator; use hard_sigmoid, leaky_relu,",
     ),
     "FastGRNN": (
         lambda n: [FastGRNN(2, recurrent_activation=other, name=n)],
-        "its recurrent_activation 'other' has no operator; use hard_sigmoid, linear, relu,",
+        "its recurrent_activation 'other' has no operator; use hard_sigmoid, leaky_relu,",
     ),
     "FastRNN": (lambda n: [FastRNN(2, "softplus", name=n)], "its activation 'softplus' has no"),
     "Normalization": (
