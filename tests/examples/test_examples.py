@@ -18,7 +18,7 @@ from keras_fastgrnn.export.tflm.interpreter import is_available
 from keras_fastgrnn.keras_api import IS_TF_KERAS
 
 FLAVOR = {"TF_USE_LEGACY_KERAS": "1"} if IS_TF_KERAS else {}
-SCRIPTS = ("digits.py", "har.py", "keyword.py", "lsq_har.py")
+SCRIPTS = ("digits.py", "har.py", "keyword.py", "lsq_har.py", "own_cell.py")
 COLORS = plt.get_cmap("tab10").colors
 
 # What UCI's text files keep of a value, and what the filters' start leaves after 40 seconds.
@@ -120,6 +120,14 @@ def test_keyword_trains_and_exports(run_python, root, data, tmp_path):
     assert (given["dtype"], given["scale"], given["zero_point"]) == ("int8", 1.0, 0)
     for color in COLORS[:3]:
         assert pixels_of(tmp_path / "out" / "keyword.png", color) > 300
+
+
+def test_own_cell_is_on_the_device_what_was_trained(run_python, root, tmp_path):
+    run_python(root / "examples" / "own_cell.py", "--epochs", 2, "--output", "out", **FLAVOR)
+    _, rows = results_of(tmp_path / "out", ("int16x8", "int8"))
+    for quantization in ("int16x8", "int8"):
+        assert rows[quantization]["same_class"] > 0.98
+        assert rows[quantization]["accuracy"] > 0.5
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
