@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 /* Cortex-M4, M7, M33 and others that multiply two pairs of 16 bits at once. */
-#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && !defined(__ARM_BIG_ENDIAN)
+#if defined(__ARM_FEATURE_SIMD32) && defined(__GNUC__) && !defined(__ARM_BIG_ENDIAN)
 /* Adds a row of a matrix times a vector: 4 entries in 12 instructions. */
 static inline int32_t add_dense(int32_t sum, const int8_t **row, const int16_t *values,
                                 uint8_t count) {

@@ -5,7 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from compilers import needed_device
+from compilers import WARNINGS, needed_device
 
 from examples.firmware import firmware
 from keras_fastgrnn.export.plain_c import runtime
@@ -77,3 +77,32 @@ def test_the_row_of_each_device_is_the_product(device, level, tmp_path):
                 sums = (sums * 31 + int(total) - count) % 2**32
     printed = ran(needed_device(device), program, level, tmp_path)
     assert re.search("[01]{32}", printed)[0] == f"{sums:032b}"
+
+
+# Among them some that multiply 16 bits, but not two pairs of them, and one that stores the highest
+# byte first.
+PROCESSORS = {
+    "ARM926EJ-S": ["-mcpu=arm926ej-s"],
+    "Cortex-A9": ["-mcpu=cortex-a9"],
+    "Cortex-A9, big-endian": ["-mcpu=cortex-a9", "-mbig-endian"],
+    "Cortex-R5": ["-mcpu=cortex-r5", "-mthumb"],
+    **{f"Cortex-M{n}": [f"-mcpu=cortex-m{n}", "-mthumb"] for n in (0, 3, 4, 7, 23, 33, 55)},
+}
+CALL = """
+#include <stdint.h>
+int32_t product(const int8_t *row, const int16_t *values, uint8_t count);
+{definitions}
+int32_t product(const int8_t *row, const int16_t *values, uint8_t count) {{
+  return add_dense(0, &row, values, count);
+}}
+"""
+
+
+@pytest.mark.parametrize("options", PROCESSORS.values(), ids=PROCESSORS)
+def test_every_arm_processor_assembles_the_row(options, tmp_path):
+    compiler = needed_device("cortex-m4").compiler
+    definitions = "\n".join(map(runtime.definition, ["flash", "add_dense"]))
+    (tmp_path / "product.c").write_text(CALL.format(definitions=definitions))
+    command = [compiler, *options, "-std=c99", "-O2", *WARNINGS, "-c", "product.c"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
