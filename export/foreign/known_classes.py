@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from keras_fastgrnn import activations
 from keras_fastgrnn.graph.cell_tracing import CELLS
 from keras_fastgrnn.graph.layer_handlers import HANDLERS
-from keras_fastgrnn.graph.supported_layers import hint, no_exporter, refuse_layers
+from keras_fastgrnn.graph.layer_handlers.advice import advice_on, hint
+from keras_fastgrnn.graph.supported_layers import refuse_layers
 from keras_fastgrnn.keras_api import PACKAGE, keras
 
 _MOST_PROBLEMS = 20
@@ -111,7 +112,7 @@ def _problem(model: dict, layer: dict, argument: str | None, entry: dict) -> str
         return None if is_known else f"{_title(layer)}: its {_text(argument)} is {what}, {advice}."
     if is_known and kind in _EXPORTED | _OTHERS:
         return None
-    return f"{_title(layer)}: {hint(kind) or no_exporter()}."
+    return f"{_title(layer)}: {advice_on(kind)}."
 
 
 def _title(layer: dict) -> str:

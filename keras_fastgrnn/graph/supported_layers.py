@@ -4,27 +4,14 @@ import inspect
 import itertools
 import numbers
 
+import numpy as np
+
 from keras_fastgrnn.errors import UnsupportedLayerError
-from keras_fastgrnn.graph.layer_handlers import HANDLERS, names_of
+from keras_fastgrnn.graph.layer_handlers import HANDLERS
+from keras_fastgrnn.graph.layer_handlers.advice import advice_on
 from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS, keras
 from keras_fastgrnn.models import check_built
 
-_IN_SCOPE = "load the file in TF-MOT's quantize_scope, and call convert on the model in Python"
-_HINTS = {
-    "Bidirectional": "it reads the sequence from its end; use the forward layer alone",
-    "TimeDistributed": "a Dense or Dropout layer acts step by step; use it without the wrapper",
-    "Embedding": "its input is an index; look the vector up before the model",
-    "LayerNormalization": (
-        "it divides by a deviation at every step, for which TFLite Micro has no integers; train "
-        "with BatchNormalization, which is folded into the next layer"
-    ),
-    "Sequential": "add its layers to the model directly",
-    "Functional": "add its layers to the model directly",
-    "PruneLowMagnitude": "call TF-MOT's strip_pruning on the model first",
-    "QuantizeAnnotate": "call TF-MOT's quantize_apply on the model, and train it first",
-    "QuantizeLayer": _IN_SCOPE,
-    "QuantizeWrapperV2": _IN_SCOPE,
-}
 _ADVICE_ON_INPUTS = (
     "Put the channels of all inputs beside each other in the data, and build the model with one "
     "Input of them."
@@ -127,42 +114,22 @@ def title(layer) -> str:
     return f"{layer.name} ({type(layer).__name__})"
 
 
-def hint(class_name: str) -> str | None:
-    """Returns what to do about a layer that is often met and cannot be exported, if it is one.
-
-    Args:
-        class_name: String, the name of its class.
-    """
-    return _HINTS.get(class_name)
-
-
-def no_exporter() -> str:
-    """Returns why any other layer cannot be exported, with the layers that users may write."""
-    return f"there is no exporter for this layer; use {names_of(HANDLERS)}"
-
-
 def _problems(layer):
     handler = HANDLERS.get(type(layer))
     if handler is None:
-        yield _hint_for(layer)
+        yield advice_on(type(layer).__name__)
     else:
         yield from handler.problems(layer)
     if getattr(layer, "quantization_mode", None) is not None:
         yield "Keras has quantized it; export the float model"
 
 
-def _hint_for(layer) -> str:
-    if not isinstance(layer, keras.layers.TimeDistributed):
-        return hint(type(layer).__name__) or no_exporter()
-    inner = type(layer.layer)
-    if inner in HANDLERS and not issubclass(inner, keras.layers.RNN):
-        return f"{inner.__name__} acts step by step by itself; use it without the wrapper"
-    return f"of the {inner.__name__} in it, {_hint_for(layer.layer)}"
-
-
 def call_problems(chain):
     """Yields layers, and why the way they are called cannot be exported."""
-    calls = {layer["name"]: layer["inbound_nodes"] for layer in chain.get_config()["layers"]}
+    config = chain.get_config()
+    calls = {layer["name"]: layer["inbound_nodes"] for layer in config["layers"]}
+    if int(np.ravel(config["output_layers"])[2]):
+        yield chain.layers[-1], "the model answers its state; let it answer the layer's output"
     yield from _masking_problems(chain)
     mask = _mask_operation(chain, calls)
     for previous, layer in itertools.pairwise(chain.layers):
@@ -218,7 +185,12 @@ def _mask_operation(chain, calls) -> str | None:
 
 def _sources(arguments) -> list[str]:
     tensors = [value["config"] for value in arguments if isinstance(value, dict)]
-    return [tensor["keras_history"][0] for tensor in tensors if "keras_history" in tensor]
+    return [_source(*tensor["keras_history"]) for tensor in tensors if "keras_history" in tensor]
+
+
+def _source(name: str, node: int, result: int, *arguments) -> str:
+    """The name of a layer, and which of its results is read where that is not the first."""
+    return f"{name}, result {result}" if result else name
 
 
 def _call(layer, node, mask: str | None) -> tuple[list[str], dict]:
@@ -228,7 +200,7 @@ def _call(layer, node, mask: str | None) -> tuple[list[str], dict]:
     """
     if IS_TF_KERAS:
         initial_state = {"initial_state": True} if len(node) > 1 else {}
-        return [source[0] for source in node], {**node[0][3], **initial_state}
+        return [_source(*source) for source in node], {**node[0][3], **initial_state}
     names = inspect.signature(layer.call).parameters
     arguments = {**dict(zip(names, node["args"], strict=False)), **node["kwargs"]}
     if mask is not None and _sources([arguments.get("mask")]) == [mask]:

@@ -152,12 +152,14 @@ def _without_dropout(model):
 
 
 def _joined(layers) -> list:
-    """Leaves out inputs, and takes activations that are layers into the Dense before them."""
+    """Leaves out inputs and wrappers, and takes layers that are activations into a Dense before."""
     chain = []
     for layer in layers:
+        if isinstance(layer, keras.layers.TimeDistributed):
+            layer = _copied(layer.layer, name=layer.name)
         activation, before = HANDLERS[type(layer)].activation, chain[-1] if chain else None
         if activation is not None and _is_linear_dense(before):
-            chain[-1] = _with_activation(before, activation(layer))
+            chain[-1] = _copied(before, activation=activation(layer))
         elif not isinstance(layer, keras.layers.InputLayer):
             chain.append(layer)
     return chain
@@ -172,13 +174,14 @@ def _is_linear_dense(layer) -> bool:
     return is_dense and activations.name_of(layer.activation) == "linear"
 
 
-def _with_activation(dense, activation):
-    """Returns a Dense layer of the same weights with another activation."""
-    joined = type(dense).from_config({**dense.get_config(), "activation": activation})
-    joined.build((None, dense.kernel.shape[0]))
-    for weight, value in zip(joined.weights, dense.weights, strict=True):
+def _copied(layer, **arguments):
+    """Returns a layer of the same weights, with other arguments."""
+    copy = type(layer).from_config({**layer.get_config(), **arguments})
+    if layer.weights:
+        copy.build((None, layer.weights[0].shape[0]))
+    for weight, value in zip(copy.weights, layer.weights, strict=True):
         weight.assign(value)
-    return joined
+    return copy
 
 
 def _check_chain(chain) -> None:

@@ -57,7 +57,7 @@ def test_costs_over_the_gru_are_the_least_and_the_most(folder):
     assert f"{RECIPE} takes 0.80 to 1.00 times the bytes as a `.tflite`" in notes
     assert (
         "A step in plain C takes 1.50 to 12.00 times its instructions on a Cortex-M4 and 1.50 "
-        "to 12.00 times its cycles on an ATmega328P."
+        "to 12.00 times its cycles on an ATmega328P;"
     ) in notes
 
 
@@ -65,7 +65,7 @@ def test_a_device_on_which_nothing_runs_is_left_out(folder):
     benchmark_results.write(folder, model=RECIPE, on_atmega=False)
     benchmark_results.write(folder)
     _, notes = in_short(folder)
-    assert "A step in plain C takes 1.00 times its instructions on a Cortex-M4." in notes
+    assert "A step in plain C takes 1.00 times its instructions on a Cortex-M4;" in notes
 
 
 def test_fastgrnn_without_compression_is_held_against_the_gru(folder):

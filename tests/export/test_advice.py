@@ -130,12 +130,10 @@ RECURRENT = lambda: [FastGRNN(4), LAYERS.Dense(2)]  # noqa: E731
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: LAYERS.Dropout(0.3),
-        lambda: LAYERS.Dense(4, "tanh"),
         lambda: LAYERS.Rescaling(0.5, 1.0),
         lambda: LAYERS.BatchNormalization(),
     ],
-    ids=["Dropout", "Dense", "Rescaling", "BatchNormalization"],
+    ids=["Rescaling", "BatchNormalization"],
 )
 def test_wrapped_layer_acts_step_by_step_without_its_wrapper(make):
     wrapped = sequential(LAYERS.TimeDistributed(make(), name="culprit"), *RECURRENT())

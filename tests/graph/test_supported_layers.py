@@ -66,8 +66,16 @@ UNSUPPORTED = {
         "it divides by a deviation at every step, for which TFLite Micro has no integers",
     ),
     "TimeDistributed": (
-        lambda n: [LAYERS.TimeDistributed(LAYERS.Dense(2), name=n), FastGRNN(2)],
-        "Dense acts step by step by itself; use it without the wrapper.",
+        lambda n: [LAYERS.TimeDistributed(LAYERS.Rescaling(2.0), name=n), FastGRNN(2)],
+        "Rescaling acts step by step by itself; use it without the wrapper.",
+    ),
+    "Flatten": (
+        lambda n: [FastGRNN(2, return_sequences=True), LAYERS.Flatten(name=n)],
+        f"it makes the shape ({2 * STEPS},) of ({STEPS}, 2), and so values of one step of several",
+    ),
+    "Reshape": (
+        lambda n: [LAYERS.Reshape((STEPS * CHANNELS, 1), name=n), FastGRNN(2)],
+        "it makes the shape",
     ),
     "Activation": (
         lambda n: [FastGRNN(2), LAYERS.Activation("mish", name=n)],
@@ -119,7 +127,6 @@ def test_layer_that_has_no_exporter_is_named_with_the_reason(kind, why):
 FLAGS = {
     "go_backwards": "go_backwards reads the sequence from its end; train with go_backwards=False.",
     "stateful": "stateful=True; build the model with stateful=False and the same weights",
-    "return_state": "return_state gives a second output; build the model with return_state=False.",
 }
 
 
@@ -137,8 +144,7 @@ FLAGS = {
 @pytest.mark.parametrize("flag", FLAGS)
 def test_flag_of_a_recurrent_layer_is_named(layer, flag):
     inputs = LAYERS.Input(batch_shape=(4, STEPS, CHANNELS))
-    outputs = layer(2, name="culprit", **{flag: True})(inputs)
-    model = keras.Model(inputs, outputs[0] if flag == "return_state" else outputs)
+    model = keras.Model(inputs, layer(2, name="culprit", **{flag: True})(inputs))
     (line,) = lines_of(model)
     assert line.startswith("- culprit (") and FLAGS[flag] in line
 
@@ -195,6 +201,15 @@ def own_initial_state(inputs):
     return FastGRNN(2, name="culprit")(inputs, initial_state=[start])
 
 
+def state_read(inputs):
+    outputs, *states = LAYERS.LSTM(2, return_state=True)(inputs)
+    return LAYERS.Dense(2, name="culprit")(states[-1])
+
+
+def state_answered(inputs):
+    return LAYERS.LSTM(2, return_state=True, name="culprit")(inputs)[2]
+
+
 ONES = tf.ones((2, 2))
 INITIAL_STATE = "it is given an initial_state; an exported model starts from zero."
 CALLS = {
@@ -205,6 +220,11 @@ CALLS = {
     "used twice in a row": (
         twice(FastGRNN(CHANNELS, return_sequences=True, name="culprit")),
         "it is used 2 times; use a layer for each.",
+    ),
+    "a state that is read": (state_read, "it is not a link of a plain chain of layers."),
+    "a state that is answered": (
+        state_answered,
+        "the model answers its state; let it answer the layer's output.",
     ),
     "an initial state of the model": (own_initial_state, INITIAL_STATE),
     "an initial state that is a constant": (

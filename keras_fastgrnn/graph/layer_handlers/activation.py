@@ -19,7 +19,7 @@ def _relu_problems(layer):
 
 
 def _softmax_problems(layer):
-    if layer.axis not in (-1, len(layer.output.shape) - 1):
+    if layer.axis != -1 and layer.axis != len(layer.output.shape) - 1:
         yield "it divides by a sum over steps; use axis=-1"
 
 

@@ -21,8 +21,6 @@ def _problems(layer):
             yield f"its cell is a {type(cell).__name__}; use {names_of(CELLS)}"
     if layer.go_backwards:
         yield "go_backwards reads the sequence from its end; train with go_backwards=False"
-    if layer.return_state:
-        yield "return_state gives a second output; build the model with return_state=False"
     if layer.stateful:
         yield (
             "stateful=True; build the model with stateful=False and the same weights, the "

@@ -1,0 +1,23 @@
+"""Flatten and Reshape that leave a step as it is."""
+
+from keras_fastgrnn.graph.layer_handlers.handler import InTraining, LayerHandler, register
+from keras_fastgrnn.graph.symbol import Symbol
+from keras_fastgrnn.keras_api import keras
+
+
+def _problems(layer):
+    before, after = layer.input.shape[1:], layer.output.shape[1:]
+    if tuple(before) != tuple(after):
+        yield (
+            f"it makes the shape {tuple(after)} of {tuple(before)}, and so values of one step of "
+            "several, or the other way; leave it out, or give the model steps of that shape"
+        )
+
+
+def _trace(layer, value: Symbol) -> Symbol:
+    return value
+
+
+register(
+    LayerHandler(_trace, _problems, InTraining.KEPT), keras.layers.Flatten, keras.layers.Reshape
+)
