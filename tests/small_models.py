@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_fastgrnn import keras
+from keras_fastgrnn import export, keras
 from keras_fastgrnn.export.tflm.interpreter import is_available
 
 STEPS, CHANNELS = 12, 3
@@ -48,3 +48,20 @@ def with_int8_weights(model, seed=0):
             values = np.array(30.0)  # the sigmoid of it is 1 in float32
         weight.assign(np.reshape(values, tuple(weight.shape)))
     return model
+
+
+def check_everywhere(model, quantization, x=None, in_c=True):
+    """A model's answers on TFLite Micro and in C are the reference's, and near those of Keras.
+
+    Values are of the order of 1: in float32, with weights of 8 bits, and with all of 8 bits.
+    """
+    x = sequences() if x is None else x
+    deployed = export.convert(model, x, quantization=quantization)
+    answers = deployed.predict(x)
+    of_float32 = 0.0 if quantization else 1e-6
+    np.testing.assert_allclose(answers, deployed.predict(x, on="reference"), atol=of_float32)
+    allowed = {None: 1e-5, "int16x8": 0.03, "int8": 0.2}[quantization]
+    np.testing.assert_allclose(answers, model.predict(x, verbose=0), atol=allowed)
+    if in_c and quantization == "int16x8":
+        compiled = export.convert_c(model, x)
+        np.testing.assert_array_equal(compiled.predict(x), compiled.predict(x, on="reference"))

@@ -48,7 +48,7 @@ class Symbol:
         """Multiplies what is negative by a slope.
 
         Args:
-            slope: Number or array of one for each channel, at most 1.
+            slope: Number or array of one for each channel, between -1 and 1.
         """
         if _is_all(slope, 0):
             return self.activate("relu")

@@ -114,7 +114,12 @@ def assign_exponents(
     Returns:
         `Exponents`.
     """
-    fixed = {op.output for op in graph.ops if has_fixed_range(op)}
+    fixed: set[Tensor] = set()
+    for op in graph.ops:
+        if has_fixed_range(op):
+            fixed.add(op.output)
+        elif operator_of(op.kind).one_unit and fixed.intersection(op.inputs):
+            fixed.update([*op.inputs, op.output])
     fixed |= {state.before for state in graph.states if state.after in fixed}
     groups = groups_of(graph, ties(graph, fixed))
     needed: dict[Tensor, float] = {}

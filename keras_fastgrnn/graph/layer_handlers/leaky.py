@@ -23,8 +23,9 @@ def _handler(slope_of: Callable) -> LayerHandler:
         slope = slope_of(layer)
         if not is_per_channel(slope, layer):
             yield "it has a slope for each step; use shared_axes=[1]"
-        elif np.any(slope > 1.0):
-            yield f"it has a slope of {slope.max():g}; use slopes of at most 1"
+        elif np.any(np.abs(slope) > 1.0):
+            largest = slope.flat[np.abs(slope).argmax()]
+            yield f"it has a slope of {largest:g}; use slopes between -1 and 1"
 
     def trace(layer, value: Symbol) -> Symbol:
         value = value.leaky(np.ravel(slope_of(layer)))

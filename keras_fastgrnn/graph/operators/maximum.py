@@ -39,6 +39,7 @@ register(
         "MAXIMUM",
         arithmetic={"float32": Arithmetic(_kernel), "int16": _INTEGERS, "int8": _INTEGERS},
         elementwise=True,
+        one_unit=True,
         limit_before=_limit_before,
         options_table="MaximumMinimumOptions",
         verify=verify_broadcast,

@@ -76,6 +76,8 @@ class Operator:
             place. Defaults to `False`.
         copies: Boolean, whether its result holds the very entries of its inputs. Defaults to
             `False`.
+        one_unit: Boolean, whether its kernels of integers rescale nothing, so that inputs and
+            result have one unit, whatever dictates it. Defaults to `False`.
         adds: Boolean, whether its result is a sum, in the unit of its inputs. Defaults to `False`.
         mixes_types: Boolean, whether floats and small integers may be among its tensors at once.
             Defaults to `False`.
@@ -108,6 +110,7 @@ class Operator:
     has_matrix: bool = False
     elementwise: bool = False
     copies: bool = False
+    one_unit: bool = False
     adds: bool = False
     mixes_types: bool = False
     options_table: str | None = None
