@@ -58,9 +58,11 @@ def convert(
 
     Args:
         model: Trained Keras model, Sequential or Functional: a chain of Input, Masking,
-            Normalization, BatchNormalization, Rescaling, Dropout, RNN with `FastRNNCell`,
-            `FastGRNNCell`, `SimpleRNNCell`, `GRUCell` or `LSTMCell`, `FastRNN`, `FastGRNN`,
-            `SimpleRNN`, `GRU`, `LSTM` and Dense layers, of the Keras that `keras_fastgrnn` runs on.
+            Normalization, BatchNormalization, Rescaling, Dropout and others that act in training
+            alone, RNN with `FastRNNCell`, `FastGRNNCell`, `SimpleRNNCell`, `GRUCell` or `LSTMCell`,
+            `FastRNN`, `FastGRNN`, `SimpleRNN`, `GRU`, `LSTM`, Dense, Activation, ReLU, LeakyReLU,
+            PReLU, Softmax, TimeDistributed, Identity, and Flatten and Reshape that leave a step as
+            it is, of the Keras that `keras_fastgrnn` runs on.
         calibration_data: Array of shape `(batch, steps, input_dim)`, as the Keras model takes
             it, or list of arrays of shape `(steps, input_dim)`. Needed for "int16x8", "int8" and
             integer ends; otherwise it fills the report. Defaults to `None`.

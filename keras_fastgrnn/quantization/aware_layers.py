@@ -24,6 +24,7 @@ from keras_fastgrnn.graph.fixed_scales import INT8_FUNCTION_SCALES, Scale
 from keras_fastgrnn.graph.graph import Graph, Tensor
 from keras_fastgrnn.graph.layer_handlers import HANDLERS, InTraining, LayerHandler
 from keras_fastgrnn.graph.layer_handlers.dense import after_product
+from keras_fastgrnn.graph.layer_handlers.unchanged import trace_nothing
 from keras_fastgrnn.graph.rewrite import simplify
 from keras_fastgrnn.graph.symbol import Symbol
 from keras_fastgrnn.keras_api import (
@@ -434,7 +435,7 @@ class QuantizeAwareNoise(keras.layers.Wrapper):
 
 
 def is_kept(layer) -> bool:
-    """Returns whether a layer of a model does nothing on the device.
+    """Returns whether a layer of a model acts in training alone.
 
     Args:
         layer: Layer, of a quantization-aware model or not.
@@ -510,12 +511,8 @@ def _trace_dense(layer, value: Symbol) -> Symbol:
     return value.appended(graph, "")
 
 
-def _trace_nothing(layer, value: Symbol) -> Symbol:
-    return value
-
-
 HANDLERS |= {
     QuantizeAwareRNN: LayerHandler(_trace_recurrent),
     QuantizeAwareDense: LayerHandler(_trace_dense),
-    QuantizeAwareNoise: LayerHandler(_trace_nothing, in_training=InTraining.KEPT),
+    QuantizeAwareNoise: LayerHandler(trace_nothing, in_training=InTraining.KEPT),
 }

@@ -70,10 +70,9 @@ def quantize_aware(
     channels whose sizes differ a hundredfold cost accuracy: scale them before the model.
 
     Args:
-        model: Built Keras model: a chain of Input, Masking, Normalization, BatchNormalization,
-            Rescaling, Dropout, RNN with `FastRNNCell`, `FastGRNNCell`, `SimpleRNNCell`, `GRUCell`
-            or `LSTMCell`, `FastRNN`, `FastGRNN`, `SimpleRNN`, `GRU`, `LSTM` and Dense layers, which
-            ends with a Dense layer.
+        model: Built Keras model: a chain as `keras_fastgrnn.export.convert` takes it, which ends
+            with a Dense layer, or one and an activation. Layers that are activations stand behind a
+            Dense layer without one; LeakyReLU and PReLU are not rounded yet.
         quantization: "int16x8" (activations and state of 16 bits) or "int8" (of 8). Defaults to
             "int16x8".
         weight_bits: Integer, 8 or 4. In a `.tflite` file 4 bits are stored as 8. Defaults to 8.
@@ -115,7 +114,7 @@ def quantize_aware(
     """
     options = Options(quantization, weight_bits, power_of_two_weights, byte_biases, preserve_zeros)
     trace(model)
-    chain = _joined(model.layers)
+    chain = _layers_in_training(model.layers)
     _check_chain(chain)
     given = None
     if calibration_data is not None:
@@ -151,8 +150,8 @@ def _without_dropout(model):
             setattr(layer, name, rate)
 
 
-def _joined(layers) -> list:
-    """Leaves out inputs and wrappers, and takes layers that are activations into a Dense before."""
+def _layers_in_training(layers) -> list:
+    """Returns the layers that training has: no wrappers, and no activations behind a Dense."""
     chain = []
     for layer in layers:
         if isinstance(layer, keras.layers.TimeDistributed):
@@ -160,7 +159,7 @@ def _joined(layers) -> list:
         activation, before = HANDLERS[type(layer)].activation, chain[-1] if chain else None
         if activation is not None and _is_linear_dense(before):
             chain[-1] = _copied(before, activation=activation(layer))
-        elif not isinstance(layer, keras.layers.InputLayer):
+        elif HANDLERS[type(layer)].in_training is not InTraining.LEFT_OUT:
             chain.append(layer)
     return chain
 

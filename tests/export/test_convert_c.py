@@ -138,6 +138,17 @@ def test_every_compiler_and_level_gives_the_same_integers(compiler, level, layer
     assert differing(program, graph, ordinary_and_far(x, graph)) == 0
 
 
+def check_at_level(graph, x, level, folder):
+    """C computes the reference's integers here, and compiles for Arm without a warning."""
+    for program in (compiled(graph), compiled(graph, [level])):
+        assert differing(program, graph, ordinary_and_far(x, graph)) == 0
+    source = source_of(graph)
+    (folder / "gesture.h").write_text(header.header(source))
+    (folder / "gesture.c").write_text(source.source())
+    command = [needed("arm-none-eabi-gcc"), "-mthumb", level, "-std=c99", *WARNINGS, "-c"]
+    subprocess.run([*command, "gesture.c"], cwd=folder, check=True)
+
+
 @pytest.mark.parametrize("level", ["-O2", "-O3"])
 def test_a_bitmap_of_no_whole_bytes_reads_nothing_beyond_the_vector(level, tmp_path):
     """Nor does a compiler that knows the vector's length find it to."""
@@ -147,14 +158,8 @@ def test_a_bitmap_of_no_whole_bytes_reads_nothing_beyond_the_vector(level, tmp_p
     right.assign(rng.normal(0.0, 0.3, right.shape) * (rng.random(right.shape) < 0.3))
     x = sequences()
     graph = integer_graph(model, x, power_of_two=True)
-    source = source_of(graph)
-    assert source.source().count("add_bitmap(") == 2  # where it is defined and where it is called
-    for program in (compiled(graph), compiled(graph, [level])):
-        assert differing(program, graph, ordinary_and_far(x, graph)) == 0
-    (tmp_path / "gesture.h").write_text(header.header(source))
-    (tmp_path / "gesture.c").write_text(source.source())
-    command = [needed("arm-none-eabi-gcc"), "-mthumb", level, "-std=c99", *WARNINGS, "-c"]
-    subprocess.run([*command, "gesture.c"], cwd=tmp_path, check=True)
+    assert source_of(graph).source().count("add_bitmap(") == 2  # where it is defined and called
+    check_at_level(graph, x, level, tmp_path)
 
 
 @pytest.mark.parametrize("level", ["-O2", "-O3"])
@@ -169,15 +174,9 @@ def test_zeros_in_blocks_are_left_out_in_blocks(bits, level, tmp_path):
         factor.assign(np.where(is_kept, factor.numpy(), 0.0))
     x = sequences()
     graph = integer_graph(model, x, power_of_two=True, bits=bits)
-    source = source_of(graph)
     name = "add_blocks" if bits == 8 else "add_blocks_4_bits"
-    assert source.source().count(f"{name}(") == 3  # where it is defined, of W and of U
-    for program in (compiled(graph), compiled(graph, [level])):
-        assert differing(program, graph, ordinary_and_far(x, graph)) == 0
-    (tmp_path / "gesture.h").write_text(header.header(source))
-    (tmp_path / "gesture.c").write_text(source.source())
-    command = [needed("arm-none-eabi-gcc"), "-mthumb", level, "-std=c99", *WARNINGS, "-c"]
-    subprocess.run([*command, "gesture.c"], cwd=tmp_path, check=True)
+    assert source_of(graph).source().count(f"{name}(") == 3  # where it is defined, of W and of U
+    check_at_level(graph, x, level, tmp_path)
 
 
 def test_10000_steps_without_a_reset_are_the_reference():

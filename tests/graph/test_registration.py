@@ -4,7 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
-from small_models import needs_tflm, sequences, sequential
+from small_models import check_everywhere, needs_tflm, sequences, sequential
 
 from keras_fastgrnn import export, keras
 from keras_fastgrnn.graph.cell_tracing import CELLS
@@ -52,21 +52,8 @@ def test_layer_that_is_not_registered_is_refused_with_the_list_of_those_that_are
 
 @needs_tflm
 @pytest.mark.parametrize("quantization", [None, "int16x8", "int8"])
-def test_layer_and_cell_run_on_tflite_micro(model, quantization):
-    x = sequences()
-    deployed = export.convert(model, x, quantization=quantization)
-    answers = deployed.predict(x)
-    of_float32 = 0.0 if quantization else 1e-6
-    np.testing.assert_allclose(answers, deployed.predict(x, on="reference"), atol=of_float32)
-    # Values of the order of 1, in float32, with weights of 8 bits, and with all of 8 bits.
-    allowed = {None: 1e-5, "int16x8": 0.03, "int8": 0.2}[quantization]
-    np.testing.assert_allclose(answers, model.predict(x, verbose=0), atol=allowed)
-
-
-def test_layer_and_cell_run_in_c(model):
-    x = sequences()
-    compiled = export.convert_c(model, x)
-    np.testing.assert_array_equal(compiled.predict(x), compiled.predict(x, on="reference"))
+def test_layer_and_cell_run_on_tflite_micro_and_in_c(model, quantization):
+    check_everywhere(model, quantization)
 
 
 def test_layer_without_a_maker_is_not_trained_quantization_aware(model):

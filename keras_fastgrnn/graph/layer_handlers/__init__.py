@@ -3,9 +3,9 @@
 A new layer is a module here that registers its entry.
 """
 
-import importlib
-import pkgutil
+import sys
 
+from keras_fastgrnn.graph.entries import import_modules
 from keras_fastgrnn.graph.layer_handlers.handler import (
     HANDLERS,
     InTraining,
@@ -16,5 +16,4 @@ from keras_fastgrnn.graph.layer_handlers.handler import (
 
 __all__ = ["HANDLERS", "InTraining", "LayerHandler", "names_of", "register"]
 
-for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
-    importlib.import_module(_module.name)
+import_modules(sys.modules[__name__])

@@ -10,7 +10,8 @@ from keras_fastgrnn import activations
 class InTraining(enum.Enum):
     """How a quantization-aware model has a layer that is not rounded by itself."""
 
-    KEPT = "as it is: on the device it does nothing"
+    KEPT = "as it is: it acts in training alone"
+    LEFT_OUT = "not at all: it changes nothing"
     FOLDED = "in the kernel of the layer after it: it multiplies and adds"
 
 

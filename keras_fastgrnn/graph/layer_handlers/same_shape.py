@@ -1,7 +1,7 @@
 """Flatten and Reshape that leave a step as it is."""
 
 from keras_fastgrnn.graph.layer_handlers.handler import InTraining, LayerHandler, register
-from keras_fastgrnn.graph.symbol import Symbol
+from keras_fastgrnn.graph.layer_handlers.unchanged import trace_nothing
 from keras_fastgrnn.keras_api import keras
 
 
@@ -14,10 +14,8 @@ def _problems(layer):
         )
 
 
-def _trace(layer, value: Symbol) -> Symbol:
-    return value
-
-
 register(
-    LayerHandler(_trace, _problems, InTraining.KEPT), keras.layers.Flatten, keras.layers.Reshape
+    LayerHandler(trace_nothing, _problems, InTraining.LEFT_OUT),
+    keras.layers.Flatten,
+    keras.layers.Reshape,
 )

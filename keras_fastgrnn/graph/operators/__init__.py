@@ -3,9 +3,9 @@
 A new operator is a module here that registers its entry.
 """
 
-import importlib
-import pkgutil
+import sys
 
+from keras_fastgrnn.graph.entries import import_modules
 from keras_fastgrnn.graph.operators.operator import (
     Arithmetic,
     Operator,
@@ -16,5 +16,4 @@ from keras_fastgrnn.graph.operators.operator import (
 
 __all__ = ["Arithmetic", "Operator", "kinds", "operator_of", "register"]
 
-for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
-    importlib.import_module(_module.name)
+import_modules(sys.modules[__name__])

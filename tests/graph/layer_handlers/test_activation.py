@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_models import needs_tflm, sequences, sequential
+from small_models import check_everywhere, needs_tflm, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, export, keras
 from keras_fastgrnn.quantization import quantize_aware
@@ -45,17 +45,8 @@ def test_it_answers_as_the_activation_of_the_layer_before(layer, activation, qua
 @pytest.mark.parametrize("layer", [layer for layer, _ in ALIKE.values()], ids=ALIKE)
 def test_it_runs_wherever_it_stands(layer, quantization):
     layers = layer(), FastGRNN(4, return_sequences=True), layer(), FastGRNN(3), layer()
-    model, x = sequential(*layers), sequences()
-    deployed = export.convert(model, x, quantization=quantization)
-    answers = deployed.predict(x)
-    of_float32 = 0.0 if quantization else 1e-6
-    np.testing.assert_allclose(answers, deployed.predict(x, on="reference"), atol=of_float32)
-    # Values of the order of 1, in float32, with weights of 8 bits, and with all of 8 bits.
-    allowed = {None: 1e-5, "int16x8": 0.03, "int8": 0.2}[quantization]
-    np.testing.assert_allclose(answers, model.predict(x, verbose=0), atol=allowed)
-    if quantization and layer is not LAYERS.Softmax:  # which plain C has at the end alone
-        compiled = export.convert_c(model, x)
-        np.testing.assert_array_equal(compiled.predict(x), compiled.predict(x, on="reference"))
+    is_softmax = layer is LAYERS.Softmax  # which plain C has at the end alone
+    check_everywhere(sequential(*layers), quantization, in_c=not is_softmax)
 
 
 @pytest.mark.parametrize("quantization", ["int16x8", "int8"])
