@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_fastgrnn.errors import too_different_in_size
-from keras_fastgrnn.graph.fixed_point import quantize_multiplier
+from keras_fastgrnn.graph.fixed_point import quantize_multipliers
 from keras_fastgrnn.graph.fixed_scales import SMALLEST_SCALE, Scale
 from keras_fastgrnn.graph.graph import Constant, Graph, Op, State, Tensor
 from keras_fastgrnn.graph.operators import operator_of
@@ -43,6 +43,7 @@ BIAS_TYPES = {"int16": "int64", "int8": "int32"}
 # About one scale in 128 has the factor that is looked for, but they may lie together: of a thousand
 # searches one takes more than 12,000 numbers.
 _ATTEMPTS = 1 << 18
+_ATTEMPTS_AT_ONCE = 1 << 10
 
 
 def quantize_int16(
@@ -268,14 +269,15 @@ def _scale_of_a_power(scale: float, input_scale: float, output: Tensor) -> float
     _, exponent = math.frexp(input_scale * scale * INT8_MAX / (INT8_MAX - 1) / output.unit)
 
     def is_above(product):
-        multiplier, shift = quantize_multiplier(product / output.unit)
-        return shift == exponent + 1 and 2**30 < multiplier < 2**30 + 2**13
+        multiplier, shift = quantize_multipliers(product / output.unit)
+        return (shift == exponent + 1) & (multiplier > 2**30) & (multiplier < 2**30 + 2**13)
 
-    return _enlarged(
-        float(np.float32(math.ldexp(output.unit / input_scale, exponent))),
-        lambda scale: all(map(is_above, _products(input_scale, scale))),
-        output,
-    )
+    def are_above(scales):
+        double, single = _products(input_scale, scales)
+        return is_above(double) & is_above(single)
+
+    first = float(np.float32(math.ldexp(output.unit / input_scale, exponent)))
+    return _enlarged(first, are_above, output)
 
 
 def _settled_scale(scale: float, input_scale: float, output: Tensor) -> float:
@@ -285,26 +287,30 @@ def _settled_scale(scale: float, input_scale: float, output: Tensor) -> float:
     2026 it did in single. About one scale in 128 gives the same multiplier in both.
     """
 
-    def agrees(scale):
-        double, single = _products(input_scale, scale)
-        return quantize_multiplier(double / output.unit) == quantize_multiplier(
-            single / output.unit
+    def agree(scales):
+        double, single = (
+            np.stack(quantize_multipliers(product / output.unit))
+            for product in _products(input_scale, scales)
         )
+        return np.all(double == single, axis=0)
 
-    return _enlarged(scale, agrees, output)
-
-
-def _products(input_scale: float, scale: float) -> tuple[float, float]:
-    """The product in double and in single precision."""
-    return input_scale * scale, float(np.float32(input_scale) * np.float32(scale))
+    return _enlarged(scale, agree, output)
 
 
-def _enlarged(scale: float, is_right: Callable[[float], bool], output: Tensor) -> float:
+def _products(input_scale: float, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The products in double and in single precision."""
+    return input_scale * scales.astype(np.float64), np.float64(np.float32(input_scale) * scales)
+
+
+def _enlarged(scale: float, are_right: Callable[[np.ndarray], np.ndarray], output: Tensor) -> float:
     """The first float32 number from a scale on that is right."""
-    for _ in range(_ATTEMPTS):
-        if is_right(scale):
-            return scale
-        scale = float(np.nextafter(np.float32(scale), np.float32(np.inf)))
+    first = int(np.float32(scale).view(np.int32))
+    for start in range(first, first + _ATTEMPTS, _ATTEMPTS_AT_ONCE):
+        bits = np.arange(start, start + _ATTEMPTS_AT_ONCE, dtype=np.int32)
+        scales = bits.view(np.float32)
+        right = are_right(scales)
+        if right.any():
+            return float(scales[right.argmax()])
     raise _refusal(output)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 _ONE = 2**31 - 1  # the largest fraction of 2^31
 
 
-@functools.lru_cache(maxsize=2**15)  # who looks for a scale asks for the same ones again
+@functools.lru_cache(maxsize=2**15)  # the same factors are split again and again
 def quantize_multiplier(real: float) -> tuple[int, int]:
     """Splits a positive factor into `m / 2^31 * 2^shift` with `m` in [2^30, 2^31).
 
@@ -25,13 +25,25 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     Returns:
         The integer multiplier `m` and the shift.
     """
-    fraction, shift = math.frexp(real)
-    multiplier = math.floor(fraction * 2**31 + 0.5)
-    if multiplier == 2**31:
-        multiplier, shift = 2**30, shift + 1
-    if shift < -31:
-        multiplier, shift = 0, 0
-    return multiplier, shift
+    multiplier, shift = quantize_multipliers(np.float64(real))
+    return int(multiplier), int(shift)
+
+
+def quantize_multipliers(reals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Splits many factors at once, as `quantize_multiplier` does one.
+
+    Args:
+        reals: Array of positive float64.
+
+    Returns:
+        The integer multipliers, and the shifts, arrays of int64.
+    """
+    fraction, shift = np.frexp(reals)
+    multiplier = np.floor(fraction * 2.0**31 + 0.5).astype(np.int64)
+    is_one = multiplier == 2**31
+    multiplier, shift = np.where(is_one, 2**30, multiplier), shift + is_one
+    is_nothing = shift < -31
+    return np.where(is_nothing, 0, multiplier), np.where(is_nothing, 0, shift).astype(np.int64)
 
 
 def wrap_int32(values: np.ndarray) -> np.ndarray:

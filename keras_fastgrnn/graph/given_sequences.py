@@ -11,6 +11,11 @@ from keras_fastgrnn.graph.ranges import check_sequence, check_sequences
 from keras_fastgrnn.graph.sequences import Sequences
 from keras_fastgrnn.keras_api import invalid_argument
 
+# Sequences that Keras is given at once, and steps that it takes one by one in less time than it
+# makes a function of them.
+_BATCH = 1024
+_STEPS_WITHOUT_A_FUNCTION = 64
+
 
 class GivenSequences:
     """Sequences that a user gave: an array, or arrays of unequal length.
@@ -123,11 +128,11 @@ class GivenSequences:
             model: Keras model.
         """
         if isinstance(self.x, np.ndarray):
-            return model.predict(self.x, verbose=0)
+            return _keras_answers(model, self.x)
         if self._masking is None:
             return _stacked(self._by_length(model))
         padded, _ = self.padded()
-        answers = model.predict(padded, verbose=0)
+        answers = _keras_answers(model, padded)
         if answers.ndim == 2:
             return answers
         return _stacked([one[: len(x)] for one, x in zip(answers, self.x, strict=True)])
@@ -138,8 +143,8 @@ class GivenSequences:
             places[len(one)].append(place)
         answers = {}
         for same in places.values():
-            found = model.predict_on_batch(np.stack([self.x[place] for place in same]))
-            answers.update(zip(same, np.asarray(found), strict=True))
+            found = _keras_answers(model, np.stack([self.x[place] for place in same]))
+            answers.update(zip(same, found, strict=True))
         return [answers[place] for place in range(len(self.x))]
 
     def padded(self) -> tuple[np.ndarray, tf.Tensor | None]:
@@ -171,6 +176,13 @@ class GivenSequences:
         if self._masks is None:
             return answers
         return np.concatenate([one[mask] for one, mask in zip(answers, self._masks, strict=True)])
+
+
+def _keras_answers(model, x: np.ndarray) -> np.ndarray:
+    batches = [x[start : start + _BATCH] for start in range(0, len(x), _BATCH)]
+    if len(batches) * x.shape[1] > _STEPS_WITHOUT_A_FUNCTION:
+        return model.predict(x, verbose=0, batch_size=_BATCH)
+    return np.concatenate([np.asarray(model(batch, training=False)) for batch in batches])
 
 
 def wants_every_step(return_sequences) -> bool:
