@@ -1,7 +1,7 @@
 """Small quantization-aware models, and how far the device may be from them."""
 
 import numpy as np
-from small_models import sequences, sequential
+from small_models import compile_to_fit, sequences, sequential
 
 from keras_fastgrnn import keras
 from keras_fastgrnn.quantization import quantize_aware
@@ -27,7 +27,7 @@ def aware(*layers, quantization="int16x8", outputs=2, calibrated=True, spread=0.
 def fitted(model, epochs=1, learning_rate=1e-3):
     """The model after some training on `data`."""
     if getattr(model, "optimizer", None) is None:
-        model.compile(keras.optimizers.Adam(learning_rate), "mse", jit_compile=False)
+        compile_to_fit(model, keras.optimizers.Adam(learning_rate), "mse", jit_compile=False)
     x, y = data()
     model.fit(x, y, epochs=epochs, batch_size=8, shuffle=False, verbose=0)
     return model

@@ -1,5 +1,7 @@
 """What every test file shares. The environment is set before anything imports TensorFlow."""
 
+import collections
+import gc
 import os
 import subprocess
 import sys
@@ -49,6 +51,19 @@ KERAS_3_ALONE = [
     "test_packaging.py",
     "test_storage.py",
 ]
+# Tests whose cases are of many integers: of each, tf_keras runs every fourth case.
+KERAS_3_MOSTLY = [
+    "export/test_advice.py",
+    "export/test_masking.py",
+    "graph/layer_handlers/*",
+    "graph/test_given_sequences.py",
+    "quantization/test_aware_layers.py",
+    "quantization/test_aware_models.py",
+    "quantization/test_step_quantizer.py",
+    "recipe/*",
+    "test_edgeml.py",
+    "test_sparsity*.py",
+]
 TF_KERAS_ALONE = ["quantization/test_tfmot_training.py", "test_tfmot_pruning.py"]
 collect_ignore_glob = KERAS_3_ALONE if IS_TF_KERAS else TF_KERAS_ALONE
 
@@ -56,11 +71,12 @@ settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")
 
 
-def pytest_collection_modifyitems(config):
-    """Makes our own warnings errors.
+def pytest_collection_modifyitems(config, items):
+    """Leaves out cases that tf_keras need not run, and makes our own warnings errors.
 
-    They carry the caller's module, so that the filter of pyproject.toml, which goes by the module,
-    misses them. Naming their category imports TensorFlow, as the collected tests have by this time.
+    The warnings carry the caller's module, so that the filter of pyproject.toml, which goes by the
+    module, misses them. Naming their category imports TensorFlow, as the collected tests have by
+    this time.
     """
     for category in (
         "export.PrecisionWarning",
@@ -68,6 +84,24 @@ def pytest_collection_modifyitems(config):
         "recipe.TrainingWarning",
     ):
         config.addinivalue_line("filterwarnings", f"error::keras_fastgrnn.{category}")
+    if IS_TF_KERAS:
+        items[:] = _every_fourth(items)
+    gc.collect()
+    gc.freeze()  # what is imported by now stays, and need not be looked through again and again
+
+
+def _every_fourth(items) -> list:
+    """Every fourth case of the tests of `KERAS_3_MOSTLY`, and all others."""
+    places = collections.Counter()
+    kept = []
+    for item in items:
+        path = item.path.relative_to(ROOT / "tests")
+        test = path, getattr(item, "originalname", item.name)
+        is_thinned = any(path.match(pattern) for pattern in KERAS_3_MOSTLY)
+        if not is_thinned or places[test] % 4 == 0:
+            kept.append(item)
+        places[test] += 1
+    return kept
 
 
 def _fail_if_skipped(report):

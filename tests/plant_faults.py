@@ -43,7 +43,7 @@ FAULTS = [
         "keras_fastgrnn/graph/fixed_point.py",
         ["graph/test_fixed_point.py"],
         [
-            ("math.floor(fraction * 2**31 + 0.5)", "math.floor(fraction * 2**31)"),
+            ("np.floor(fraction * 2.0**31 + 0.5)", "np.floor(fraction * 2.0**31)"),
             ("    product += 1 << 30\n", ""),
             ("    rounded -= (values < 0) & (half > 0)\n", ""),
             ("range(-2, integer_bits)", "range(-1, integer_bits)"),

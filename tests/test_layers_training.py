@@ -4,6 +4,7 @@ import numpy as np
 import paper
 import pytest
 import tensorflow as tf
+from small_models import compile_to_fit
 from weights import arrays, randomize
 
 from keras_fastgrnn import FastGRNN, FastRNN, keras
@@ -20,7 +21,7 @@ def draw(*shape, seed=1):
 def make_model(layer, **compile_arguments):
     model = keras.Sequential([keras.layers.Input((T, D)), layer])
     randomize(layer, scale=0.3)
-    model.compile(keras.optimizers.SGD(0.1), "mse", **compile_arguments)
+    compile_to_fit(model, keras.optimizers.SGD(0.1), "mse", **compile_arguments)
     return model
 
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from small_models import CHANNELS, drawn, sequences, sequential
+from small_models import CHANNELS, compile_to_fit, drawn, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, keras, low_rank
 from keras_fastgrnn.quantization import quantize_aware
@@ -211,10 +211,10 @@ def test_fine_tuning_regains_what_the_rank_cost():
     x, y = labeled()
     model = with_head(FastGRNN(UNITS), spread=0.2)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.03), loss)
+    compile_to_fit(model, keras.optimizers.Adam(0.03), loss)
     model.fit(x, y, epochs=15, verbose=0)
     factorized = low_rank.factorize(model, 1, 1)
-    factorized.compile(keras.optimizers.Adam(0.01), loss)
+    compile_to_fit(factorized, keras.optimizers.Adam(0.01), loss)
     cost = factorized.evaluate(x, y, verbose=0)
     history = factorized.fit(x, y, epochs=10, verbose=0).history["loss"]
     assert model.evaluate(x, y, verbose=0) < cost

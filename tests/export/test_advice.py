@@ -7,7 +7,7 @@ import warnings
 import h5py
 import numpy as np
 import pytest
-from small_models import CHANNELS, STEPS, drawn, sequences, sequential
+from small_models import CHANNELS, STEPS, answers_of, drawn, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, FastRNN, export, keras
 from keras_fastgrnn.export.foreign.load_keras import load_model
@@ -26,7 +26,7 @@ def refusal(model, x=None) -> str:
 def check_export(model, x=None):
     """The device's integers agree with Keras."""
     x = sequences() if x is None else x
-    expected = model.predict(x, verbose=0)
+    expected = answers_of(model, x)
     found = export.convert(model, x).predict(x, on="reference")
     assert np.sqrt(np.mean((found - expected) ** 2)) < TOLERANCE * expected.std()
 
@@ -142,8 +142,8 @@ def test_wrapped_layer_acts_step_by_step_without_its_wrapper(make):
     assert line in refusal(wrapped)
     plain = sequential(make(), *RECURRENT())
     plain.set_weights(wrapped.get_weights())
-    expected = wrapped.predict(sequences(), verbose=0)
-    np.testing.assert_allclose(plain.predict(sequences(), verbose=0), expected, atol=1e-6)
+    expected = answers_of(wrapped, sequences())
+    np.testing.assert_allclose(answers_of(plain, sequences()), expected, atol=1e-6)
     check_export(plain)
 
 
@@ -174,7 +174,7 @@ def test_batch_normalization_is_exported_wherever_it_stands(place, arguments):
     check_export(model)
     x = sequences()
     exact = export.convert(model, quantization=None).predict(x, on="reference")
-    np.testing.assert_allclose(exact, model.predict(x, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(exact, answers_of(model, x), atol=1e-5)
 
 
 def test_batch_normalization_over_steps_is_refused():
@@ -253,7 +253,7 @@ def test_target_far_from_zero_is_trained_without_its_mean(quantization, deviatio
     """Air pressure: 1013 hPa."""
     model = sequential(FastGRNN(4), LAYERS.Dense(1))
     x = sequences(64)
-    answers = model.predict(x, verbose=0)
+    answers = answers_of(model, x)
     *_, kernel, bias = model.weights
     kernel.assign(np.asarray(kernel) * deviation / answers.std())
     bias.assign([1013.0])
@@ -263,7 +263,7 @@ def test_target_far_from_zero_is_trained_without_its_mean(quantization, deviatio
         export.convert(model, x, quantization=quantization)
     (mean,) = re.findall(r"its mean, about ([-\d.e+]+), and", str(w[0].message))
     assert abs(float(mean) - 1013.0) < 2.0
-    expected = model.predict(x, verbose=0)
+    expected = answers_of(model, x)
     bias.assign(np.asarray(bias) - float(mean))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

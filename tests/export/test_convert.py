@@ -8,6 +8,7 @@ from chains import DIFFERENT_STEPS
 from small_models import (
     CHANNELS,
     STEPS,
+    answers_of,
     drawn,
     needs_tflm,
     sequences,
@@ -44,7 +45,7 @@ def test_float_model_on_tflite_micro_answers_as_keras(layers):
     model = sequential(*layers(), spread=0.15)
     x = sequences()
     outputs = export.convert(model, quantization=None).predict(x)
-    expected = model.predict(x, verbose=0)
+    expected = answers_of(model, x)
     assert (outputs.shape, outputs.dtype) == (expected.shape, np.float32)
     np.testing.assert_allclose(outputs, expected, atol=FLOAT32)
 
@@ -60,7 +61,7 @@ def test_integer_model_on_tflite_micro_is_the_reference_and_near_keras(layers):
         outputs = deployed.predict(x)
     np.testing.assert_array_equal(outputs, deployed.predict(x, on="reference"))
     assert outputs.dtype == np.float32
-    expected = model.predict(x, verbose=0)
+    expected = answers_of(model, x)
     assert outputs.shape == expected.shape
     assert relative_error(outputs, expected) < INT8_WEIGHTS
 
@@ -81,7 +82,7 @@ def test_weights_that_int8_holds_leave_only_the_rounding_of_activations(layers):
     model = with_int8_weights(sequential(*layers()))
     x = sequences(32)
     outputs = export.convert(model, x).predict(x, on="reference")
-    assert relative_error(outputs, model.predict(x, verbose=0)) < INT16_ACTIVATIONS
+    assert relative_error(outputs, answers_of(model, x)) < INT16_ACTIVATIONS
 
 
 KERAS_LAYERS = {
@@ -102,7 +103,7 @@ def test_gates_that_int8_holds_leave_only_the_rounding_of_activations(layer):
         kernel.assign(values)
     x = sequences(32)
     outputs = export.convert(model, x).predict(x, on="reference")
-    assert relative_error(outputs, model.predict(x, verbose=0)) < INT16_ACTIVATIONS
+    assert relative_error(outputs, answers_of(model, x)) < INT16_ACTIVATIONS
 
 
 @needs_tflm
@@ -114,7 +115,7 @@ def test_float_model_normalizes_channels_of_any_size(sizes, offset):
     layer.adapt(x)
     model = sequential(layer, FastGRNN(4), LAYERS.Dense(2))
     outputs = export.convert(model, quantization=None).predict(x)
-    np.testing.assert_allclose(outputs, model.predict(x, verbose=0), atol=FLOAT32)
+    np.testing.assert_allclose(outputs, answers_of(model, x), atol=FLOAT32)
 
 
 def test_integer_model_normalizes_channels_of_different_size():
@@ -124,7 +125,7 @@ def test_integer_model_normalizes_channels_of_different_size():
     layer.adapt(x)
     model = sequential(layer, FastGRNN(4), LAYERS.Dense(2))
     outputs = export.convert(model, x).predict(x, on="reference")
-    assert relative_error(outputs, model.predict(x, verbose=0)) < INT8_WEIGHTS
+    assert relative_error(outputs, answers_of(model, x)) < INT8_WEIGHTS
 
 
 @needs_tflm
@@ -137,7 +138,7 @@ def test_float_model_has_a_channel_that_never_changes(constant):
     layer.adapt(x)
     model = sequential(layer, FastGRNN(4), LAYERS.Dense(2))
     outputs = export.convert(model, x, quantization=None).predict(x)
-    np.testing.assert_allclose(outputs, model.predict(x, verbose=0), atol=FLOAT32)
+    np.testing.assert_allclose(outputs, answers_of(model, x), atol=FLOAT32)
     with pytest.raises(ValueError, match="leave out input channels that never change"):
         export.convert(model, x)
 
@@ -194,7 +195,7 @@ def test_weights_that_vanish_give_what_keras_gives(case, quantization):
     change(model)
     x = sequences()
     outputs = export.convert(model, x, quantization=quantization).predict(x, on="reference")
-    expected = model.predict(x, verbose=0)
+    expected = answers_of(model, x)
     size = max(np.abs(expected).max(), 1e-30)
     tolerance = FLOAT32 if quantization is None else INT8_WEIGHTS * size
     np.testing.assert_allclose(outputs, expected, atol=tolerance)
@@ -207,7 +208,7 @@ def test_input_of_another_size_is_counted_in_a_scale_of_its_own(size):
     deployed = export.convert(model, x)
     assert 1.25 * np.abs(x).max() <= 32768 * deployed.graph.inputs[0].scale
     outputs = deployed.predict(x, on="reference")
-    assert relative_error(outputs, model.predict(x, verbose=0)) < INT8_WEIGHTS
+    assert relative_error(outputs, answers_of(model, x)) < INT8_WEIGHTS
 
 
 @pytest.mark.filterwarnings("ignore::keras_fastgrnn.export.PrecisionWarning")
@@ -216,7 +217,7 @@ def test_input_too_small_to_matter_leaves_the_answer_of_the_biases(size):
     model = with_int8_weights(sequential(FastGRNN(4), LAYERS.Dense(2)))
     x = (sequences() * size).astype("float32")
     outputs = export.convert(model, x).predict(x, on="reference")
-    np.testing.assert_allclose(outputs, model.predict(x, verbose=0), atol=1e-3)
+    np.testing.assert_allclose(outputs, answers_of(model, x), atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [1e8, 1e30])
@@ -230,7 +231,7 @@ def test_channel_that_is_always_0_is_read_as_0():
     x[..., 1] = 0.0
     model = sequential(FastGRNN(4), LAYERS.Dense(2))
     outputs = export.convert(model, x).predict(x, on="reference")
-    assert relative_error(outputs, model.predict(x, verbose=0)) < INT8_WEIGHTS
+    assert relative_error(outputs, answers_of(model, x)) < INT8_WEIGHTS
 
 
 # predict
@@ -267,7 +268,7 @@ def test_another_number_of_steps_than_in_training_works(deployed, model, quantiz
     longer.set_weights(model.get_weights())
     x = sequences(4, steps=steps, seed=6)
     outputs = deployed[quantization].predict(x, on=on)
-    error = relative_error(outputs, longer.predict(x, verbose=0))
+    error = relative_error(outputs, answers_of(longer, x))
     assert error < (INT8_WEIGHTS if quantization else FLOAT32)
 
 
@@ -286,7 +287,7 @@ def test_every_step_is_answered_where_keras_does(quantization, on):
     model = sequential(FastRNN(4, return_sequences=True), LAYERS.Dense(3))
     x = sequences(5)
     outputs = export.convert(model, x, quantization=quantization).predict(x, on=on)
-    expected = model.predict(x, verbose=0)
+    expected = answers_of(model, x)
     assert outputs.shape == (5, STEPS, 3)
     assert relative_error(outputs, expected) < (INT8_WEIGHTS if quantization else FLOAT32)
 

@@ -2,7 +2,15 @@
 
 import numpy as np
 import pytest
-from small_models import CHANNELS, STEPS, needs_tflm, sequences, sequential
+from small_models import (
+    CHANNELS,
+    STEPS,
+    answers_of,
+    compile_to_fit,
+    needs_tflm,
+    sequences,
+    sequential,
+)
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, export, keras
 from keras_fastgrnn.keras_api import IS_TF_KERAS
@@ -51,7 +59,7 @@ def test_a_float_device_answers_as_keras_at_real_and_masked_steps(kind, every_st
     model = sequential(LAYERS.Masking(), layer, LAYERS.Dropout(0.2), LAYERS.Dense(2))
     deployed = export.convert(model, padded(), quantization=None)
     found = deployed.predict(padded(), on="reference")
-    np.testing.assert_allclose(found, model.predict(padded(), verbose=0), atol=1e-5)
+    np.testing.assert_allclose(found, answers_of(model, padded()), atol=1e-5)
     assert deployed.report.agreement.relative_error < 1e-5
 
 
@@ -108,7 +116,7 @@ def test_plain_c_is_not_fed_masked_steps():
     found, expected = (plain.predict(padded(), on=on) for on in ("host", "reference"))
     np.testing.assert_array_equal(found, expected)
     error = plain.report.agreement.relative_error
-    keras_answers = model.predict(padded(), verbose=0)
+    keras_answers = answers_of(model, padded())
     assert error == pytest.approx(np.std(found - keras_answers) / np.std(keras_answers), rel=0.2)
 
 
@@ -212,7 +220,7 @@ def test_a_layer_behind_masking_is_exported_where_it_passes_the_mask_on(make):
             export.convert(model, padded())
         return
     deployed = export.convert(model, padded(), quantization=None)
-    expected = model.predict(padded(), verbose=0)
+    expected = answers_of(model, padded())
     np.testing.assert_allclose(deployed.predict(padded(), on="reference"), expected, atol=1e-5)
 
 
@@ -255,14 +263,14 @@ def test_ranges_in_training_do_not_see_what_masked_steps_compute(quantization, s
 @pytest.mark.parametrize("quantization", ["int16x8", "int8"])
 def test_a_model_trained_with_masking_is_what_the_device_computes(quantization):
     masked, _ = aware_models(quantization, STACKS["two layers"])
-    masked.compile(keras.optimizers.Adam(0.01), "mse")
+    compile_to_fit(masked, keras.optimizers.Adam(0.01), "mse")
     x = padded(count=40)
     before = masked.get_weights()
     masked.fit(x, np.tanh(np.cumsum(x[..., :2], axis=1)), epochs=2, verbose=0)
     assert any(np.any(a != b) for a, b in zip(before, masked.get_weights(), strict=True))
     deployed = export.convert(masked, x)
     assert deployed.report.notes
-    expected = masked.predict(x, verbose=0)
+    expected = answers_of(masked, x)
     found = deployed.predict(x, on="reference")
     # Keras computes in float32, which takes the other of two integers where it is about halfway.
     # A state keeps that for some steps: of 100 models all were within 10 units (docs/numerics.md).

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from chains import CHAINS, adapted
 from graphs import evaluate, kinds
-from small_models import CHANNELS, sequences, sequential
+from small_models import CHANNELS, answers_of, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, keras
 from keras_fastgrnn.graph.trace import trace
@@ -19,7 +19,7 @@ FLOAT32 = 1e-5
 def test_one_step_after_the_other_is_what_keras_computes(layers):
     model = sequential(*layers(), spread=0.25)  # more, and a state behind a relu gate explodes
     x = sequences(1)
-    expected = model.predict(x, verbose=0)[0]
+    expected = answers_of(model, x)[0]
     outputs = evaluate(trace(model), x[0])
     every_step = expected.ndim == 2
     np.testing.assert_allclose(outputs if every_step else outputs[-1], expected, atol=FLOAT32)
@@ -31,7 +31,7 @@ def test_adapted_normalization_of_very_different_channels(invert):
     x = sequences(1)
     if not invert:
         x = (x * [1e-3, 1.0, 1e3] + [0.0, -5.0, 2e3]).astype("float32")
-    expected = model.predict(x, verbose=0)[0]
+    expected = answers_of(model, x)[0]
     np.testing.assert_allclose(evaluate(trace(model), x[0])[-1], expected, atol=FLOAT32)
 
 
@@ -120,11 +120,11 @@ def test_tracing_leaves_the_model_as_it_was():
     model = sequential(adapted(), FastGRNN(4, dropout=0.5), LAYERS.Dense(2))
     x = sequences(2)
     before = [np.copy(w) for w in model.get_weights()]
-    expected = model.predict(x, verbose=0)
+    expected = answers_of(model, x)
     trace(model)
     for weight, old in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, old)
-    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+    np.testing.assert_array_equal(answers_of(model, x), expected)
 
 
 @pytest.mark.parametrize("layer", [FastGRNN, LAYERS.SimpleRNN, LAYERS.GRU, LAYERS.LSTM])
@@ -134,7 +134,7 @@ def test_weights_of_another_policy_are_traced(dtype, layer):
     x = sequences(1)
     # float16 has 11 bits, and Keras sums in it; the traced graph does not.
     tolerance = 2e-2 if dtype == "mixed_float16" else 1e-6
-    expected = model.predict(x, verbose=0)[0]
+    expected = answers_of(model, x)[0]
     np.testing.assert_allclose(evaluate(trace(model), x[0])[-1], expected, atol=tolerance)
 
 

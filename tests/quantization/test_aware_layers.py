@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from aware_models import FORMATS, aware, data, fitted
+from small_models import compile_to_fit
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, export, keras
 from keras_fastgrnn.keras_api import IS_TF_KERAS
@@ -162,7 +163,7 @@ def test_ranges_learned_in_fit_are_those_of_the_same_calls():
     x, y = data()
     called, trained = (aware(FastGRNN(4), calibrated=False) for _ in range(2))
     called(x, training=True)
-    trained.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
+    compile_to_fit(trained, keras.optimizers.SGD(0.0), "mse", jit_compile=False)
     trained.fit(x, y, batch_size=len(x), epochs=1, verbose=0)
     for found, expected in zip(ranges(trained).values(), ranges(called).values(), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4)

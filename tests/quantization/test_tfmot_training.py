@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_models import CHANNELS, STEPS, needs_tflm, sequences
+from small_models import CHANNELS, STEPS, answers_of, compile_to_fit, needs_tflm, sequences
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, FastRNNCell, export, keras
 from keras_fastgrnn.quantization.tfmot_training import (
@@ -67,7 +67,7 @@ def quantized(model, bits):
 
 
 def fit(model, *callbacks, epochs=5):
-    model.compile(keras.optimizers.Adam(0.02), "mse")
+    compile_to_fit(model, keras.optimizers.Adam(0.02), "mse")
     settings = {"epochs": epochs, "batch_size": 16, "verbose": 0, "callbacks": list(callbacks)}
     return model.fit(*data(), **settings).history["loss"]
 
@@ -80,7 +80,7 @@ def test_the_device_computes_what_was_trained(chain, bits):
     losses = fit(model)
     assert losses[-1] < 0.95 * losses[0]
     x, _ = data()
-    expected = model.predict(x, verbose=0)
+    expected = answers_of(model, x)
     deployed = export.convert(model)
     assert deployed.report.quantization == bits
     error = np.abs(deployed.predict(x) - expected)
@@ -100,11 +100,11 @@ def test_weights_and_ranges_are_loaded_exactly(tmp_path):
     model, other = (quantized(sequential(CHAINS["RNN of a stack"]()), "int8") for _ in range(2))
     fit(model, epochs=1)
     x, _ = data(8)
-    expected = model.predict(x, verbose=0)
-    assert np.any(other.predict(x, verbose=0) != expected)
+    expected = answers_of(model, x)
+    assert np.any(answers_of(other, x) != expected)
     model.save_weights(tmp_path / "model.weights.h5")
     other.load_weights(tmp_path / "model.weights.h5")
-    np.testing.assert_array_equal(other.predict(x, verbose=0), expected)
+    np.testing.assert_array_equal(answers_of(other, x), expected)
 
 
 def test_what_our_scheme_makes_is_saved_whole(tmp_path):
@@ -113,7 +113,7 @@ def test_what_our_scheme_makes_is_saved_whole(tmp_path):
     x, _ = data(8)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    np.testing.assert_array_equal(answers_of(loaded, x), answers_of(model, x))
 
 
 def matrices(model):
@@ -160,8 +160,8 @@ def test_a_quantized_model_is_pruned_by_tfmot():
     stripped = pruning.strip_pruning(model)
     assert zeros(stripped) == [0.75, 0.75]
     x, _ = data(8)
-    expected = model.predict(x, verbose=0)
-    np.testing.assert_array_equal(stripped.predict(x, verbose=0), expected)
+    expected = answers_of(model, x)
+    np.testing.assert_array_equal(answers_of(stripped, x), expected)
     assert export.convert(stripped).report.quantization == "int16x8"
 
 

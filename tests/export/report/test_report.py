@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from graphs import chain
-from small_models import STEPS, needs_tflm, sequences, sequential
+from small_models import STEPS, answers_of, needs_tflm, sequences, sequential
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, FastRNN, export, keras
 from keras_fastgrnn.export.report.report import compare, observe
@@ -155,7 +155,7 @@ def test_ranges_of_input_output_and_state_are_those_seen(quantization):
     model = sequential(FastRNN(H, return_sequences=True, name="rnn"))
     x = sequences()
     report = export.convert(model, x, quantization=quantization).report
-    expected = model.predict(x, verbose=0)
+    expected = answers_of(model, x)
     alpha = 1.0 / (1.0 + np.exp(-float(model.layers[-1].cell.alpha_logit.numpy())))
     seen = {tensor.name: tensor for tensor in report.tensors}
     state, first, last = seen["rnn/state"], report.tensors[0], report.tensors[-1]
@@ -235,7 +235,7 @@ def test_agreement_is_that_of_the_model_and_the_reference():
     model = sequential(FastGRNN(H), dense(3))
     x = sequences(40)
     deployed = export.convert(model, x)
-    expected, outputs = model.predict(x, verbose=0), deployed.predict(x, on="reference")
+    expected, outputs = answers_of(model, x), deployed.predict(x, on="reference")
     agreement = deployed.report.agreement
     assert agreement.sequences == 40
     assert agreement.largest_difference == pytest.approx(np.abs(outputs - expected).max(), rel=1e-6)
