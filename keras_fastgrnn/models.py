@@ -3,7 +3,13 @@
 import numpy as np
 
 from keras_fastgrnn.cells import FastCell
-from keras_fastgrnn.keras_api import FLAVOR, invalid_argument, keras, mixed_flavors_message
+from keras_fastgrnn.keras_api import (
+    FLAVOR,
+    IS_TF_KERAS,
+    invalid_argument,
+    keras,
+    mixed_flavors_message,
+)
 
 # The matrices of our cells, in the order of their weights: what holds the factors of each.
 FACTORS = {"kernel": "kernel_factors", "recurrent_kernel": "recurrent_factors"}
@@ -247,6 +253,61 @@ def copied(model):
     """
     copy = rebuilt(model)
     set_weights(copy, model.get_weights())
+    return copy
+
+
+def input_of(layer):
+    """Returns the tensor that a layer, or operation of Keras 3, was first called on.
+
+    Args:
+        layer: Layer that was called.
+    """
+    return layer.get_input_at(0) if IS_TF_KERAS else layer.input
+
+
+def output_of(layer):
+    """Returns the tensor that a layer, or operation of Keras 3, answered when first called.
+
+    Args:
+        layer: Layer that was called; of several results the first one counts.
+    """
+    output = layer.get_output_at(0) if IS_TF_KERAS else layer.output
+    return output[0] if isinstance(output, list | tuple) else output
+
+
+def stateful_layers(model) -> list:
+    """Returns the layers that keep their state from one batch to the next.
+
+    Args:
+        model: Keras model.
+    """
+    return [layer for layer in layers_of(model) if getattr(layer, "stateful", False)]
+
+
+def without_stateful(model):
+    """Returns a model of the same layers and weights that begins each sequence from zero.
+
+    Args:
+        model: Functional model.
+
+    Returns:
+        The model itself if it does so already, or a model for any number of sequences and steps.
+    """
+    if not stateful_layers(model):
+        return model
+
+    def configure(config):
+        for name in {"batch_shape", "batch_input_shape"}.intersection(config):
+            config[name] = (None, None, *config[name][2:])
+        if "stateful" in config:
+            config["stateful"] = False
+        for inner in config.get("layers", ()):
+            configure(inner["config"])
+
+    copy = rebuilt(model, configure)
+    for layer, original in zip(layers_of(copy), layers_of(model), strict=True):
+        if not any(layers_inside(original)):
+            set_weights(layer, original.get_weights())
     return copy
 
 

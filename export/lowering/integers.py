@@ -299,7 +299,8 @@ def _settled_scale(scale: float, input_scale: float, output: Tensor) -> float:
 
 def _products(input_scale: float, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The products in double and in single precision."""
-    return input_scale * scales.astype(np.float64), np.float64(np.float32(input_scale) * scales)
+    single = np.float32(input_scale) * scales
+    return input_scale * scales.astype(np.float64), single.astype(np.float64)
 
 
 def _enlarged(scale: float, are_right: Callable[[np.ndarray], np.ndarray], output: Tensor) -> float:

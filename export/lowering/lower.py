@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_fastgrnn.export.lowering.alternatives import Int8Chooser, Int16Chooser
 from keras_fastgrnn.export.lowering.costs import in_real_values, twins_of
+from keras_fastgrnn.export.lowering.dictated_units import free_dictated_units
 from keras_fastgrnn.export.lowering.trained_scales import (
     RARELY,
     fold_offsets,
@@ -19,7 +20,7 @@ from keras_fastgrnn.graph.given_sequences import GivenSequences
 from keras_fastgrnn.graph.graph import Graph, Tensor, name_tensors
 from keras_fastgrnn.graph.ranges import Range, calibrate
 from keras_fastgrnn.graph.rewrite import fold_all, simplify
-from keras_fastgrnn.graph.supported_layers import chain_of, masking_of, title
+from keras_fastgrnn.graph.supported_layers import functional_of, masking_of, title
 from keras_fastgrnn.graph.trace import trace
 from keras_fastgrnn.keras_api import checked_boolean, invalid_argument, keras
 from keras_fastgrnn.quantization.aware_layers import Options
@@ -34,7 +35,7 @@ class LoweredModel:
     """A model as a device is to compute it.
 
     Attributes:
-        model: Keras model, the chain of layers from input to output.
+        model: Functional Keras model of the layers between input and output.
         quantization: String, "int16x8" or "int8", or `None` for float32.
         graph: `Graph` of integers, or of floats.
         real: Float `Graph` of the same operators.
@@ -102,7 +103,7 @@ def lower(
         has_integer_ends: Boolean, whether input or output are to be integers whatever is between.
             Defaults to `False`.
     """
-    model = without_wrappers(chain_of(model))
+    model = without_wrappers(functional_of(model))
     trained = trained_options(model)
     quantization = _settled_quantization(quantization, state, trained)
     power_of_two_weights = checked_boolean("power_of_two_weights", power_of_two_weights)
@@ -120,6 +121,8 @@ def lower(
         raise invalid_argument("mode", expected, mode)
     if trained is None:
         simplify(graph)
+        if quantization is not None:
+            free_dictated_units(graph)
     else:  # each layer is simplified, in a way that does not depend on its weights
         fold_offsets(graph)
     name_tensors(graph)

@@ -61,8 +61,8 @@ def output_schedule(graph: Graph) -> Schedule:
     """Returns the loops that compute the output from the states after a step.
 
     Args:
-        graph: Integer graph whose output, as that of any recurrent model, is one of the states or
-            is computed from them.
+        graph: Integer graph, as `for_c` gives it, whose output is one of the states or is
+            computed from them.
     """
     done = {state.after for state in graph.states}
     (output,) = graph.outputs
@@ -83,6 +83,7 @@ def for_c(graph: Graph) -> Graph:
         UnsupportedOperatorError: If there is an operator that plain C does not compute.
     """
     graph = with_logits(graph)
+    states = [*graph.states, *_kept_for_output(graph)]
     ops = []
     for op in graph.ops:
         source = graph.producer(op.inputs[0])
@@ -99,7 +100,33 @@ def for_c(graph: Graph) -> Graph:
     for op in ops:
         if not operator_of(op.kind).has_matrix:
             operator_of(op.kind).in_c()
-    return dataclasses.replace(graph, ops=ops)
+    return dataclasses.replace(graph, ops=ops, states=states)
+
+
+def _kept_for_output(graph: Graph) -> list[State]:
+    """States for what the output reads besides the states: the input, or what a step makes of it.
+
+    The output is computed after the step, from what is kept.
+    """
+    done = {state.after for state in graph.states}
+    by_step = {op.output for op in _needed(graph, [*done], ())}
+    of_input = set(graph.inputs)
+    for op in graph.ops:
+        if op.output not in done and of_input.intersection(op.inputs):
+            of_input.add(op.output)
+    kept: dict[Tensor, State] = {}
+    wanted = list(graph.outputs)
+    while wanted:
+        tensor = wanted.pop()
+        if tensor in done or tensor in kept or tensor.is_constant:
+            continue
+        if tensor in graph.inputs or (tensor in by_step and tensor in of_input):
+            before = Tensor(f"{tensor.name}/kept", tensor.shape, tensor.dtype, tensor.scale)
+            kept[tensor] = State(before, tensor)
+        else:
+            op = graph.producer(tensor)
+            wanted += [] if op is None else op.inputs
+    return list(kept.values())
 
 
 def with_logits(graph: Graph) -> Graph:

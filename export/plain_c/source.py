@@ -212,7 +212,11 @@ class _Function:
         self._source = source
         self._schedule = schedule
         self._output = output
-        self._buffers = {s.after: source.unique("next_state") for s in schedule.buffered}
+        self._buffers = {
+            state.after: source.unique("next_state")
+            for state in schedule.buffered
+            if state.after not in source.graph.inputs
+        }
         self._arrays: dict[str, int] = {}
         self._places: dict[Tensor, tuple[str, int]] = {}
         self._place_arrays()
@@ -240,7 +244,7 @@ class _Function:
         lines += [self._loop(loop) for loop in self._schedule.loops]
         lines += [f"  (void){name};\n" for name in sorted(self._unread)]
         for state in self._schedule.buffered:
-            buffer = self._buffers[state.after]
+            buffer = self._buffers.get(state.after, "input")
             target = self._source.state_name(state.before)
             lines.append(_copy(f"state->{target}", buffer, state.before.shape[-1]))
         if self._output is not None and not self._schedule.loops:
@@ -250,7 +254,7 @@ class _Function:
 
     def _vector(self, tensor: Tensor) -> str | None:
         """The array that holds a tensor, or `None` for a local number."""
-        if tensor in self._source.graph.inputs:
+        if tensor in self._source.graph.inputs and self._output is None:
             return "input"
         if self._output is not None and tensor is self._output:
             return "logits"

@@ -25,7 +25,7 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     Returns:
         The integer multiplier `m` and the shift.
     """
-    multiplier, shift = quantize_multipliers(np.float64(real))
+    multiplier, shift = quantize_multipliers(np.array(real))
     return int(multiplier), int(shift)
 
 

@@ -5,6 +5,8 @@
 where to apply them.
 """
 
+import dataclasses
+
 import numpy as np
 
 from keras_fastgrnn.graph.graph import Constant, Graph, Op, Tensor, constant
@@ -22,7 +24,14 @@ def simplify(graph: Graph) -> None:
     Args:
         graph: Float graph as `trace` returns it.
     """
-    passes = (_merge_constants, _scale_weights, _fold_bias, _scale_products, _drop_identities)
+    passes = (
+        _split_joined,
+        _merge_constants,
+        _scale_weights,
+        _fold_bias,
+        _scale_products,
+        _drop_identities,
+    )
     while any(rewrite(graph) for rewrite in passes):
         pass
     _fuse_clips(graph)
@@ -55,6 +64,33 @@ def _is_private(graph, tensor) -> bool:
 def _remove(graph, op) -> None:
     graph.ops.remove(op)
     graph.replace(op.output, op.inputs[0])
+
+
+def _split_joined(graph) -> bool:
+    """[A, B] [x, g] + b -> A x + (B g + b): each has a matrix of its own scale."""
+    for op in [op for op in graph.ops if op.kind == "FULLY_CONNECTED"]:
+        join = graph.producer(op.inputs[0])
+        if join is None or join.kind != "CONCATENATION":
+            continue
+        ends = np.cumsum([tensor.shape[-1] for tensor in join.inputs])
+        parts = np.split(op.weights.data, ends[:-1], axis=1)
+        place = graph.ops.index(op)
+        products = [
+            Op("FULLY_CONNECTED", [tensor, constant(part)], Tensor("", op.output.shape))
+            for tensor, part in zip(join.inputs, parts, strict=True)
+        ]
+        products[-1].inputs += op.inputs[2:]
+        sums: list[Op] = []
+        total = products[0].output
+        for product in products[1:]:
+            sums.append(Op("ADD", [total, product.output], Tensor("", op.output.shape)))
+            total = sums[-1].output
+        sums[-1] = dataclasses.replace(sums[-1], output=op.output, low=op.low, high=op.high)
+        graph.ops[place : place + 1] = [*products, *sums]
+        if not graph.consumers(join.output) and not graph.is_kept(join.output):
+            graph.ops.remove(join)
+        return True
+    return False
 
 
 def _merge_constants(graph) -> bool:

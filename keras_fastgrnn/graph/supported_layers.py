@@ -1,16 +1,15 @@
 """Which layers a model has, and which of them cannot be exported."""
 
-import inspect
-import itertools
+import dataclasses
 import numbers
 
-import numpy as np
-
 from keras_fastgrnn.errors import UnsupportedLayerError
+from keras_fastgrnn.graph.calls import Call, Result, calls_of, is_functional
 from keras_fastgrnn.graph.layer_handlers import HANDLERS
 from keras_fastgrnn.graph.layer_handlers.advice import advice_on
+from keras_fastgrnn.graph.operations import OPERATIONS, names_of_operations, operands_of
 from keras_fastgrnn.keras_api import FLAVOR, IS_TF_KERAS, keras
-from keras_fastgrnn.models import check_built
+from keras_fastgrnn.models import check_built, output_of, without_stateful
 
 _ADVICE_ON_INPUTS = (
     "Put the channels of all inputs beside each other in the data, and build the model with one "
@@ -20,6 +19,8 @@ _ADVICE_ON_OUTPUTS = (
     "Convert a model for each output, keras.Model(model.inputs, model.outputs[0]), or join the "
     "heads into one Dense layer without a softmax."
 )
+_MASKING = keras.layers.Masking
+
 _CALL_HINTS = {
     "initial_state": "it is given an initial_state; an exported model starts from zero",
     "mask": "it is given a mask of its own; use a Masking layer behind the Input",
@@ -27,14 +28,16 @@ _CALL_HINTS = {
 }
 
 
-def chain_of(model):
+def functional_of(model):
     """Returns a model that holds nothing but the layers on the way from input to output.
+
+    What keeps its state from batch to batch begins from zero there: a device keeps it by itself.
 
     Args:
         model: Built Keras model with one input of shape `(batch, steps, input_dim)`.
 
     Returns:
-        Keras model of the same layers, in the order they run.
+        Functional model of the same layers.
 
     Raises:
         TypeError: If `model` is not a model of this process's Keras.
@@ -56,34 +59,49 @@ def chain_of(model):
             "Received an invalid value for argument model, expected an input of shape (batch, "
             f"steps, input_dim), got {shape}."
         )
-    chain = keras.Model(model.inputs[0], model.outputs[0])
-    if type(model).call not in (type(chain).call, keras.Sequential.call):
+    if not is_functional(model):
         raise ValueError(
             "Received an invalid value for argument model, expected a Sequential or Functional "
             f"model, got a {type(model).__name__} with a call of its own, which would be missing "
             "from the export. Convert keras.Model(model.inputs, model.outputs) if that is enough."
         )
-    return chain
+    return without_stateful(keras.Model(model.inputs[0], model.outputs[0]))
 
 
-def unsupported_layers(chain) -> list[str]:
+def unsupported_layers(model) -> list[str]:
     """Finds what of a model cannot be exported.
 
     Args:
-        chain: Model as `chain_of` returns it.
+        model: Functional model of one input and one output.
 
     Returns:
         List of one line for every such layer: its name, why, and what to use.
     """
-    # In Keras 3 an operation such as `x * 2` is not a layer. One of booleans belongs to a mask.
-    steps = getattr(chain, "operations", chain.layers)
-    layers = [s for s in steps if s in chain.layers or getattr(s.output, "dtype", None) != "bool"]
-    problems = [f"{title(layer)}: {why}." for layer in layers for why in _problems(layer)]
+    calls, _ = computing_calls(model)
+    problems = [f"{call.title}: {why}." for call in calls for why in _problems(call)]
     if not problems:
-        problems = [f"{title(layer)}: {why}." for layer, why in call_problems(chain)]
-    if not problems and not any(isinstance(layer, keras.layers.RNN) for layer in layers):
+        problems = [f"{call.title}: {why}." for call, why in call_problems(model)]
+    if not problems and not any(isinstance(call.layer, keras.layers.RNN) for call in calls):
         problems.append("the whole model: it has no recurrent layer; use TensorFlow's converter.")
     return problems
+
+
+def computing_calls(model) -> tuple[list[Call], Result]:
+    """Returns what a model calls, as `calls_of` does, without what computes masks.
+
+    Args:
+        model: Functional model of one input and one output.
+    """
+    calls, answer = calls_of(model)
+    mask = _mask_of_masking(calls)
+    kept = []
+    for call in calls:
+        if getattr(output_of(call.layer), "dtype", None) != "bool":
+            arguments = dict(call.arguments)
+            if mask is not None and arguments.get("mask") == mask:
+                del arguments["mask"]
+            kept.append(dataclasses.replace(call, arguments=arguments))
+    return kept, answer
 
 
 def refuse_layers(problems: list[str]) -> None:
@@ -104,9 +122,9 @@ def masking_of(model):
     """Returns the Masking layer of a model, or `None`.
 
     Args:
-        model: Chain of layers.
+        model: Functional model.
     """
-    return next((one for one in model.layers if isinstance(one, keras.layers.Masking)), None)
+    return next((one for one in model.layers if isinstance(one, _MASKING)), None)
 
 
 def title(layer) -> str:
@@ -114,95 +132,96 @@ def title(layer) -> str:
     return f"{layer.name} ({type(layer).__name__})"
 
 
-def _problems(layer):
-    handler = HANDLERS.get(type(layer))
+def _problems(call: Call):
+    if call.operation is not None:
+        operation = OPERATIONS.get(call.operation)
+        if operation is None:
+            yield f"there is no exporter for this operation; use {names_of_operations()}"
+        else:
+            yield from operation.problems(call)
+        return
+    handler = HANDLERS.get(type(call.layer))
     if handler is None:
-        yield advice_on(type(layer).__name__)
+        yield advice_on(type(call.layer).__name__)
     else:
-        yield from handler.problems(layer)
-    if getattr(layer, "quantization_mode", None) is not None:
+        yield from handler.problems(call.layer)
+    if getattr(call.layer, "quantization_mode", None) is not None:
         yield "Keras has quantized it; export the float model"
 
 
-def call_problems(chain):
-    """Yields layers, and why the way they are called cannot be exported."""
-    config = chain.get_config()
-    calls = {layer["name"]: layer["inbound_nodes"] for layer in config["layers"]}
-    if int(np.ravel(config["output_layers"])[2]):
-        yield chain.layers[-1], "the model answers its state; let it answer the layer's output"
-    yield from _masking_problems(chain)
-    mask = _mask_operation(chain, calls)
-    for previous, layer in itertools.pairwise(chain.layers):
-        sources, arguments = _call(layer, calls[layer.name][0], mask)
-        if len(calls[layer.name]) > 1:
-            yield layer, f"it is used {len(calls[layer.name])} times; use a layer for each"
-        elif sources != [previous.name]:
-            yield layer, "it is not a link of a plain chain of layers"
-        for argument, why in _CALL_HINTS.items():
-            if arguments.get(argument) not in (None, False):
-                yield layer, why
+def call_problems(model):
+    """Yields calls, and why the way they are made cannot be exported."""
+    calls, answer = computing_calls(model)
+    by_name = {call.name: call for call in calls}
+    if answer.index:
+        yield by_name[answer.name], "the model answers its state; let it answer the layer's output"
+    yield from _masking_problems(calls)
+    for call in calls[1:]:
+        if call.times > 1:
+            yield call, f"it is used {call.times} times; use a layer for each"
+        hints = [w for name, w in _CALL_HINTS.items() if _is_given(call.arguments.get(name))]
+        yield from ((call, why) for why in hints)
+        if hints:
+            continue
+        if any(source.index for source in call.sources):
+            yield call, "it reads a state; let it read the layer's output"
+        elif len({len(output_of(by_name[one.name].layer).shape) for one in call.sources}) > 1:
+            yield call, "it joins what there is at every step with what there is after the last"
 
 
-def _masking_problems(chain):
-    """Yields layers, and why a device that is not fed masked steps would answer otherwise."""
-    masking = masking_of(chain)
+def _is_given(argument) -> bool:
+    return argument is not None and argument is not False
+
+
+def _masking_problems(calls: list[Call]):
+    """Yields calls, and why a device that is not fed masked steps would answer otherwise."""
+    masking = next((one.layer for one in calls if isinstance(one.layer, _MASKING)), None)
     if masking is None:
         return
-    first, *layers = chain.layers[1:]
-    for layer in (one for one in (first, *layers) if isinstance(one, keras.layers.Masking)):
-        if layer is not first:
-            yield layer, "put it behind the Input, with the mask_value that padded steps have there"
+    first, *following = calls[1:]
+    for call in (one for one in (first, *following) if isinstance(one.layer, _MASKING)):
+        if call is not first:
+            yield call, "put it behind the Input, with the mask_value that padded steps have there"
     if not isinstance(masking.mask_value, numbers.Real):
-        yield masking, "its mask_value is not one number"
-    while layers and not isinstance(layers[-1], keras.layers.RNN):
-        layers.pop()
-    for layer in layers:
-        if not layer.supports_masking:
+        yield first, "its mask_value is not one number"
+    for call in following:
+        if call.operation is not None or len(call.sources) > 1:
+            yield call, f"behind {masking.name} it computes padded steps too; use layers alone"
+    while following and not isinstance(following[-1].layer, keras.layers.RNN):
+        following.pop()
+    for call in following:
+        if not getattr(call.layer, "supports_masking", True):
             yield (
-                layer,
+                call,
                 f"in {FLAVOR} it loses the mask of {masking.name}, so that padded steps are "
                 "computed; leave it out, and normalize the data before it is padded",
             )
-        if getattr(layer, "zero_output_for_mask", False):
+        if getattr(call.layer, "zero_output_for_mask", False):
             yield (
-                layer,
+                call,
                 "zero_output_for_mask=True answers 0 at masked steps, where a device keeps its "
                 "answer; build the model with zero_output_for_mask=False and the same weights",
             )
 
 
-def _mask_operation(chain, calls) -> str | None:
-    """The name of the operation that computes the mask of a Masking layer, in Keras 3."""
-    masking = masking_of(chain)
+def _mask_of_masking(calls: list[Call]) -> Result | None:
+    """The mask that a Masking layer gives the layers after it, where Keras computes it by itself.
+
+    It is what reads the comparison of the layer's input with its `mask_value`.
+    """
+    masking = next((one for one in calls if isinstance(one.layer, _MASKING)), None)
     if masking is None or IS_TF_KERAS:
         return None
-    compared = (calls[masking.name][0]["args"][0], masking.mask_value)
-    sources = {name: nodes[0]["args"] for name, nodes in calls.items() if nodes}
-    comparison = next((name for name, args in sources.items() if args == compared), None)
-    found = (name for name, args in sources.items() if comparison in _sources(args))
-    return next(found, None)
-
-
-def _sources(arguments) -> list[str]:
-    tensors = [value["config"] for value in arguments if isinstance(value, dict)]
-    return [_source(*tensor["keras_history"]) for tensor in tensors if "keras_history" in tensor]
-
-
-def _source(name: str, node: int, result: int, *arguments) -> str:
-    """The name of a layer, and which of its results is read where that is not the first."""
-    return f"{name}, result {result}" if result else name
-
-
-def _call(layer, node, mask: str | None) -> tuple[list[str], dict]:
-    """Reads one call in a model's configuration: the names of its sources, its arguments.
-
-    The mask that a Masking layer has passed on is left out.
-    """
-    if IS_TF_KERAS:
-        initial_state = {"initial_state": True} if len(node) > 1 else {}
-        return [_source(*source) for source in node], {**node[0][3], **initial_state}
-    names = inspect.signature(layer.call).parameters
-    arguments = {**dict(zip(names, node["args"], strict=False)), **node["kwargs"]}
-    if mask is not None and _sources([arguments.get("mask")]) == [mask]:
-        del arguments["mask"]
-    return _sources(arguments.values()), arguments
+    compared = [*masking.sources, masking.layer.mask_value]
+    comparison = next(
+        (
+            one
+            for one in calls
+            if one.operation == "NotEqual" and operands_of(one.arguments) == compared
+        ),
+        None,
+    )
+    if comparison is None:
+        return None
+    reading = (one for one in calls if one.operation and Result(comparison.name) in one.sources)
+    return next((Result(one.name) for one in reading), None)

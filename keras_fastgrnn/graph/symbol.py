@@ -10,6 +10,10 @@ from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
 from keras_fastgrnn.graph.weight_expressions import is_always
 
 
+class DifferentWidthsError(ValueError):
+    """Vectors of different widths that an operator takes entry by entry."""
+
+
 class Symbol:
     """A tensor of the graph in the making, with the operators a step uses."""
 
@@ -20,6 +24,12 @@ class Symbol:
         self.tensor = tensor
 
     def _emit(self, kind, *operands, shape=None, **options):
+        widths = {one.tensor.shape[-1] for one in operands if isinstance(one, Symbol)}
+        if len(widths) > 1 and shape is None:
+            few, many = min(widths), max(widths)
+            raise DifferentWidthsError(
+                f"its inputs have {few} and {many} channels; give them as many"
+            )
         inputs = [_operand(kind, operand) for operand in operands]
         output = Tensor("", shape or self.tensor.shape)
         self.graph.ops.append(Op(kind, inputs, output, **options))
@@ -34,6 +44,9 @@ class Symbol:
     def __sub__(self, other):
         return self._emit("SUB", self, other) if isinstance(other, Symbol) else self + -other
 
+    def __rsub__(self, other):
+        return self * -1.0 + other
+
     def __mul__(self, other):
         return self if _is_all(other, 1) else self._emit("MUL", self, other)
 
@@ -43,6 +56,15 @@ class Symbol:
     def __matmul__(self, matrix):
         weights = matrix.T
         return self._emit("FULLY_CONNECTED", self, weights, shape=(1, len(weights)))
+
+    def larger(self, other: "Symbol") -> "Symbol":
+        """Takes the larger of two, entry by entry."""
+        return self._emit("MAXIMUM", self, other)
+
+    def followed_by(self, *others: "Symbol") -> "Symbol":
+        """Puts vectors one after another."""
+        width = sum(one.tensor.shape[-1] for one in (self, *others))
+        return self._emit("CONCATENATION", self, *others, shape=(1, width))
 
     def leaky(self, slope) -> "Symbol":
         """Multiplies what is negative by a slope.

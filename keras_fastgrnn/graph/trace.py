@@ -5,18 +5,24 @@ The handlers of its layers run on symbols, and each operation they do becomes an
 
 import numpy as np
 
+from keras_fastgrnn.graph.calls import Call
 from keras_fastgrnn.graph.graph import Graph, Tensor
 from keras_fastgrnn.graph.layer_handlers import HANDLERS
-from keras_fastgrnn.graph.supported_layers import chain_of, refuse_layers, unsupported_layers
-from keras_fastgrnn.graph.symbol import Symbol
+from keras_fastgrnn.graph.operations import computed
+from keras_fastgrnn.graph.supported_layers import (
+    computing_calls,
+    functional_of,
+    refuse_layers,
+    unsupported_layers,
+)
+from keras_fastgrnn.graph.symbol import DifferentWidthsError, Symbol
 
 
 def trace(model) -> Graph:
     """Traces a Keras model into the float graph of one time step.
 
     Args:
-        model: Keras model whose layers form a chain from one input of shape
-            `(batch, steps, input_dim)`.
+        model: Keras model of one input, of shape `(batch, steps, input_dim)`, and one output.
 
     Returns:
         `Graph` with one input of shape `(1, input_dim)` and one output of shape `(1, outputs)`.
@@ -26,18 +32,30 @@ def trace(model) -> Graph:
         ValueError: If the model is not built, its input is not a sequence of vectors, or a weight
             is not finite.
     """
-    chain = chain_of(model)
-    refuse_layers(unsupported_layers(chain))
+    model = functional_of(model)
+    refuse_layers(unsupported_layers(model))
+    (first, *calls), answer = computing_calls(model)
     graph = Graph(inputs=[], outputs=[])
     value = Symbol(graph, Tensor("input", (1, model.inputs[0].shape[-1])))
     graph.inputs = [value.tensor]
-    for layer in chain.layers:
-        first = len(graph.ops)
-        with np.errstate(all="ignore"):
-            value = HANDLERS[type(layer)].trace(layer, value)
-        _check_constants(graph.ops[first:], layer)
-    graph.outputs = [value.tensor]
+    values = {first.name: value}
+    for call in calls:
+        before = len(graph.ops)
+        try:
+            with np.errstate(all="ignore"):
+                values[call.name] = _traced(call, values)
+        except DifferentWidthsError as error:
+            refuse_layers([f"{call.title}: {error}."])
+        _check_constants(graph.ops[before:], call.layer)
+    graph.outputs = [values[answer.name].tensor]
     return graph
+
+
+def _traced(call: Call, values: dict[str, Symbol]) -> Symbol:
+    if call.operation is None:
+        sources = [values[source.name] for source in call.sources]
+        return HANDLERS[type(call.layer)].trace(call.layer, *sources)
+    return computed(call, lambda result: values[result.name])
 
 
 def _check_constants(ops, layer):

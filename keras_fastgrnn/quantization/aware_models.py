@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import warnings
 from collections.abc import Callable
 
@@ -9,13 +10,20 @@ import numpy as np
 
 from keras_fastgrnn import activations
 from keras_fastgrnn.cells import FastCell
+from keras_fastgrnn.graph.calls import Call, Result, is_chain
 from keras_fastgrnn.graph.cell_tracing import unit_of
 from keras_fastgrnn.graph.given_sequences import GivenSequences
 from keras_fastgrnn.graph.layer_handlers import HANDLERS, InTraining, names_of
-from keras_fastgrnn.graph.supported_layers import masking_of, title
+from keras_fastgrnn.graph.operations import computed, operation_of
+from keras_fastgrnn.graph.supported_layers import (
+    computing_calls,
+    functional_of,
+    masking_of,
+    title,
+)
 from keras_fastgrnn.graph.trace import trace
 from keras_fastgrnn.keras_api import Data, keras
-from keras_fastgrnn.models import cells_of, layers_of
+from keras_fastgrnn.models import cells_of, input_of, layers_of, set_weights
 from keras_fastgrnn.quantization.aware_layers import (
     AWARE_CELLS,
     ROUNDED_ACTIVATIONS,
@@ -114,7 +122,8 @@ def quantize_aware(
     """
     options = Options(quantization, weight_bits, power_of_two_weights, byte_biases, preserve_zeros)
     trace(model)
-    chain = _layers_in_training(model.layers)
+    name, model = model.name, functional_of(model)
+    chain = _layers_in_training(model)
     _check_chain(chain)
     given = None
     if calibration_data is not None:
@@ -122,7 +131,8 @@ def quantize_aware(
         masking = masking_of(model)
         given = GivenSequences(calibration_data, input_dim, "calibration_data", steps, masking)
     with scope_for(model):
-        aware = _assembled(model, chain, options)
+        source = keras.Input(model.inputs[0].shape[1:], name="sequences")
+        aware = _assembled(source, chain, options, name)
         if given is not None:
             sequences, mask = given.padded()
             with _without_dropout(aware), warnings.catch_warnings():
@@ -150,18 +160,65 @@ def _without_dropout(model):
             setattr(layer, name, rate)
 
 
-def _layers_in_training(layers) -> list:
-    """Returns the layers that training has: no wrappers, and no activations behind a Dense."""
-    chain = []
-    for layer in layers:
+def _layers_in_training(model) -> list:
+    """Returns the layers that training has, one after the other.
+
+    There are no operations, wrappers, models inside the model, or activations behind a Dense.
+    """
+    calls, _ = computing_calls(model)
+    if not is_chain(calls):
+        joining = next(b for a, b in itertools.pairwise(calls) if b.sources != [Result(a.name)])
+        raise ValueError(
+            "Received an invalid value for argument model, expected a plain chain of layers, which "
+            f"is what is rounded in training, got {joining.title} on another branch."
+        )
+    chain: list = []
+    for call in calls:
+        layer = call.layer
+        if call.operation is not None:
+            if operation_of(call).answers_last_step:
+                _end_at_last_step(chain)
+                continue
+            layer = _layer_of(call)
         if isinstance(layer, keras.layers.TimeDistributed):
             layer = _copied(layer.layer, name=layer.name)
         activation, before = HANDLERS[type(layer)].activation, chain[-1] if chain else None
         if activation is not None and _is_linear_dense(before):
             chain[-1] = _copied(before, activation=activation(layer))
         elif HANDLERS[type(layer)].in_training is not InTraining.LEFT_OUT:
-            chain.append(layer)
+            chain.append(_named_apart(layer, {one.name for one in chain}))
     return chain
+
+
+def _named_apart(layer, taken: set[str]):
+    """The layer, or a copy of another name, where one inside another model has that name."""
+    if layer.name not in taken:
+        return layer
+    numbered = (f"{layer.name}_{number}" for number in itertools.count(1))
+    return _rebuilt(layer, name=next(name for name in numbered if name not in taken))
+
+
+def _layer_of(call: Call):
+    """A layer that computes what an operation does with a result and constants."""
+    activation = operation_of(call).activation
+    if activation is not None:
+        return keras.layers.Activation(activation, name=call.layer.name)
+    affine = computed(call, lambda result: _Affine())
+    return keras.layers.Rescaling(affine.factor, affine.shift, name=call.layer.name)
+
+
+def _end_at_last_step(chain: list) -> None:
+    """Has the last recurrent layer of a chain answer at the last step; what follows it may."""
+    place = max(i for i, layer in enumerate(chain) if isinstance(layer, keras.layers.RNN))
+    chain[place] = _rebuilt(chain[place], return_sequences=False)
+
+
+def _rebuilt(layer, **arguments):
+    """Returns a layer of the same input and weights, with other arguments."""
+    copy = type(layer).from_config({**layer.get_config(), **arguments})
+    copy.build(input_of(layer).shape)
+    set_weights(copy, layer.get_weights())
+    return copy
 
 
 def _unrounded_activation(layer) -> bool:
@@ -219,6 +276,8 @@ class _Affine:
     factor: np.ndarray | float = 1.0
     shift: np.ndarray | float = 0.0
 
+    __array_ufunc__ = None
+
     def __mul__(self, factor) -> "_Affine":
         return _Affine(self.factor * factor, self.shift * factor)
 
@@ -227,6 +286,11 @@ class _Affine:
 
     def __sub__(self, shift) -> "_Affine":
         return self + -shift
+
+    def __rsub__(self, value) -> "_Affine":
+        return self * -1.0 + value
+
+    __rmul__, __radd__ = __mul__, __add__
 
     @property
     def offset(self) -> np.ndarray:
@@ -263,8 +327,7 @@ class _Affine:
         return factor + ([self.constant] if self.has_constant else [])
 
 
-def _assembled(model, chain, options: Options):
-    source = keras.Input(model.inputs[0].shape[1:], name="sequences")
+def _assembled(source, chain, options: Options, name: str):
     value, affine, is_first, made = source, _Affine(), True, []
     for layer in chain:
         aware, weights, following = _maker_of(layer)(layer, options, affine, is_first)
@@ -273,7 +336,7 @@ def _assembled(model, chain, options: Options):
             value = aware(value)
             is_first = is_first and is_kept(aware)
         affine = following
-    aware_model = keras.Model(source, value, name=model.name)
+    aware_model = keras.Model(source, value, name=name)
     for aware, weights, before in made:
         _set_weights(aware, weights, before)
     return aware_model

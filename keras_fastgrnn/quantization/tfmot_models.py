@@ -9,7 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_fastgrnn import activations
-from keras_fastgrnn.graph.supported_layers import call_problems, refuse_layers, title
+from keras_fastgrnn.graph.calls import is_chain
+from keras_fastgrnn.graph.supported_layers import (
+    call_problems,
+    computing_calls,
+    refuse_layers,
+    title,
+)
 from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.models import cells_of
 from keras_fastgrnn.quantization.aware_layers import QuantizeAwareDense, QuantizeAwareRNN
@@ -91,7 +97,10 @@ def _problems(model):
         problem = _problem(layer) or _problem_of_config(layer, recurrent)
         if problem:
             yield layer, problem
-    yield from call_problems(model)
+    calls, _ = computing_calls(model)
+    if not is_chain(calls):
+        yield model, "it is no plain chain of layers"
+    yield from ((call.layer, why) for call, why in call_problems(model))
 
 
 def _problem(layer) -> str | None:

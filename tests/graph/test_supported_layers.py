@@ -88,10 +88,6 @@ UNSUPPORTED = {
     ),
     "UnitNormalization": (lambda n: [LAYERS.UnitNormalization(name=n), FastGRNN(2)], "there is no"),
     "Lambda": (lambda n: [LAYERS.Lambda(other, name=n), FastGRNN(2)], "there is no exporter"),
-    "Sequential": (
-        lambda n: [keras.Sequential([LAYERS.Dense(2)], name=n), FastGRNN(2)],
-        "add its layers to the model directly",
-    ),
     "RNN": (
         lambda n: [LAYERS.RNN(OwnCell(2), name=n)],
         "its cell is a OwnCell; use FastGRNNCell, FastRNNCell, GRUCell, LSTMCell, SimpleRNNCell.",
@@ -126,7 +122,6 @@ def test_layer_that_has_no_exporter_is_named_with_the_reason(kind, why):
 
 FLAGS = {
     "go_backwards": "go_backwards reads the sequence from its end; train with go_backwards=False.",
-    "stateful": "stateful=True; build the model with stateful=False and the same weights",
 }
 
 
@@ -191,9 +186,8 @@ def twice(layer, *between):
     return body
 
 
-def residual(inputs):
-    x = FastGRNN(CHANNELS, return_sequences=True)(inputs)
-    return FastGRNN(2)(LAYERS.Add(name="culprit")([x, inputs]))
+def sequence_and_answer(inputs):
+    return LAYERS.Add(name="culprit")([inputs, FastGRNN(CHANNELS)(inputs)])
 
 
 def own_initial_state(inputs):
@@ -221,7 +215,7 @@ CALLS = {
         twice(FastGRNN(CHANNELS, return_sequences=True, name="culprit")),
         "it is used 2 times; use a layer for each.",
     ),
-    "a state that is read": (state_read, "it is not a link of a plain chain of layers."),
+    "a state that is read": (state_read, "it reads a state; let it read the layer's output."),
     "a state that is answered": (
         state_answered,
         "the model answers its state; let it answer the layer's output.",
@@ -238,6 +232,10 @@ CALLS = {
     "a mask that is a constant": (
         lambda x: FastGRNN(2, name="culprit")(x, mask=tf.ones((2, STEPS)) > 0),
         "it is given a mask of its own; use a Masking layer behind the Input.",
+    ),
+    "a sequence and an answer": (
+        sequence_and_answer,
+        "it joins what there is at every step with what there is after the last.",
     ),
     "dropout that stays on": (
         lambda x: FastGRNN(2)(LAYERS.Dropout(0.5, name="culprit")(x, training=True)),
@@ -257,20 +255,40 @@ def test_call_that_computes_something_else_is_refused(case):
     assert any(line.startswith("- culprit (") and line.endswith(f": {why}") for line in lines)
 
 
-@pytest.mark.parametrize("place", ["before", "between", "after"])
-def test_operation_that_is_no_layer_is_refused(place):
-    body = {
-        "before": lambda x: LAYERS.Dense(2)(FastGRNN(2)(x * 2.0)),
-        "between": lambda x: LAYERS.Dense(2)(FastGRNN(2)(x) * 2.0),
-        "after": lambda x: LAYERS.Dense(2)(FastGRNN(2)(x)) * 2.0,
-    }[place]
-    (line,) = lines_of(functional(body))
-    assert "multiply" in line and "there is no exporter" in line
+CONSTANT = "it computes with a constant that is not one number or one per channel."
+OPERATIONS = {
+    "another step": (lambda h: h[:, 0], "it takes other values than those of the last step"),
+    "channels": (lambda h: h[:, :, 1:], "it takes other values than those of the last step"),
+    "the last channel": (lambda h: h[:, -1][:, -1:], "it takes other values than those of the"),
+    "a division by what is computed": (lambda h: 1.0 / h, "it divides by what the model computes"),
+    "a number for each step": (lambda h: h * np.ones((STEPS, 1), "float32"), CONSTANT),
+    "a power": (lambda h: h**2.0, "there is no exporter for this operation; use Add, Subtract,"),
+}
 
 
-def test_branches_are_refused():
-    (line,) = lines_of(functional(residual))
-    assert line.startswith("- culprit (Add): there is no exporter")
+@pytest.mark.parametrize("case", OPERATIONS)
+def test_operation_that_has_no_exporter_is_named_with_the_reason(case):
+    operation, why = OPERATIONS[case]
+    (line,) = lines_of(functional(lambda x: operation(FastGRNN(2, return_sequences=True)(x))))
+    assert f"): {why}" in line
+
+
+@pytest.mark.parametrize(
+    "join", [lambda a, b: a + b, lambda a, b: LAYERS.Multiply()([a, b])], ids=["a + b", "Multiply"]
+)
+def test_inputs_of_different_widths_are_refused(join):
+    (line,) = lines_of(functional(lambda x: join(FastGRNN(1)(x), FastGRNN(2)(x))))
+    assert line.endswith(": its inputs have 1 and 2 channels; give them as many.")
+
+
+def test_branches_behind_masking_are_refused():
+    def body(x):
+        x = LAYERS.Masking()(x)
+        return FastGRNN(2)(LAYERS.Add(name="culprit")([x, LAYERS.Dense(CHANNELS)(x)]))
+
+    assert any(
+        "culprit (Add): behind masking it computes" in one for one in lines_of(functional(body))
+    )
 
 
 def test_model_without_recurrent_layer_is_refused():

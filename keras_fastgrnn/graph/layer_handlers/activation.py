@@ -7,6 +7,7 @@ from keras_fastgrnn.graph.layer_handlers.handler import (
 )
 from keras_fastgrnn.graph.symbol import Symbol, activated
 from keras_fastgrnn.keras_api import keras
+from keras_fastgrnn.models import output_of
 
 
 def _activation_problems(layer):
@@ -19,7 +20,7 @@ def _relu_problems(layer):
 
 
 def _softmax_problems(layer):
-    if layer.axis != -1 and layer.axis != len(layer.output.shape) - 1:
+    if layer.axis != -1 and layer.axis != len(output_of(layer).shape) - 1:
         yield "it divides by a sum over steps; use axis=-1"
 
 

@@ -10,8 +10,6 @@ _HINTS = {
         "it divides by a deviation at every step, for which TFLite Micro has no integers; train "
         "with BatchNormalization, which is folded into the next layer"
     ),
-    "Sequential": "add its layers to the model directly",
-    "Functional": "add its layers to the model directly",
     "PruneLowMagnitude": "call TF-MOT's strip_pruning on the model first",
     "QuantizeAnnotate": "call TF-MOT's quantize_apply on the model, and train it first",
     "QuantizeLayer": _IN_SCOPE,

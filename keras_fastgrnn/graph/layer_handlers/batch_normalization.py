@@ -4,10 +4,11 @@ import numpy as np
 
 from keras_fastgrnn.graph.layer_handlers.handler import InTraining, LayerHandler, register
 from keras_fastgrnn.keras_api import keras
+from keras_fastgrnn.models import output_of
 
 
 def _problems(layer):
-    if set(np.ravel(layer.axis)) - {-1, len(layer.output.shape) - 1}:
+    if set(np.ravel(layer.axis)) - {-1, len(output_of(layer).shape) - 1}:
         yield "it normalizes over steps; use axis=-1"
 
 

@@ -24,12 +24,13 @@ class LayerHandler:
     """One class of layers.
 
     Attributes:
-        trace: Function from a layer and the `Symbol` of its input to that of its output. Where
+        trace: Function from a layer and the `Symbol` of each input to that of its output. Where
             `in_training` is `FOLDED` it takes anything that can be multiplied, added, subtracted.
         problems: Function from a layer to the reasons why it cannot be exported, none where it
             can. Defaults to none.
         in_training: `InTraining`, or `None` where `quantize_aware` has a class for it, or refuses
             it. Defaults to `None`.
+        merges: Boolean, whether it may have several inputs. Defaults to `False`.
         activation: Function from a layer to the activation that it is, which training takes into
             the Dense layer before it; `None` where it is none. Defaults to `None`.
     """
@@ -37,6 +38,7 @@ class LayerHandler:
     trace: Callable
     problems: Callable[..., Iterable[str]] = _no_problems
     in_training: InTraining | None = None
+    merges: bool = False
     activation: Callable | None = None
 
 

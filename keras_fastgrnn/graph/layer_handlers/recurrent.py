@@ -21,11 +21,6 @@ def _problems(layer):
             yield f"its cell is a {type(cell).__name__}; use {names_of(CELLS)}"
     if layer.go_backwards:
         yield "go_backwards reads the sequence from its end; train with go_backwards=False"
-    if layer.stateful:
-        yield (
-            "stateful=True; build the model with stateful=False and the same weights, the "
-            "exported model keeps its state between steps by itself"
-        )
     if getattr(layer, "time_major", False):
         yield "time_major=True takes the steps first; use time_major=False"
 

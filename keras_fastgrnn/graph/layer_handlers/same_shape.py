@@ -3,10 +3,11 @@
 from keras_fastgrnn.graph.layer_handlers.handler import InTraining, LayerHandler, register
 from keras_fastgrnn.graph.layer_handlers.unchanged import trace_nothing
 from keras_fastgrnn.keras_api import keras
+from keras_fastgrnn.models import input_of, output_of
 
 
 def _problems(layer):
-    before, after = layer.input.shape[1:], layer.output.shape[1:]
+    before, after = input_of(layer).shape[1:], output_of(layer).shape[1:]
     if tuple(before) != tuple(after):
         yield (
             f"it makes the shape {tuple(after)} of {tuple(before)}, and so values of one step of "

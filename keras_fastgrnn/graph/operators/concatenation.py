@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_fastgrnn.graph.operators.file_calls import axis_within, require_scales, shapes_of
-from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, register
+from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, operator_of, register
 
 
 def _kernel(op):
@@ -17,6 +17,13 @@ def _options(op, portable):
 
 def _int8_ties(graph, op, dictated, sums_share):
     return [[*op.inputs, op.output]]
+
+
+def _int16_ties(graph, op, dictated, sums_share):
+    """A matrix that reads the result takes in that the inputs may have different scales."""
+    read_by_matrices = all(operator_of(one.kind).has_matrix for one in graph.consumers(op.output))
+    is_free = read_by_matrices and not graph.is_kept(op.output)
+    return [] if is_free else _int8_ties(graph, op, dictated, sums_share)
 
 
 def _verify(call) -> None:
@@ -34,13 +41,12 @@ def _verify(call) -> None:
     call.require(fits, f"its shapes are {shapes_of(*call.inputs, y)} along axis {axis}")
 
 
-# In int16 a matrix that reads the result takes in that the inputs may have different scales.
 register(
     Operator(
         "CONCATENATION",
         arithmetic={
             "float32": Arithmetic(_kernel, in_type=True),
-            "int16": Arithmetic(_kernel, in_type=True),
+            "int16": Arithmetic(_kernel, in_type=True, ties=_int16_ties),
             "int8": Arithmetic(_kernel, in_type=True, ties=_int8_ties),
         },
         copies=True,
