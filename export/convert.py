@@ -57,12 +57,15 @@ def convert(
     fed it computes the same. Calibration leaves masked steps out too, and the report says so.
 
     Args:
-        model: Trained Keras model, Sequential or Functional: a chain of Input, Masking,
-            Normalization, BatchNormalization, Rescaling, Dropout and others that act in training
-            alone, RNN with `FastRNNCell`, `FastGRNNCell`, `SimpleRNNCell`, `GRUCell` or `LSTMCell`,
-            `FastRNN`, `FastGRNN`, `SimpleRNN`, `GRU`, `LSTM`, Dense, Activation, ReLU, LeakyReLU,
-            PReLU, Softmax, TimeDistributed, Identity, and Flatten and Reshape that leave a step as
-            it is, of the Keras that `keras_fastgrnn` runs on.
+        model: Trained Keras model, Sequential or Functional, of one input and one output, of the
+            Keras that `keras_fastgrnn` runs on. Its layers are Masking, Normalization,
+            BatchNormalization, Rescaling, Dropout and others that act in training alone, RNN with
+            `FastRNNCell`, `FastGRNNCell`, `SimpleRNNCell`, `GRUCell` or `LSTMCell`, `FastRNN`,
+            `FastGRNN`, `SimpleRNN`, `GRU`, `LSTM`, Dense, Activation, ReLU, LeakyReLU, PReLU,
+            Softmax, TimeDistributed, Identity, Flatten and Reshape that leave a step as it is,
+            and Add, Subtract, Multiply, Average, Maximum and Concatenate of branches; between
+            them may be sums, differences and products of tensors and constants, a division by a
+            constant, `h[:, -1]`, and models of such layers.
         calibration_data: Array of shape `(batch, steps, input_dim)`, as the Keras model takes
             it, or list of arrays of shape `(steps, input_dim)`. Needed for "int16x8", "int8" and
             integer ends; otherwise it fills the report. Defaults to `None`.

@@ -23,6 +23,7 @@ from keras_fastgrnn.graph.rewrite import fold_all, simplify
 from keras_fastgrnn.graph.supported_layers import functional_of, masking_of, title
 from keras_fastgrnn.graph.trace import trace
 from keras_fastgrnn.keras_api import checked_boolean, invalid_argument, keras
+from keras_fastgrnn.models import stateful_layers
 from keras_fastgrnn.quantization.aware_layers import Options
 from keras_fastgrnn.quantization.fake_quantization import WeightFormat
 from keras_fastgrnn.quantization.tfmot_models import without_wrappers
@@ -43,6 +44,7 @@ class LoweredModel:
         ends: The `Range` of the input and of the output, each `None` where it is not known.
         given: `GivenSequences`, the calibration data, or `None`.
         expected: What Keras answers to it, as `GivenSequences.answers` has it, or `None`.
+        stateful: List of strings, the layers that keep their state from batch to batch in Keras.
     """
 
     model: keras.Model
@@ -53,6 +55,7 @@ class LoweredModel:
     ends: tuple[Range | None, Range | None]
     given: GivenSequences | None
     expected: np.ndarray | list[np.ndarray] | None
+    stateful: list[str]
 
     @property
     def returns_sequences(self) -> bool:
@@ -67,12 +70,18 @@ class LoweredModel:
     @property
     def notes(self) -> list[str]:
         """What a firmware must do otherwise than the Keras model."""
-        if self.masking is None:
-            return []
-        return [
-            f"The layer {title(self.masking)} is left out: do not feed a step whose channels are "
-            f"all {self.masking.mask_value:g}; the state stays what it is there, as in Keras."
+        notes = [
+            f"The layer {name} is stateful: a device keeps its state until it is reset, as Keras "
+            "does; each sequence that was given here began from zero."
+            for name in self.stateful
         ]
+        if self.masking is not None:
+            notes.append(
+                f"The layer {title(self.masking)} is left out: do not feed a step whose channels "
+                f"are all {self.masking.mask_value:g}; the state stays what it is there, as in "
+                "Keras."
+            )
+        return notes
 
     def at_fed_steps(self, answers) -> tuple[np.ndarray, np.ndarray]:
         """Returns what a device answers and what Keras does, where the device was fed.
@@ -103,7 +112,9 @@ def lower(
         has_integer_ends: Boolean, whether input or output are to be integers whatever is between.
             Defaults to `False`.
     """
-    model = without_wrappers(functional_of(model))
+    functional = functional_of(model)
+    stateful = [title(layer) for layer in stateful_layers(model)]
+    model = without_wrappers(functional)
     trained = trained_options(model)
     quantization = _settled_quantization(quantization, state, trained)
     power_of_two_weights = checked_boolean("power_of_two_weights", power_of_two_weights)
@@ -153,7 +164,7 @@ def lower(
         twins = twins_of(chosen.graph, chosen.integers)
         _set_seen({tensor: (one.low, one.high) for tensor, one in ranges.items()}, twins)
         graph = chosen.integers
-    return LoweredModel(model, quantization, graph, real, twins, ends, given, expected)
+    return LoweredModel(model, quantization, graph, real, twins, ends, given, expected, stateful)
 
 
 def _set_seen(seen: dict, twins, rarely: float = 0.0) -> None:

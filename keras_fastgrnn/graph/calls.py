@@ -105,9 +105,9 @@ def _add_calls(calls: list[Call], model, prefix: str, given: Result | None) -> R
             known[layer.name] = given
             continue
         arguments = _arguments(layer, nodes[0], found) if nodes else {}
-        if is_functional(layer) and len(nodes) == 1:
+        if len(nodes) == 1 and is_functional(layer) and len(layer.inputs + layer.outputs) == 2:
             inside = keras.Model(layer.inputs, layer.outputs)
-            (source,) = _results(arguments)
+            source, *_ = _results(arguments)  # and a mask, which its layers are given
             known[layer.name] = _add_calls(calls, inside, f"{prefix}{layer.name}/", source)
             continue
         name = f"{prefix}{layer.name}"

@@ -110,7 +110,6 @@ _OPERATIONS = (
     _activation("relu", "Relu", "nn.relu"),
     _activation("sigmoid", "Sigmoid", "math.sigmoid", "nn.sigmoid"),
     _activation("tanh", "Tanh", "math.tanh", "nn.tanh"),
-    _activation("softmax", "Softmax", "nn.softmax"),
     Operation(
         ("GetItem", "__operators__.getitem"),
         lambda value, key: value,

@@ -124,7 +124,12 @@ def masking_of(model):
     Args:
         model: Functional model.
     """
-    return next((one for one in model.layers if isinstance(one, _MASKING)), None)
+    call = _masking_call(calls_of(model)[0])
+    return None if call is None else call.layer
+
+
+def _masking_call(calls: list[Call]) -> Call | None:
+    return next((one for one in calls if isinstance(one.layer, _MASKING)), None)
 
 
 def title(layer) -> str:
@@ -141,7 +146,9 @@ def _problems(call: Call):
             yield from operation.problems(call)
         return
     handler = HANDLERS.get(type(call.layer))
-    if handler is None:
+    if handler is None and is_functional(call.layer) and call.times > 1:
+        yield f"it is used {call.times} times; use a model for each"
+    elif handler is None:
         yield advice_on(type(call.layer).__name__)
     else:
         yield from handler.problems(call.layer)
@@ -175,9 +182,10 @@ def _is_given(argument) -> bool:
 
 def _masking_problems(calls: list[Call]):
     """Yields calls, and why a device that is not fed masked steps would answer otherwise."""
-    masking = next((one.layer for one in calls if isinstance(one.layer, _MASKING)), None)
-    if masking is None:
+    call = _masking_call(calls)
+    if call is None:
         return
+    masking = call.layer
     first, *following = calls[1:]
     for call in (one for one in (first, *following) if isinstance(one.layer, _MASKING)):
         if call is not first:
@@ -209,7 +217,7 @@ def _mask_of_masking(calls: list[Call]) -> Result | None:
 
     It is what reads the comparison of the layer's input with its `mask_value`.
     """
-    masking = next((one for one in calls if isinstance(one.layer, _MASKING)), None)
+    masking = _masking_call(calls)
     if masking is None or IS_TF_KERAS:
         return None
     compared = [*masking.sources, masking.layer.mask_value]

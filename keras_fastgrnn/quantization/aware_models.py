@@ -78,9 +78,9 @@ def quantize_aware(
     channels whose sizes differ a hundredfold cost accuracy: scale them before the model.
 
     Args:
-        model: Built Keras model: a chain as `keras_fastgrnn.export.convert` takes it, which ends
-            with a Dense layer, or one and an activation. Layers that are activations stand behind a
-            Dense layer without one; LeakyReLU and PReLU are not rounded yet.
+        model: Built Keras model as `keras_fastgrnn.export.convert` takes it, without branches,
+            which ends with a Dense layer, or one and an activation. Layers that are activations
+            stand behind a Dense layer without one; LeakyReLU and PReLU are not rounded yet.
         quantization: "int16x8" (activations and state of 16 bits) or "int8" (of 8). Defaults to
             "int16x8".
         weight_bits: Integer, 8 or 4. In a `.tflite` file 4 bits are stored as 8. Defaults to 8.

@@ -91,6 +91,35 @@ def test_model_trained_with_it_is_the_device(body, quantization):
     np.testing.assert_allclose(found, expected, atol=allowed * np.ptp(expected))
 
 
+@pytest.mark.parametrize("masking_is_inside", [True, False])
+def test_masked_steps_are_not_fed_to_what_is_inside(masking_is_inside):
+    x = sequences(8)
+    x[:, STEPS // 2 :] = 0.0
+    masking = [LAYERS.Masking()]
+    inner = inside(*(masking if masking_is_inside else []), FastGRNN(4))
+    before = [] if masking_is_inside else masking
+
+    def body(value):
+        for layer in [*before, inner]:
+            value = layer(value)
+        return LAYERS.Dense(2)(value)
+
+    model = functional(body)
+    deployed = export.convert(model, x, quantization=None)
+    (note,) = deployed.report.notes
+    assert "(Masking) is left out" in note
+    np.testing.assert_allclose(deployed.predict(x, on="reference"), answers_of(model, x), atol=1e-5)
+    real = np.ascontiguousarray(x[:, : STEPS // 2])
+    np.testing.assert_allclose(answers_of(model, x), answers_of(unmasked(model), real), atol=1e-5)
+
+
+def unmasked(model):
+    """Of the same weights, for any number of steps."""
+    plain = keras.Sequential([LAYERS.Input((None, CHANNELS)), FastGRNN(4), LAYERS.Dense(2)])
+    plain.set_weights(model.get_weights())
+    return plain
+
+
 def stateful(steps, *layers, batch=1):
     inputs = LAYERS.Input(batch_shape=(batch, steps, CHANNELS))
     value = inputs
@@ -132,6 +161,8 @@ def test_a_stateful_model_is_the_device_and_trains_for_it(batch, quantization):
     plain.set_weights([w for w in model.get_weights() if w.shape != (batch, 5)])
     deployed = export.convert(model, x, quantization=quantization)
     assert deployed.tflite == export.convert(plain, x, quantization=quantization).tflite
+    (note,) = deployed.report.notes
+    assert "(FastGRNN) is stateful: a device keeps its state until it is reset" in note
     aware = quantize_aware(model, quantization, calibration_data=x)
     found = export.convert(aware).predict(x)
     np.testing.assert_allclose(found, answers_of(aware, x), atol=0.05)

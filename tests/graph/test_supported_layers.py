@@ -233,6 +233,10 @@ CALLS = {
         lambda x: FastGRNN(2, name="culprit")(x, mask=tf.ones((2, STEPS)) > 0),
         "it is given a mask of its own; use a Masking layer behind the Input.",
     ),
+    "a model used twice": (
+        lambda x: FastGRNN(2)(twice(keras.Sequential([LAYERS.Dense(CHANNELS)], name="culprit"))(x)),
+        "it is used 2 times; use a model for each.",
+    ),
     "a sequence and an answer": (
         sequence_and_answer,
         "it joins what there is at every step with what there is after the last.",
@@ -279,6 +283,14 @@ def test_operation_that_has_no_exporter_is_named_with_the_reason(case):
 def test_inputs_of_different_widths_are_refused(join):
     (line,) = lines_of(functional(lambda x: join(FastGRNN(1)(x), FastGRNN(2)(x))))
     assert line.endswith(": its inputs have 1 and 2 channels; give them as many.")
+
+
+def test_models_inside_of_several_inputs_or_outputs_are_refused():
+    x = LAYERS.Input((STEPS, CHANNELS))
+    inside = keras.Model(x, [LAYERS.Dense(2)(x), LAYERS.Dense(3)(x)], name="culprit")
+    for index in (0, 1):
+        (line,) = lines_of(functional(lambda x, index=index: FastGRNN(2)(inside(x)[index])))
+        assert line.startswith("- culprit (") and "there is no exporter for this layer" in line
 
 
 def test_branches_behind_masking_are_refused():

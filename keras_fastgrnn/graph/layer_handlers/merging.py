@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from keras_fastgrnn.graph.layer_handlers.handler import LayerHandler, register
 from keras_fastgrnn.graph.symbol import Symbol
 from keras_fastgrnn.keras_api import keras
+from keras_fastgrnn.models import output_of
 
 
 def _handler(merge: Callable, problems: Callable[..., Iterable[str]] | None = None) -> LayerHandler:
@@ -27,7 +28,7 @@ def _mean(*values: Symbol) -> Symbol:
 
 
 def _axis_problems(layer):
-    if layer.axis not in (-1, 2):
+    if layer.axis not in (-1, len(output_of(layer).shape) - 1):
         yield "it joins steps; use axis=-1"
 
 

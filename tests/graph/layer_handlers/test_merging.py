@@ -54,6 +54,7 @@ BRANCHES = {
     "a + b": lambda x: classified(every_step(CHANNELS)(x) + x),
     "a - b": lambda x: classified(every_step(CHANNELS)(x) - x),
     "a * b": lambda x: classified(every_step(CHANNELS)(x) * x),
+    "twice the same": lambda x: classified(LAYERS.Add()([x, x]) * LAYERS.Multiply()([x, x])),
     "residual": residual,
     "gate": gated,
     "answers of three layers": answers_of_three_layers,
