@@ -9,7 +9,10 @@ import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from keras_fastgrnn.graph.graph import Graph, Op, State, Tensor
+import numpy as np
+
+from keras_fastgrnn.errors import UnsupportedOperatorError
+from keras_fastgrnn.graph.graph import Constant, Graph, Op, State, Tensor
 from keras_fastgrnn.graph.operators import operator_of
 
 
@@ -65,16 +68,30 @@ def output_schedule(graph: Graph) -> Schedule:
             computed from them.
     """
     done = {state.after for state in graph.states}
+    parts = output_parts(graph)
+    loops = _loops(graph, parts, done)
+    return Schedule(loops, _arrays(loops, {*done, *parts}), [])
+
+
+def output_parts(graph: Graph) -> list[Tensor]:
+    """Returns the vectors that lie one after another in the output.
+
+    Args:
+        graph: Integer graph, as `for_c` gives it.
+    """
     (output,) = graph.outputs
-    loops = _loops(graph, [output], done)
-    return Schedule(loops, _arrays(loops, {*done, output}), [])
+    join = graph.producer(output)
+    if join is None or not operator_of(join.kind).copies:
+        return [output]
+    return join.inputs
 
 
 def for_c(graph: Graph) -> Graph:
     """Returns the graph as plain C computes it.
 
-    A FULLY_CONNECTED of a CONCATENATION reads the vectors themselves, each of which meets some
-    columns of the matrix. A SOFTMAX at the end is left out, so the outputs are logits.
+    What reads a CONCATENATION reads the vectors themselves: of a matrix each meets some columns,
+    and what is computed entry by entry is so for each of them. A SOFTMAX at the end is left out,
+    so the outputs are logits.
 
     Args:
         graph: Integer graph of one time step.
@@ -82,25 +99,66 @@ def for_c(graph: Graph) -> Graph:
     Raises:
         UnsupportedOperatorError: If there is an operator that plain C does not compute.
     """
-    graph = with_logits(graph)
+    graph = _with_parts(with_logits(graph))
     states = [*graph.states, *_kept_for_output(graph)]
-    ops = []
     for op in graph.ops:
-        source = graph.producer(op.inputs[0])
-        reads = operator_of(op.kind).has_matrix
-        if reads and source is not None and operator_of(source.kind).copies:
-            op = dataclasses.replace(op, inputs=[*source.inputs, *op.inputs[1:]])
-        ops.append(op)
-    read = {tensor for op in ops for tensor in op.inputs}
-    ops = [
-        op
-        for op in ops
-        if op.output in read or graph.is_kept(op.output) or not operator_of(op.kind).copies
-    ]
-    for op in ops:
-        if not operator_of(op.kind).has_matrix:
+        is_output = operator_of(op.kind).copies and op.output in graph.outputs
+        if not operator_of(op.kind).has_matrix and not is_output:
             operator_of(op.kind).in_c()
-    return dataclasses.replace(graph, ops=ops, states=states)
+    return dataclasses.replace(graph, states=states)
+
+
+def _with_parts(graph: Graph) -> Graph:
+    """Returns the graph without a CONCATENATION but one that is the output or a state."""
+    parts: dict[Tensor, list[Tensor]] = {}
+    ops: list[Op] = []
+    for op in graph.ops:
+        operator = operator_of(op.kind)
+        if operator.copies or operator.has_matrix:
+            inputs = [part for tensor in op.inputs for part in parts.get(tensor, [tensor])]
+            op = dataclasses.replace(op, inputs=inputs)
+            if operator.copies:
+                parts[op.output] = inputs
+        elif operator.elementwise and any(tensor in parts for tensor in op.inputs):
+            each = _part_by_part(op, parts)
+            ops += each
+            parts[op.output] = [one.output for one in each]
+            op = Op("CONCATENATION", parts[op.output], op.output)
+        if op.output not in parts or graph.is_kept(op.output):
+            ops.append(op)
+    return dataclasses.replace(graph, ops=ops)
+
+
+def _part_by_part(op: Op, parts: dict[Tensor, list[Tensor]]) -> list[Op]:
+    """An operator that computes entry by entry, once for each part of what it reads.
+
+    Raises:
+        UnsupportedOperatorError: If it reads vectors of other parts.
+    """
+    cuts = {tuple(np.cumsum([part.shape[-1] for part in parts.get(t, [t])])) for t in sources(op)}
+    if len(cuts) > 1:
+        raise UnsupportedOperatorError(
+            f"Plain C does not compute {op.kind} of vectors that are put together of other parts. "
+            "Let a Dense layer read the Concatenate."
+        )
+    ends = cuts.pop()
+    each = []
+    for index, (start, end) in enumerate(zip((0, *ends), ends, strict=False)):
+        inputs = [
+            _slice(tensor, start, end) if isinstance(tensor, Constant) else parts[tensor][index]
+            for tensor in op.inputs
+        ]
+        name = f"{op.output.name}_{index + 1}"
+        output = dataclasses.replace(op.output, name=name, shape=inputs[0].shape)
+        each.append(dataclasses.replace(op, inputs=inputs, output=output))
+    return each
+
+
+def _slice(tensor: Constant, start: int, end: int) -> Constant:
+    if tensor.data.size == 1:
+        return tensor
+    data = tensor.data.reshape(1, -1)[:, start:end]
+    return dataclasses.replace(tensor, shape=data.shape, data=data)
 
 
 def _kept_for_output(graph: Graph) -> list[State]:

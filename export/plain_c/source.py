@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from keras_fastgrnn.export.plain_c.matrices import Matrix, matrix_of_values
 from keras_fastgrnn.export.plain_c.schedule import (
     Loop,
     Schedule,
+    output_parts,
     output_schedule,
     sources,
     step_schedule,
@@ -84,7 +86,7 @@ class Source:
             state: self._names.unique(state.before.name or "kept") for state in graph.states
         }
         step = _Function(self, step_schedule(graph))
-        output = _Function(self, output_schedule(graph), graph.outputs[0])
+        output = _Function(self, output_schedule(graph), output_parts(graph))
         self._step = _using(step.text(), "input", "state")
         self._output = _using(output.text(), "state")
         self._add_sigmoid_table()
@@ -208,10 +210,10 @@ def _vector_bytes(values: np.ndarray, units: int) -> int:
 class _Function:
     """The body of a function that computes a schedule."""
 
-    def __init__(self, source: Source, schedule: Schedule, output: Tensor | None = None):
+    def __init__(self, source: Source, schedule: Schedule, outputs: Sequence[Tensor] = ()):
         self._source = source
         self._schedule = schedule
-        self._output = output
+        self._outputs = outputs
         self._buffers = {
             state.after: source.unique("next_state")
             for state in schedule.buffered
@@ -219,9 +221,21 @@ class _Function:
         }
         self._arrays: dict[str, int] = {}
         self._places: dict[Tensor, tuple[str, int]] = {}
+        self._place_outputs()
         self._place_arrays()
         self._locals: dict[Tensor, str] = {}
         self._unread: set[str] = set()  # arrays, by matrices of zeros
+
+    def _place_outputs(self) -> None:
+        computed = set().union(*(loop.computed for loop in self._schedule.loops))
+        offset = 0
+        self._copied: list[tuple[Tensor, int]] = []
+        for part in self._outputs:
+            if part in computed and part not in self._places:
+                self._places[part] = "logits", offset
+            else:
+                self._copied.append((part, offset))
+            offset += part.shape[-1]
 
     def _place_arrays(self) -> None:
         """Vectors that one matrix reads lie one after another, so that its rows are whole."""
@@ -246,18 +260,16 @@ class _Function:
         for state in self._schedule.buffered:
             buffer = self._buffers.get(state.after, "input")
             target = self._source.state_name(state.before)
-            lines.append(_copy(f"state->{target}", buffer, state.before.shape[-1]))
-        if self._output is not None and not self._schedule.loops:
-            target = self._source.state_name(self._output)
-            lines.append(_copy("logits", f"state->{target}", self._output.shape[-1]))
+            lines.append(_copy(f"state->{target}[i]", f"{buffer}[i]", state.before.shape[-1]))
+        for part, offset in self._copied:
+            target = f"logits[{offset} + i]" if offset else "logits[i]"
+            lines.append(_copy(target, self._element(part), part.shape[-1]))
         return "".join(lines)
 
     def _vector(self, tensor: Tensor) -> str | None:
         """The array that holds a tensor, or `None` for a local number."""
-        if tensor in self._source.graph.inputs and self._output is None:
+        if tensor in self._source.graph.inputs and not self._outputs:
             return "input"
-        if self._output is not None and tensor is self._output:
-            return "logits"
         if tensor in self._buffers:
             return self._buffers[tensor]
         if tensor in self._places:
@@ -372,4 +384,4 @@ def _index_type(length: int) -> str:
 
 
 def _copy(target: str, source: str, length: int) -> str:
-    return f"  for ({_index_type(length)} i = 0; i < {length}; ++i) {target}[i] = {source}[i];\n"
+    return f"  for ({_index_type(length)} i = 0; i < {length}; ++i) {target} = {source};\n"

@@ -72,9 +72,24 @@ SKIPS = {
     )(LAYERS.Dense(5, activation="relu")(x)),
 }
 
-# Entry by entry behind a Concatenate: not in C, where only matrices read one.
+# What reads a Concatenate entry by entry, and answers that are one.
 JOINED = {
     "the answer": lambda x: LAYERS.Concatenate()([FastGRNN(4)(x), LAYERS.GRU(3)(x)]),
+    "an answer of heads": lambda x: (
+        lambda h: LAYERS.Concatenate()([LAYERS.Dense(2)(h), h, LAYERS.Dense(3)(h)])
+    )(FastGRNN(4)(x)),
+    "an answer of the same": lambda x: (lambda h: LAYERS.Concatenate()([h, h]))(
+        LAYERS.Dense(2)(FastGRNN(4)(x))
+    ),
+    "an answer with the input": lambda x: LAYERS.Concatenate()(
+        [x, LAYERS.Dense(2)(every_step(4)(x))]
+    ),
+    "a scaled answer": lambda x: (
+        LAYERS.Concatenate()([FastGRNN(4)(x), LAYERS.GRU(2)(x)]) * np.arange(1.0, 7.0)
+    ),
+    "one of another": lambda x: LAYERS.Dense(2)(
+        LAYERS.Concatenate()([FastGRNN(2)(x), LAYERS.Concatenate()([FastGRNN(3)(x), x[:, -1]])])
+    ),
     "relu of a tanh and what is larger": lambda x: classified(
         LAYERS.Activation("relu")(LAYERS.Concatenate()([bounded(x), x * 5.0]))
     ),
@@ -83,23 +98,29 @@ JOINED = {
             LAYERS.Concatenate()([bounded(x), LAYERS.Dense(4, activation="sigmoid")(x)])
         )
     ),
+    "a sum of two": lambda x: classified(
+        LAYERS.Concatenate()([x, every_step(2)(x)])
+        + LAYERS.Concatenate()([bounded(x), LAYERS.Dense(2)(x)])
+    ),
 }
 
 
 @needs_tflm
 @pytest.mark.parametrize("quantization", FORMATS)
-@pytest.mark.parametrize("body", {**BRANCHES, **SKIPS})
+@pytest.mark.parametrize("body", {**BRANCHES, **SKIPS, **JOINED})
 def test_branches_are_computed_on_tflite_micro_and_in_c(body, quantization):
-    check_everywhere(functional({**BRANCHES, **SKIPS}[body]), quantization)
+    check_everywhere(functional({**BRANCHES, **SKIPS, **JOINED}[body]), quantization)
 
 
-@needs_tflm
-@pytest.mark.parametrize("quantization", FORMATS)
-@pytest.mark.parametrize("body", JOINED)
-def test_what_is_joined_is_computed_on_tflite_micro(body, quantization):
-    model = functional(JOINED[body])
-    check_everywhere(model, quantization, in_c=False)
-    with pytest.raises(UnsupportedOperatorError, match="Plain C does not compute the oper"):
+def test_c_refuses_vectors_of_other_parts_in_one_line():
+    model = functional(
+        lambda x: classified(
+            LAYERS.Concatenate()([x, every_step(2)(x)])
+            + LAYERS.Concatenate()([every_step(2)(x), LAYERS.Dense(3)(x)])
+        )
+    )
+    check_everywhere(model, "int16x8", in_c=False)
+    with pytest.raises(UnsupportedOperatorError, match="Plain C does not compute ADD of vectors"):
         export.convert_c(model, sequences())
 
 
