@@ -2,6 +2,7 @@
 
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
 from keras_fastgrnn.graph.operators import operator_of
+from keras_fastgrnn.graph.rewrite import constant_operand
 from keras_fastgrnn.quantization.limits import has_fixed_range
 
 
@@ -45,6 +46,7 @@ def _is_like(graph: Graph, tensor: Tensor, dictated: Tensor) -> bool:
     op, other = graph.producer(tensor), graph.computing(dictated)
     if op is None:
         return False
-    is_part = op.kind == "MUL" and op.inputs[0] is dictated and bool(op.constants)
-    is_same = (op.kind, op.low, op.high) == (other.kind, other.low, other.high)
+    is_part = op.inputs[0] is dictated and constant_operand(op, "MUL") is not None
+    of_one_kind = operator_of(op.kind) is operator_of(other.kind)
+    is_same = of_one_kind and (op.low, op.high) == (other.low, other.high)
     return is_part or (is_same and has_fixed_range(op))

@@ -101,8 +101,9 @@ def for_c(graph: Graph) -> Graph:
     """
     graph = _with_parts(with_logits(graph))
     states = [*graph.states, *_kept_for_output(graph)]
+    answers = set(graph.outputs).difference(state.after for state in graph.states)
     for op in graph.ops:
-        is_output = operator_of(op.kind).copies and op.output in graph.outputs
+        is_output = operator_of(op.kind).copies and op.output in answers
         if not operator_of(op.kind).has_matrix and not is_output:
             operator_of(op.kind).in_c()
     return dataclasses.replace(graph, states=states)

@@ -122,17 +122,17 @@ def quantize_aware(
     """
     options = Options(quantization, weight_bits, power_of_two_weights, byte_biases, preserve_zeros)
     trace(model)
-    name, model = model.name, functional_of(model)
-    chain = _layers_in_training(model)
+    functional = functional_of(model)
+    chain = _layers_in_training(functional)
     _check_chain(chain)
     given = None
     if calibration_data is not None:
-        _, steps, input_dim = model.inputs[0].shape
-        masking = masking_of(model)
+        _, steps, input_dim = functional.inputs[0].shape
+        masking = masking_of(functional)
         given = GivenSequences(calibration_data, input_dim, "calibration_data", steps, masking)
     with scope_for(model):
-        source = keras.Input(model.inputs[0].shape[1:], name="sequences")
-        aware = _assembled(source, chain, options, name)
+        source = keras.Input(functional.inputs[0].shape[1:], name="sequences")
+        aware = _assembled(source, chain, options, model.name)
         if given is not None:
             sequences, mask = given.padded()
             with _without_dropout(aware), warnings.catch_warnings():
