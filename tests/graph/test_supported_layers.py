@@ -295,7 +295,7 @@ def test_models_inside_of_several_inputs_or_outputs_are_refused():
 
 def test_branches_behind_masking_are_refused():
     def body(x):
-        x = LAYERS.Masking()(x)
+        x = LAYERS.Masking(name="masking")(x)
         return FastGRNN(2)(LAYERS.Add(name="culprit")([x, LAYERS.Dense(CHANNELS)(x)]))
 
     assert any(
