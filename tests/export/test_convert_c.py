@@ -27,7 +27,7 @@ from keras_fastgrnn.quantization import quantize_aware
 from keras_fastgrnn.quantization.fake_quantization import WeightFormat
 
 LAYERS = keras.layers
-RANDOM_MODELS = 30  # of each number of cells
+RANDOM_MODELS = 50  # of each number of cells
 SANITIZERS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 # tf_keras takes no such names itself.

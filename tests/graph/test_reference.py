@@ -20,7 +20,7 @@ from keras_fastgrnn.graph.rewrite import simplify
 from keras_fastgrnn.graph.trace import trace
 from keras_fastgrnn.quantization.int16_scales import assign_exponents
 
-RANDOM_MODELS = 30  # of each number of cells
+RANDOM_MODELS = 50  # of each number of cells
 STEPS = 50
 NOTHING = {"installed": {}, "oldest": {}}
 
