@@ -281,7 +281,8 @@ def stateful_layers(model) -> list:
     Args:
         model: Keras model.
     """
-    return [layer for layer in layers_of(model) if getattr(layer, "stateful", False)]
+    layers = [layer for layer in layers_of(model) if isinstance(layer, keras.layers.RNN)]
+    return [layer for layer in layers if layer.stateful]
 
 
 def without_stateful(model):

@@ -72,7 +72,7 @@ def check_everywhere(model, quantization, x=None, in_c=True):
     x = sequences() if x is None else x
     deployed = export.convert(model, x, quantization=quantization)
     answers = deployed.predict(x)
-    of_float32 = 0.0 if quantization else 3e-6
+    of_float32 = 0.0 if quantization else 1e-6
     np.testing.assert_allclose(answers, deployed.predict(x, on="reference"), atol=of_float32)
     allowed = {None: 1e-5, "int16x8": 0.03, "int8": 0.2}[quantization]
     np.testing.assert_allclose(answers, answers_of(model, x), atol=allowed)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from keras_fastgrnn import activations
+from keras_fastgrnn.graph.calls import CALLING_LAYERS
 from keras_fastgrnn.graph.cell_tracing import CELLS
 from keras_fastgrnn.graph.layer_handlers import HANDLERS
 from keras_fastgrnn.graph.layer_handlers.advice import advice_on, hint
@@ -25,8 +26,6 @@ _OTHERS = {
     *("__keras_tensor__", "__numpy__", "__tensor__", "__tuple__", "TensorShape"),  # values
     *("Any", "NotEqual"),  # how Keras 3 computes a mask
 }
-# tf_keras has an operation as a layer that calls the function of a name.
-_CALLING = {"TFOpLambda", "SlicingOpLambda"}
 _NO_ACTIVATIONS = {"deserialize", "get", "serialize"}
 _PACKAGES_OF_KERAS = {"builtins", "keras", "tf_keras"}
 
@@ -42,7 +41,7 @@ _OURS = {
 }
 _EXPORTED = {known.__name__ for known in (*HANDLERS, *CELLS)}
 _HINTED = {name for name in _names(keras.layers, inspect.isclass) if hint(name)}
-_CLASSES = _MODELS | _OTHERS | _CALLING | _EXPORTED | _HINTED
+_CLASSES = {*CALLING_LAYERS} | _MODELS | _OTHERS | _EXPORTED | _HINTED
 for _part in (keras.initializers, keras.regularizers, keras.constraints):
     _CLASSES |= _names(_part, inspect.isclass)
 _FUNCTIONS = {*activations.known(), *_names(keras.activations, inspect.isfunction)}
@@ -98,7 +97,7 @@ def _is_known(entry: dict) -> bool:
     own = name.removeprefix(f"{PACKAGE}>")
     if own not in known or registered not in (None, kind, own, f"{PACKAGE}>{own}"):
         return False
-    if own in _CALLING:
+    if own in CALLING_LAYERS:
         config = entry.get("config")
         function = config.get("function") if isinstance(config, dict) else None
         return isinstance(function, str) and function in OPERATIONS
@@ -120,7 +119,7 @@ def _problem(model: dict, layer: dict, argument: str | None, entry: dict) -> str
         what = _text(entry.get("config")) if kind == "function" else kind
         advice = "which is no part of Keras or of this package; leave it out, or convert in Python"
         return None if is_known else f"{_title(layer)}: its {_text(argument)} is {what}, {advice}."
-    if is_known and kind in _EXPORTED | _OTHERS | _MODELS | _CALLING:
+    if is_known and kind in {*CALLING_LAYERS} | _EXPORTED | _OTHERS | _MODELS:
         return None
     return f"{_title(layer)}: {advice_on(kind)}."
 

@@ -1,7 +1,7 @@
 """What operators without rescaling read is freed of units that other operators dictate."""
 
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
-from keras_fastgrnn.graph.operators import operator_of
+from keras_fastgrnn.graph.operators import is_for_matrices, operator_of
 from keras_fastgrnn.graph.rewrite import constant_operand
 from keras_fastgrnn.quantization.limits import has_fixed_range
 
@@ -29,11 +29,7 @@ def free_dictated_units(graph: Graph) -> None:
 
 def _has_one_unit(graph: Graph, op: Op) -> bool:
     operator = operator_of(op.kind)
-    readers = graph.consumers(op.output)
-    is_read_as_it_is = graph.is_kept(op.output) or not all(
-        operator_of(reader.kind).has_matrix for reader in readers
-    )
-    return operator.one_unit or (operator.copies and is_read_as_it_is)
+    return operator.one_unit or (operator.copies and not is_for_matrices(graph, op.output))
 
 
 def _is_dictated(graph: Graph, tensor: Tensor) -> bool:

@@ -150,7 +150,7 @@ def _part_by_part(op: Op, parts: dict[Tensor, list[Tensor]]) -> list[Op]:
             for tensor in op.inputs
         ]
         name = f"{op.output.name}_{index + 1}"
-        output = dataclasses.replace(op.output, name=name, shape=inputs[0].shape)
+        output = dataclasses.replace(op.output, name=name, shape=(1, end - start))
         each.append(dataclasses.replace(op, inputs=inputs, output=output))
     return each
 

@@ -12,6 +12,9 @@ import numpy as np
 
 from keras_fastgrnn.keras_api import IS_TF_KERAS, keras
 
+# What tf_keras has operations as: layers that call the function of a name.
+CALLING_LAYERS = ("TFOpLambda", "SlicingOpLambda")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -119,8 +122,8 @@ def _add_calls(calls: list[Call], model, prefix: str, given: Result | None) -> R
 def _operation(layer) -> str | None:
     if not isinstance(layer, keras.layers.Layer):
         return type(layer).__name__
-    is_lambda = type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda")
-    return layer.get_config()["function"] if IS_TF_KERAS and is_lambda else None
+    is_operation = IS_TF_KERAS and type(layer).__name__ in CALLING_LAYERS
+    return layer.get_config()["function"] if is_operation else None
 
 
 def _arguments(layer, node, found) -> dict[str, Any]:

@@ -68,19 +68,19 @@ def functional_of(model):
     return without_stateful(keras.Model(model.inputs[0], model.outputs[0]))
 
 
-def unsupported_layers(model) -> list[str]:
+def unsupported_layers(calls: list[Call], answer: Result) -> list[str]:
     """Finds what of a model cannot be exported.
 
     Args:
-        model: Functional model of one input and one output.
+        calls: List of `Call`, as `computing_calls` returns it.
+        answer: `Result` that the model answers.
 
     Returns:
         List of one line for every such layer: its name, why, and what to use.
     """
-    calls, _ = computing_calls(model)
     problems = [f"{call.title}: {why}." for call in calls for why in _problems(call)]
     if not problems:
-        problems = [f"{call.title}: {why}." for call, why in call_problems(model)]
+        problems = [f"{call.title}: {why}." for call, why in call_problems(calls, answer)]
     if not problems and not any(isinstance(call.layer, keras.layers.RNN) for call in calls):
         problems.append("the whole model: it has no recurrent layer; use TensorFlow's converter.")
     return problems
@@ -156,9 +156,8 @@ def _problems(call: Call):
         yield "Keras has quantized it; export the float model"
 
 
-def call_problems(model):
+def call_problems(calls: list[Call], answer: Result):
     """Yields calls, and why the way they are made cannot be exported."""
-    calls, answer = computing_calls(model)
     by_name = {call.name: call for call in calls}
     if answer.index:
         yield by_name[answer.name], "the model answers its state; let it answer the layer's output"
@@ -170,7 +169,13 @@ def call_problems(model):
         yield from ((call, why) for why in hints)
         if hints:
             continue
-        if any(source.index for source in call.sources):
+        if (
+            len(call.sources) > 1
+            and call.operation is None
+            and not HANDLERS[type(call.layer)].merges
+        ):
+            yield call, "it is given several tensors; give it one"
+        elif any(source.index for source in call.sources):
             yield call, "it reads a state; let it read the layer's output"
         elif len({len(output_of(by_name[one.name].layer).shape) for one in call.sources}) > 1:
             yield call, "it joins what there is at every step with what there is after the last"

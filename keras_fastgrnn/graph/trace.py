@@ -33,8 +33,8 @@ def trace(model) -> Graph:
             is not finite.
     """
     model = functional_of(model)
-    refuse_layers(unsupported_layers(model))
     (first, *calls), answer = computing_calls(model)
+    refuse_layers(unsupported_layers([first, *calls], answer))
     graph = Graph(inputs=[], outputs=[])
     value = Symbol(graph, Tensor("input", (1, model.inputs[0].shape[-1])))
     graph.inputs = [value.tensor]

@@ -23,7 +23,7 @@ from keras_fastgrnn.graph.supported_layers import (
 )
 from keras_fastgrnn.graph.trace import trace
 from keras_fastgrnn.keras_api import Data, keras
-from keras_fastgrnn.models import cells_of, input_of, layers_of, set_weights
+from keras_fastgrnn.models import cells_of, layers_of, set_weights
 from keras_fastgrnn.quantization.aware_layers import (
     AWARE_CELLS,
     ROUNDED_ACTIVATIONS,
@@ -195,7 +195,7 @@ def _named_apart(layer, taken: set[str]):
     if layer.name not in taken:
         return layer
     numbered = (f"{layer.name}_{number}" for number in itertools.count(1))
-    return _rebuilt(layer, name=next(name for name in numbered if name not in taken))
+    return _copied(layer, name=next(name for name in numbered if name not in taken))
 
 
 def _layer_of(call: Call):
@@ -210,15 +210,7 @@ def _layer_of(call: Call):
 def _end_at_last_step(chain: list) -> None:
     """Has the last recurrent layer of a chain answer at the last step; what follows it may."""
     place = max(i for i, layer in enumerate(chain) if isinstance(layer, keras.layers.RNN))
-    chain[place] = _rebuilt(chain[place], return_sequences=False)
-
-
-def _rebuilt(layer, **arguments):
-    """Returns a layer of the same input and weights, with other arguments."""
-    copy = type(layer).from_config({**layer.get_config(), **arguments})
-    copy.build(input_of(layer).shape)
-    set_weights(copy, layer.get_weights())
-    return copy
+    chain[place] = _copied(chain[place], return_sequences=False)
 
 
 def _unrounded_activation(layer) -> bool:
@@ -233,10 +225,8 @@ def _is_linear_dense(layer) -> bool:
 def _copied(layer, **arguments):
     """Returns a layer of the same weights, with other arguments."""
     copy = type(layer).from_config({**layer.get_config(), **arguments})
-    if layer.weights:
-        copy.build((None, layer.weights[0].shape[0]))
-    for weight, value in zip(copy.weights, layer.weights, strict=True):
-        weight.assign(value)
+    copy.build_from_config(layer.get_build_config())
+    set_weights(copy, layer.get_weights())
     return copy
 
 

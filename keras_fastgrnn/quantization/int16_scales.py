@@ -10,7 +10,7 @@ from keras_fastgrnn.graph.fixed_scales import (
     SMALLEST_SCALE,
 )
 from keras_fastgrnn.graph.graph import Graph, Tensor
-from keras_fastgrnn.graph.operators import operator_of
+from keras_fastgrnn.graph.operators import is_for_matrices, operator_of
 from keras_fastgrnn.graph.ranges import Range
 from keras_fastgrnn.quantization.limits import has_fixed_range, useful_limit
 from keras_fastgrnn.quantization.units import groups_of
@@ -92,9 +92,8 @@ def may_have_any_scale(graph: Graph, tensor: Tensor) -> bool:
     """
     before = graph.producer(tensor)
     made_by_matrix = before is None or operator_of(before.kind).has_matrix
-    read_by_matrices = all(operator_of(op.kind).has_matrix for op in graph.consumers(tensor))
     is_state = any(tensor is state.before for state in graph.states)
-    return made_by_matrix and read_by_matrices and not is_state and not graph.is_kept(tensor)
+    return made_by_matrix and not is_state and is_for_matrices(graph, tensor)
 
 
 def assign_exponents(

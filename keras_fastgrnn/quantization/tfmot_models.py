@@ -97,10 +97,10 @@ def _problems(model):
         problem = _problem(layer) or _problem_of_config(layer, recurrent)
         if problem:
             yield layer, problem
-    calls, _ = computing_calls(model)
+    calls, answer = computing_calls(model)
     if not is_chain(calls):
         yield model, "it is no plain chain of layers"
-    yield from ((call.layer, why) for call, why in call_problems(model))
+    yield from ((call.layer, why) for call, why in call_problems(calls, answer))
 
 
 def _problem(layer) -> str | None:

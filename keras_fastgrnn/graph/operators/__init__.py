@@ -9,11 +9,12 @@ from keras_fastgrnn.graph.entries import import_modules
 from keras_fastgrnn.graph.operators.operator import (
     Arithmetic,
     Operator,
+    is_for_matrices,
     kinds,
     operator_of,
     register,
 )
 
-__all__ = ["Arithmetic", "Operator", "kinds", "operator_of", "register"]
+__all__ = ["Arithmetic", "Operator", "is_for_matrices", "kinds", "operator_of", "register"]
 
 import_modules(sys.modules[__name__])

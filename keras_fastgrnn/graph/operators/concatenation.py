@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_fastgrnn.graph.operators.file_calls import axis_within, require_scales, shapes_of
-from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, operator_of, register
+from keras_fastgrnn.graph.operators.operator import Arithmetic, Operator, is_for_matrices, register
 
 
 def _kernel(op):
@@ -21,9 +21,9 @@ def _int8_ties(graph, op, dictated, sums_share):
 
 def _int16_ties(graph, op, dictated, sums_share):
     """A matrix that reads the result takes in that the inputs may have different scales."""
-    read_by_matrices = all(operator_of(one.kind).has_matrix for one in graph.consumers(op.output))
-    is_free = read_by_matrices and not graph.is_kept(op.output)
-    return [] if is_free else _int8_ties(graph, op, dictated, sums_share)
+    if is_for_matrices(graph, op.output):
+        return []
+    return _int8_ties(graph, op, dictated, sums_share)
 
 
 def _verify(call) -> None:

@@ -187,6 +187,17 @@ def operator_of(kind: str) -> Operator:
     return _registered[kind]
 
 
+def is_for_matrices(graph: Graph, tensor: Tensor) -> bool:
+    """Returns whether nothing but matrices reads a tensor.
+
+    Args:
+        graph: Graph of one time step.
+        tensor: Tensor of it.
+    """
+    readers = graph.consumers(tensor)
+    return not graph.is_kept(tensor) and all(operator_of(op.kind).has_matrix for op in readers)
+
+
 def kinds() -> list[str]:
     """Returns the kinds of all registered operators."""
     return sorted(_registered)
