@@ -30,11 +30,13 @@ ROOT = Path(__file__).resolve().parent.parent
 KERNEL_TESTS = [
     "graph/test_reference.py::test_every_input_of_a_table_gives_the_same_integer",
     "graph/test_reference.py::test_softmax_gives_the_same_integers",
+    "graph/test_reference.py::test_every_sum_of_two_int8_is_the_same_integer",
+    "graph/test_reference.py::test_sums_of_int16_of_any_scales_are_the_same_integers",
     "graph/test_reference.py::test_no_integer_differs_in_10000_steps_without_reset",
     "graph/test_reference.py::test_no_integer_differs_in_random_models",
     "quantization/test_int8_scales.py",
 ]
-C_TESTS = ["export/test_convert_c.py"]
+C_TESTS = ["export/plain_c/test_expressions.py", "export/test_convert_c.py"]
 
 # A file, the tests that ought to notice, the quickest first, and the faults: a text that is in the
 # file once, and what takes its place.

@@ -4,6 +4,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from c_programs import SANITIZERS, compiled, differing, source_of
 from chains import DIFFERENT_STEPS
 from compilers import WARNINGS, needed
 from hypothesis import HealthCheck, assume, given, settings
@@ -28,7 +29,6 @@ from keras_fastgrnn.quantization.fake_quantization import WeightFormat
 
 LAYERS = keras.layers
 RANDOM_MODELS = 50  # of each number of cells
-SANITIZERS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 # tf_keras takes no such names itself.
 STRANGE_NAMES = ["2-x"] if IS_TF_KERAS else ["2-x", "2 x 3", "\u03bb"]
@@ -46,29 +46,6 @@ def integer_graph(model, x, power_of_two=False, bits=8):
 
 def has_softmax_inside(graph):
     return any(op.kind == "SOFTMAX" for op in with_logits(graph).ops)
-
-
-def source_of(graph):
-    return Source("gesture", for_c(graph))
-
-
-def compiled(graph, flags=SANITIZERS, compiler="gcc"):
-    source = source_of(graph)
-    texts = header.header(source), source.source()
-    return HostProgram("gesture", *texts, ["-std=c99", *WARNINGS, *flags], [needed(compiler)])
-
-
-def differing(program, graph, integers):
-    """How many of the answers and states of all steps are not those of the reference."""
-    logits = for_c(graph).outputs[0]
-    states = [state.after for state in graph.states]
-    steps = [
-        np.concatenate([values[logits], *(values[tensor] for tensor in states)], axis=1)
-        for values in reference.steps(graph, integers)
-    ]
-    width = logits.shape[-1]
-    found = program.run(integers, width, sum(tensor.shape[-1] for tensor in states))
-    return np.count_nonzero(found != np.stack(steps, axis=1))
 
 
 def ordinary_and_far(x, graph):

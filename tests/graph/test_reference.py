@@ -14,7 +14,7 @@ from keras_fastgrnn.export.lowering.integers import quantize_int16
 from keras_fastgrnn.export.lowering.lower import CHOOSERS
 from keras_fastgrnn.export.tflite import write
 from keras_fastgrnn.graph import fixed_point, real_values, reference
-from keras_fastgrnn.graph.graph import Graph, Op, Tensor
+from keras_fastgrnn.graph.graph import Constant, Graph, Op, Tensor
 from keras_fastgrnn.graph.ranges import calibrate
 from keras_fastgrnn.graph.rewrite import simplify
 from keras_fastgrnn.graph.trace import trace
@@ -140,6 +140,38 @@ def test_softmax_gives_the_same_integers(wheels, units, exponent):
     spread = rng.choice([10, 1000, 12000], size=(3000, 1))
     integers = np.clip(rng.normal(size=(3000, units)) * spread, -32768, 32767).astype(np.int16)
     graph = table_graph("SOFTMAX", exponent, units)
+    assert differing_integers(wheels, graph, integers) == NOTHING
+
+
+def sum_graph(kind, first, second, output, values):
+    """One ADD or SUB of an input and a constant, each tensor with a scale and a zero point."""
+    dtype = values.dtype.name
+    x, y = (
+        Tensor(name, (1, len(values)), dtype, scale=scale, zero_point=zero_point)
+        for name, (scale, zero_point) in {"x": first, "y": output}.items()
+    )
+    scale, zero_point = second
+    other = Constant("", values.shape, dtype, scale=scale, zero_point=zero_point, data=values)
+    return Graph([x], [y], [Op(kind, [x, other], y)])
+
+
+@pytest.mark.parametrize("kind", ["ADD", "SUB"])
+@pytest.mark.parametrize("scales", [(0.5, 0.5, 0.5), (0.5, 0.02, 0.7), (0.003, 0.4, 0.35)])
+@pytest.mark.parametrize("zero_points", [(0, 0, 0), (5, -17, 40), (-128, 127, -1)])
+def test_every_sum_of_two_int8_is_the_same_integer(wheels, kind, scales, zero_points):
+    values = np.arange(-128, 128).astype(np.int8)
+    graph = sum_graph(kind, *zip(scales, zero_points, strict=True), values)
+    assert differing_integers(wheels, graph, np.repeat(values[:, np.newaxis], 256, 1)) == NOTHING
+
+
+@pytest.mark.parametrize("kind", ["ADD", "SUB"])
+@pytest.mark.parametrize("exponents", [(-9, -9, -9), (-9, -12, -8), (-20, -7, -6), (-7, -21, -9)])
+def test_sums_of_int16_of_any_scales_are_the_same_integers(wheels, kind, exponents):
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(-(2**15), 2**15, (2, 256)) >> rng.integers(0, 15, (2, 256))
+    places = [(2.0**exponent, 0) for exponent in exponents]
+    graph = sum_graph(kind, *places, second.astype(np.int16))
+    integers = np.repeat(first.astype(np.int16)[:, np.newaxis], 256, axis=1)
     assert differing_integers(wheels, graph, integers) == NOTHING
 
 

@@ -89,6 +89,24 @@ def test_choice_is_at_most_a_tenth_worse_than_computing_everything(deviations, s
     assert error(chosen(model, x), floats, x) <= 1.1**2 * error(plain, floats, x)
 
 
+@pytest.mark.parametrize("over, is_folded", [(1.001, True), (0.999, False)])
+def test_fewer_operators_are_chosen_up_to_the_tolerated_loss_alone(over, is_folded, monkeypatch):
+    deviations = [1.0, 10.0, 100.0]
+    model = normalized(deviations)
+    x = (sequences() * deviations).astype("float32")
+    floats = float_graph(model)
+
+    def chosen_with(tolerated_loss):
+        monkeypatch.setattr(alternatives._Chooser._take, "__defaults__", (tolerated_loss,))
+        graph = Int16Chooser(floats, calibrate(floats, x), x).choose().integers
+        return graph, error(graph, floats, x)
+
+    (plain, least), (folded, most) = chosen_with(0.0), chosen_with(1e6)
+    assert len(folded.ops) < len(plain.ops) and most > 1.2 * least
+    graph, _ = chosen_with(over * most / least)
+    assert kinds(graph) == kinds(folded if is_folded else plain)
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_kernel_of_zeros_is_no_reason_not_to_choose(which):
     model = sequential(FastGRNN(5), keras.layers.Dense(2))

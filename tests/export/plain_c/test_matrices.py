@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from c_programs import SANITIZERS
 from compilers import C_MODES, build, in_each
 
 from keras_fastgrnn import storage
 from keras_fastgrnn.export.plain_c import runtime
 from keras_fastgrnn.export.plain_c.matrices import Matrix
 
-SANITIZERS = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 SHAPES = [(3, 1), (11, 8), (35, 11), (29, 29), (5, 16), (16, 9), (4, 300), (7, 23)]
 DENSITIES = [0.02, 0.3, 0.8, 1.0]
 
