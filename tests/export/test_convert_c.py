@@ -4,7 +4,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from c_programs import SANITIZERS, compiled, differing, source_of
+from c_programs import compiled, differing, source_of
 from chains import DIFFERENT_STEPS
 from compilers import WARNINGS, needed
 from hypothesis import HealthCheck, assume, given, settings
@@ -15,10 +15,8 @@ from small_models import CHANNELS, STEPS, answers_of, needs_tflm, sequences, seq
 from keras_fastgrnn import FastGRNN, FastRNN, export, keras
 from keras_fastgrnn.export.lowering.alternatives import Int16Chooser
 from keras_fastgrnn.export.plain_c import header, host
-from keras_fastgrnn.export.plain_c.host import HostProgram
-from keras_fastgrnn.export.plain_c.schedule import for_c, with_logits
-from keras_fastgrnn.export.plain_c.source import Source
-from keras_fastgrnn.graph import real_values, reference
+from keras_fastgrnn.export.plain_c.schedule import with_logits
+from keras_fastgrnn.graph import real_values
 from keras_fastgrnn.graph.graph import name_tensors
 from keras_fastgrnn.graph.ranges import calibrate
 from keras_fastgrnn.graph.rewrite import simplify
