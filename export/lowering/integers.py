@@ -173,9 +173,10 @@ def _integer_graph(
         inputs = matrices.get(op) or [
             constant(t, op, units) if isinstance(t, Constant) else integers[t] for t in op.inputs
         ]
-        ops.append(Op(op.kind, inputs, integers[op.output], op.low, op.high))
+        ops.append(dataclasses.replace(op, inputs=inputs, output=integers[op.output]))
         check_rescaling(ops[-1])
-    return Graph(
+    return dataclasses.replace(
+        graph,
         inputs=[integers[tensor] for tensor in graph.inputs],
         outputs=[integers[tensor] for tensor in graph.outputs],
         ops=ops,

@@ -34,6 +34,11 @@ class Loop:
 
 
 @dataclass(eq=False)
+class DelayLine(State):
+    """A state that holds what `after` was in the last steps, the oldest first."""
+
+
+@dataclass(eq=False)
 class Schedule:
     """What a function of the generated C computes.
 
@@ -41,11 +46,13 @@ class Schedule:
         loops: List of `Loop` in the order they run.
         arrays: List of tensors that more than one loop uses, and that are no state.
         buffered: List of `State` whose new value waits in an array until all loops have run.
+        delays: List of `DelayLine`, which move on after that.
     """
 
     loops: list[Loop]
     arrays: list[Tensor]
-    buffered: list[State]
+    buffered: list[State] = field(default_factory=list)
+    delays: list[DelayLine] = field(default_factory=list)
 
 
 def step_schedule(graph: Graph) -> Schedule:
@@ -55,9 +62,12 @@ def step_schedule(graph: Graph) -> Schedule:
         graph: Integer graph.
     """
     loops = _loops(graph, [state.after for state in graph.states])
-    buffered = [state for state in graph.states if _needs_buffer(state, loops)]
-    states = {tensor for state in graph.states for tensor in (state.before, state.after)}
-    return Schedule(loops, _arrays(loops, states), buffered)
+    delays = [state for state in graph.states if isinstance(state, DelayLine)]
+    states = [state for state in graph.states if state not in delays]
+    buffered = [state for state in states if _needs_buffer(state, loops)]
+    kept = {tensor for state in states for tensor in (state.before, state.after)}
+    moved_on = {delay.after for delay in delays}
+    return Schedule(loops, _arrays(loops, kept, moved_on), buffered, delays)
 
 
 def output_schedule(graph: Graph) -> Schedule:
@@ -70,7 +80,7 @@ def output_schedule(graph: Graph) -> Schedule:
     done = {state.after for state in graph.states}
     parts = output_parts(graph)
     loops = _loops(graph, parts, done)
-    return Schedule(loops, _arrays(loops, {*done, *parts}), [])
+    return Schedule(loops, _arrays(loops, {*done, *parts}))
 
 
 def output_parts(graph: Graph) -> list[Tensor]:
@@ -81,7 +91,7 @@ def output_parts(graph: Graph) -> list[Tensor]:
     """
     (output,) = graph.outputs
     join = graph.producer(output)
-    if join is None or not operator_of(join.kind).copies:
+    if join is None or not _joins_vectors(join):
         return [output]
     return join.inputs
 
@@ -99,14 +109,36 @@ def for_c(graph: Graph) -> Graph:
     Raises:
         UnsupportedOperatorError: If there is an operator that plain C does not compute.
     """
-    graph = _with_parts(with_logits(graph))
+    graph = _with_parts(_with_delay_lines(with_logits(graph)))
     states = [*graph.states, *_kept_for_output(graph)]
     answers = set(graph.outputs).difference(state.after for state in graph.states)
     for op in graph.ops:
-        is_output = operator_of(op.kind).copies and op.output in answers
+        is_output = _joins_vectors(op) and op.output in answers
         if not operator_of(op.kind).has_matrix and not is_output:
             operator_of(op.kind).in_c()
     return dataclasses.replace(graph, states=states)
+
+
+def _joins_vectors(op: Op) -> bool:
+    """Whether it lays vectors one after another, for which C has no expression."""
+    return operator_of(op.kind).copies and operator_of(op.kind).expression is None
+
+
+def _with_delay_lines(graph: Graph) -> Graph:
+    """Returns the graph with a `DelayLine` where a state is the last entries of itself and more."""
+    states, shifts = [], []
+    for state in graph.states:
+        shift = graph.producer(state.after)
+        join = None if shift is None else graph.producer(shift.inputs[0])
+        if shift is None or join is None or shift.kind != "SLICE" or not _joins_vectors(join):
+            states.append(state)
+        else:
+            before, newest = join.inputs
+            assert before is state.before and shift.start == newest.shape[-1]
+            states.append(DelayLine(before, newest))
+            shifts.append(shift)
+    ops = [op for op in graph.ops if op not in shifts]
+    return dataclasses.replace(graph, ops=ops, states=states)
 
 
 def _with_parts(graph: Graph) -> Graph:
@@ -115,10 +147,10 @@ def _with_parts(graph: Graph) -> Graph:
     ops: list[Op] = []
     for op in graph.ops:
         operator = operator_of(op.kind)
-        if operator.copies or operator.has_matrix:
+        if _joins_vectors(op) or operator.has_matrix:
             inputs = [part for tensor in op.inputs for part in parts.get(tensor, [tensor])]
             op = dataclasses.replace(op, inputs=inputs)
-            if operator.copies:
+            if _joins_vectors(op):
                 parts[op.output] = inputs
         elif operator.elementwise and any(tensor in parts for tensor in op.inputs):
             each = _part_by_part(op, parts)
@@ -136,7 +168,8 @@ def _part_by_part(op: Op, parts: dict[Tensor, list[Tensor]]) -> list[Op]:
     Raises:
         UnsupportedOperatorError: If it reads vectors of other parts.
     """
-    cuts = {tuple(np.cumsum([part.shape[-1] for part in parts.get(t, [t])])) for t in sources(op)}
+    vectors = [tensor for tensor in sources(op) if not is_one_number(tensor, op)]
+    cuts = {tuple(np.cumsum([part.shape[-1] for part in parts.get(t, [t])])) for t in vectors}
     if len(cuts) > 1:
         raise UnsupportedOperatorError(
             f"Plain C does not compute {op.kind} of vectors that are put together of other parts. "
@@ -146,9 +179,10 @@ def _part_by_part(op: Op, parts: dict[Tensor, list[Tensor]]) -> list[Op]:
     each = []
     for index, (start, end) in enumerate(zip((0, *ends), ends, strict=False)):
         inputs = [
-            _slice(tensor, start, end) if isinstance(tensor, Constant) else parts[tensor][index]
+            _slice(tensor, start, end) if isinstance(tensor, Constant) else tensor
             for tensor in op.inputs
         ]
+        inputs = [parts[tensor][index] if tensor in parts else tensor for tensor in inputs]
         name = f"{op.output.name}_{index + 1}"
         output = dataclasses.replace(op.output, name=name, shape=(1, end - start))
         each.append(dataclasses.replace(op, inputs=inputs, output=output))
@@ -169,7 +203,8 @@ def _kept_for_output(graph: Graph) -> list[State]:
     """
     done = {state.after for state in graph.states}
     by_step = {op.output for op in _needed(graph, [*done], ())}
-    of_input = set(graph.inputs)
+    delayed = {state.before for state in graph.states if isinstance(state, DelayLine)}
+    of_input = {*graph.inputs, *delayed}
     for op in graph.ops:
         if op.output not in done and of_input.intersection(op.inputs):
             of_input.add(op.output)
@@ -179,7 +214,8 @@ def _kept_for_output(graph: Graph) -> list[State]:
         tensor = wanted.pop()
         if tensor in done or tensor in kept or tensor.is_constant:
             continue
-        if tensor in graph.inputs or (tensor in by_step and tensor in of_input):
+        is_given = tensor in graph.inputs or tensor in delayed
+        if is_given or (tensor in by_step and tensor in of_input):
             before = Tensor(f"{tensor.name}/kept", tensor.shape, tensor.dtype, tensor.scale)
             kept[tensor] = State(before, tensor)
         else:
@@ -212,6 +248,16 @@ def sources(op: Op) -> list[Tensor]:
     return [tensor for tensor in op.inputs if not tensor.is_constant]
 
 
+def is_one_number(tensor: Tensor, op: Op) -> bool:
+    """Returns whether an operator reads the same number of a tensor for each unit.
+
+    Args:
+        tensor: Tensor that the operator reads.
+        op: Operator.
+    """
+    return tensor.shape[-1] == 1 != op.output.shape[-1]
+
+
 def _loops(graph: Graph, wanted: list[Tensor], given: Collection[Tensor] = ()) -> list[Loop]:
     ops = _needed(graph, wanted, given)
     levels = _levels(ops)
@@ -236,16 +282,20 @@ def _needed(graph: Graph, wanted, given) -> list[Op]:
 def _levels(ops: list[Op]) -> dict[Op, int]:
     """How many matrices come one after another before each operator, as late as its readers let.
 
+    What is one number for all units of a loop is computed before that, too.
+
     What is late need not wait in an array for the vector that it is added to.
     """
     made_by = {op.output: op for op in ops}
     levels: dict[Op, int] = {}
     for op in ops:
-        before = [levels[made_by[t]] for t in sources(op) if t in made_by]
+        before = [
+            levels[made_by[t]] + is_one_number(t, op) for t in sources(op) if t in made_by
+        ]
         levels[op] = max(before, default=0) + operator_of(op.kind).has_matrix
     for op in reversed(ops):
         after = [
-            levels[reader] - operator_of(reader.kind).has_matrix
+            levels[reader] - (operator_of(reader.kind).has_matrix or is_one_number(op.output, reader))
             for reader in ops
             if op.output in sources(reader)
         ]
@@ -266,8 +316,10 @@ def _needs_buffer(state: State, loops: list[Loop]) -> bool:
     return False
 
 
-def _arrays(loops: list[Loop], elsewhere: set[Tensor]) -> list[Tensor]:
-    read_in: dict[Tensor, set[int]] = {}
+def _arrays(
+    loops: list[Loop], elsewhere: set[Tensor], read_at_the_end: Collection[Tensor] = ()
+) -> list[Tensor]:
+    read_in: dict[Tensor, set[int]] = {tensor: {len(loops)} for tensor in read_at_the_end}
     for index, loop in enumerate(loops):
         for op in loop.ops:
             for tensor in sources(op):

@@ -16,8 +16,10 @@ from keras_fastgrnn.export.plain_c.expressions import (
 )
 from keras_fastgrnn.export.plain_c.matrices import Matrix, matrix_of_values
 from keras_fastgrnn.export.plain_c.schedule import (
+    DelayLine,
     Loop,
     Schedule,
+    is_one_number,
     output_parts,
     output_schedule,
     sources,
@@ -105,12 +107,15 @@ class Source:
         """How many products a step and its output add up: the weights that are not zero."""
         return sum(matrix.stored.kept for matrix in self.matrices.values())
 
-    def state_name(self, tensor: Tensor) -> str | None:
-        """Returns the member that holds a tensor before or after a step, or `None`."""
-        for state, name in self._state_names.items():
-            if tensor in (state.before, state.after):
-                return name
-        return None
+    def state_before(self, tensor: Tensor) -> str | None:
+        """Returns the member that holds a tensor before a step, or `None`."""
+        names = self._state_names.items()
+        return next((name for state, name in names if state.before is tensor), None)
+
+    def state_after(self, tensor: Tensor) -> str | None:
+        """Returns the member that holds a tensor after a step, and nothing else, or `None`."""
+        states = [one for one in self._state_names if not isinstance(one, DelayLine)]
+        return next((self._state_names[one] for one in states if one.after is tensor), None)
 
     def source(self) -> str:
         """Returns the text of `NAME.c`."""
@@ -214,17 +219,29 @@ class _Function:
         self._source = source
         self._schedule = schedule
         self._outputs = outputs
+        computed = set().union(*(loop.computed for loop in schedule.loops))
         self._buffers = {
             state.after: source.unique("next_state")
             for state in schedule.buffered
-            if state.after not in source.graph.inputs
+            if state.after in computed
         }
         self._arrays: dict[str, int] = {}
         self._places: dict[Tensor, tuple[str, int]] = {}
+        if outputs:
+            self._place_newest_frames()
         self._place_outputs()
         self._place_arrays()
         self._locals: dict[Tensor, str] = {}
         self._unread: set[str] = set()  # arrays, by matrices of zeros
+
+    def _place_newest_frames(self) -> None:
+        for state in self._source.graph.states:
+            if isinstance(state, DelayLine):
+                start = state.before.shape[-1] - state.after.shape[-1]
+                self._places[state.after] = self._member(state.before), start
+
+    def _member(self, tensor: Tensor) -> str:
+        return f"state->{self._source.state_before(tensor)}"
 
     def _place_outputs(self) -> None:
         computed = set().union(*(loop.computed for loop in self._schedule.loops))
@@ -257,14 +274,27 @@ class _Function:
         lines = [f"  int16_t {name}[{length}];\n" for name, length in arrays.items()]
         lines += [self._loop(loop) for loop in self._schedule.loops]
         lines += [f"  (void){name};\n" for name in sorted(self._unread)]
+        kept, moved = [], []
         for state in self._schedule.buffered:
-            buffer = self._buffers.get(state.after, "input")
-            target = self._source.state_name(state.before)
-            lines.append(_copy(f"state->{target}[i]", f"{buffer}[i]", state.before.shape[-1]))
+            copy = kept if state.after not in self._buffers else moved
+            target = f"{self._member(state.before)}[i]"
+            copy.append(_copy(target, self._element(state.after), state.before.shape[-1]))
+        lines += [*kept, *map(self._moved_on, self._schedule.delays), *moved]
         for part, offset in self._copied:
             target = f"logits[{offset} + i]" if offset else "logits[i]"
             lines.append(_copy(target, self._element(part), part.shape[-1]))
         return "".join(lines)
+
+    def _moved_on(self, delay: DelayLine) -> str:
+        """Moves a delay line on by what is newest."""
+        line, (width, new) = (
+            self._member(delay.before),
+            (tensor.shape[-1] for tensor in (delay.before, delay.after)),
+        )
+        start = width - new
+        moved = _copy(f"{line}[i]", f"{line}[i + {new}]", start) if start else ""
+        target = f"{line}[{start} + i]" if start else f"{line}[i]"
+        return moved + _copy(target, self._element(delay.after), new)
 
     def _vector(self, tensor: Tensor) -> str | None:
         """The array that holds a tensor, or `None` for a local number."""
@@ -275,12 +305,14 @@ class _Function:
         if tensor in self._places:
             name, offset = self._places[tensor]
             return f"&{name}[{offset}]" if offset else name
-        member = self._source.state_name(tensor)
+        old = None if self._outputs else self._source.state_before(tensor)
+        member = old or self._source.state_after(tensor)
         return f"state->{member}" if member else None
 
-    def _element(self, tensor: Tensor) -> str:
-        """The entry of a vector that belongs to unit `i`."""
+    def _element(self, tensor: Tensor, start: int = 0) -> str:
+        """The entry of a vector that belongs to unit `i`, where those before `start` do to none."""
         name, offset = self._places.get(tensor, (self._vector(tensor), 0))
+        offset += start
         return f"{name}[{offset} + i]" if offset else f"{name}[i]"
 
     def _loop(self, loop: Loop) -> str:
@@ -309,7 +341,10 @@ class _Function:
             )
         if tensor in self._locals:
             return self._locals[tensor]
-        return self._element(tensor)
+        if is_one_number(tensor, op):
+            name, offset = self._places.get(tensor, (self._vector(tensor), 0))
+            return f"{name}[{offset}]"
+        return self._element(tensor, op.start)
 
     def _matrices(self, op: Op) -> list[tuple[Tensor, Matrix | None]]:
         """Each vector that rows of a matrix meet, and what they are; `None` for zeros alone.

@@ -71,6 +71,7 @@ def streaming(graph: Graph, explicit: bool) -> list[Subgraph]:
     Returns:
         List of one `Subgraph`.
     """
+    graph = _with_places(graph)
     before = [state.before for state in graph.states]
     after = [state.after for state in graph.states]
     if explicit:
@@ -93,6 +94,7 @@ def sequence(graph: Graph, steps: int, every_step: bool, explicit: bool) -> list
         List of the main `Subgraph`, the condition and the body. The main one takes an input of
         shape `(1, steps, input_dim)`, and returns `(1, steps, outputs)` or `(1, outputs)`.
     """
+    graph = _with_places(graph)
     (x,), (y,) = graph.inputs, graph.outputs
     conversions = [op for op in graph.ops if operator_of(op.kind).mixes_types]
     entry = [op for op in conversions if op.inputs[0] is x]
@@ -150,6 +152,15 @@ def sequence(graph: Graph, steps: int, every_step: bool, explicit: bool) -> list
         variables=[tensor for tensor in first if tensor is not row.first and tensor not in given],
     )
     return [main, _condition(carried, steps * channels), body]
+
+
+def _with_places(graph: Graph) -> Graph:
+    """In a file SLICE reads from where and how much it takes."""
+    graph = graph.copy()
+    for op in graph.ops:
+        if op.kind == "SLICE":
+            op.inputs += [_integers(0, op.start), _integers(*op.output.shape)]
+    return graph
 
 
 class _Carried:

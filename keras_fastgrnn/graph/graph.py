@@ -91,6 +91,7 @@ class Op:
             there is one.
         output: Tensor.
         low, high: Floats, the limits to which the result is clipped; infinite for none.
+        start: Integer, the place of the first entry of the input that SLICE takes.
     """
 
     kind: str
@@ -98,6 +99,7 @@ class Op:
     output: Tensor
     low: float = -math.inf
     high: float = math.inf
+    start: int = 0
 
     @property
     def outputs(self) -> list[Tensor]:
@@ -144,16 +146,19 @@ class Graph:
         outputs: List of tensors returned.
         ops: List of `Op` in the order they run.
         states: List of `State`.
+        unanswered: Integer, how many steps at the start of a sequence have no answer.
     """
 
     inputs: list[Tensor]
     outputs: list[Tensor]
     ops: list[Op] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
+    unanswered: int = 0
 
     def copy(self) -> "Graph":
         """Returns a graph of its own operators and lists on the same tensors."""
-        return Graph(
+        return dataclasses.replace(
+            self,
             inputs=list(self.inputs),
             outputs=list(self.outputs),
             ops=[dataclasses.replace(op, inputs=list(op.inputs)) for op in self.ops],

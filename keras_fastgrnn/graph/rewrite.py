@@ -70,7 +70,7 @@ def _split_joined(graph) -> bool:
     """[A, B] [x, g] + b -> A x + (B g + b): each has a matrix of its own scale."""
     for op in [op for op in graph.ops if op.kind == "FULLY_CONNECTED"]:
         join = graph.producer(op.inputs[0])
-        if join is None or join.kind != "CONCATENATION":
+        if join is None or join.kind != "CONCATENATION" or _is_of_frames(graph, join):
             continue
         ends = np.cumsum([tensor.shape[-1] for tensor in join.inputs])
         parts = np.split(op.weights.data, ends[:-1], axis=1)
@@ -91,6 +91,11 @@ def _split_joined(graph) -> bool:
             graph.ops.remove(join)
         return True
     return False
+
+
+def _is_of_frames(graph, join) -> bool:
+    """Whether it holds the same channels at several steps, which one scale suits."""
+    return any(reader.kind == "SLICE" for reader in graph.consumers(join.output))
 
 
 def _merge_constants(graph) -> bool:

@@ -15,13 +15,20 @@ class DifferentWidthsError(ValueError):
 
 
 class Symbol:
-    """A tensor of the graph in the making, with the operators a step uses."""
+    """A tensor of the graph in the making, with the operators a step uses.
+
+    Attributes:
+        graph: `Graph`.
+        tensor: `Tensor` of it.
+        late: Integer, how many steps at the start of a sequence have no value of it in Keras.
+    """
 
     __array_ufunc__ = None
 
-    def __init__(self, graph: Graph, tensor: Tensor):
+    def __init__(self, graph: Graph, tensor: Tensor, late: int = 0):
         self.graph = graph
         self.tensor = tensor
+        self.late = late
 
     def _emit(self, kind, *operands, shape=None, **options):
         widths = {one.tensor.shape[-1] for one in operands if isinstance(one, Symbol)}
@@ -33,7 +40,8 @@ class Symbol:
         inputs = [_operand(kind, operand) for operand in operands]
         output = Tensor("", shape or self.tensor.shape)
         self.graph.ops.append(Op(kind, inputs, output, **options))
-        return Symbol(self.graph, output)
+        late = max(one.late for one in (self, *operands) if isinstance(one, Symbol))
+        return Symbol(self.graph, output, late)
 
     def __add__(self, other):
         return self if _is_all(other, 0) else self._emit("ADD", self, other)
@@ -66,6 +74,19 @@ class Symbol:
         width = sum(one.tensor.shape[-1] for one in (self, *others))
         return self._emit("CONCATENATION", self, *others, shape=(1, width))
 
+    def part(self, start: int, width: int) -> "Symbol":
+        """Takes entries that lie one after another.
+
+        Args:
+            start: Integer, the place of the first.
+            width: Integer, how many.
+        """
+        return self._emit("SLICE", self, shape=(1, width), start=start)
+
+    def times_number(self, number: "Symbol") -> "Symbol":
+        """Multiplies all entries by a vector of one."""
+        return self._emit("MUL", self, number, shape=self.tensor.shape)
+
     def leaky(self, slope) -> "Symbol":
         """Multiplies what is negative by a slope.
 
@@ -91,7 +112,7 @@ class Symbol:
         step.replace(step.inputs[0], self.tensor)
         self.graph.ops += step.ops
         self.graph.states += step.states
-        return Symbol(self.graph, step.outputs[0])
+        return Symbol(self.graph, step.outputs[0], self.late)
 
     def activate(self, name: str):
         """Applies the activation of that name."""

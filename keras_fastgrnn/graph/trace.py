@@ -48,6 +48,7 @@ def trace(model) -> Graph:
             refuse_layers([f"{call.title}: {error}."])
         _check_constants(graph.ops[before:], call.layer)
     graph.outputs = [values[answer.name].tensor]
+    graph.unanswered = values[answer.name].late
     return graph
 
 

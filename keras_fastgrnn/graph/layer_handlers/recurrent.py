@@ -1,6 +1,8 @@
 """Recurrent layers: their cells, one after the other."""
 
 from keras_fastgrnn.graph.cell_tracing import CELLS, named_cells, trace_cell
+from keras_fastgrnn.graph.frames import zero_while_late
+from keras_fastgrnn.graph.graph import State
 from keras_fastgrnn.graph.layer_handlers.handler import (
     LayerHandler,
     activation_problems,
@@ -27,8 +29,18 @@ def _problems(layer):
 
 def _trace(layer, value: Symbol) -> Symbol:
     for prefix, cell in named_cells(layer):
+        before = len(value.graph.states)
         value, unit = trace_cell(cell, value, prefix)
-        value = unit * value
+        value = unit * _with_states_at_zero(value, value.graph.states[before:])
+    return value
+
+
+def _with_states_at_zero(value: Symbol, states: list[State]) -> Symbol:
+    """Keeps the states zero while the input has no value, and returns the first of them."""
+    if value.late:
+        for state in states:
+            state.after = zero_while_late(Symbol(value.graph, state.after, value.late)).tensor
+        value = Symbol(value.graph, states[0].after, value.late)
     return value
 
 

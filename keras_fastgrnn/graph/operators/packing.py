@@ -12,6 +12,5 @@ def _while_options(op, portable):
 
 
 register(Operator("LESS"))
-register(Operator("SLICE"))
 register(Operator("RESHAPE", options_table="ReshapeOptions", options=_reshape_options))
 register(Operator("WHILE", mixes_types=True, options_table="WhileOptions", options=_while_options))
