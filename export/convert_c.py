@@ -213,7 +213,9 @@ class PlainCModel:
             raise invalid_argument("on", "'host' or 'reference'", on)
         every_step = wants_every_step(return_sequences) or self._returns_sequences
         (source,), (output,) = self.graph.inputs, self.graph.outputs
-        given = GivenSequences(x, source.shape[-1], "x", masking=self._masking)
+        feeding = self.graph.feeding
+        channels = source.shape[-1] // feeding.frames
+        given = GivenSequences(x, channels, "x", masking=self._masking, feeding=feeding)
         integers = given.fed.map(lambda values: real_values.quantize_input(values, source))
         program = self._compiled() if on == "host" else None
         outputs, tensors = observe(self.graph, integers, every_step)

@@ -75,7 +75,9 @@ class DeployedModel:
             agreement = compare(*lowered.at_fed_steps(answers), len(integers))
             exactness = self._exactness(integers, outputs) if is_integer else None
         elif is_integer:
-            integers = Sequences(drawn_inputs(graph, self._steps))
+            frames = self._steps
+            steps = None if frames is None else graph.feeding.steps(frames)
+            integers = Sequences(drawn_inputs(graph, steps))
             exactness = self._exactness(integers, reference.run(graph, integers))
         self.report: Report = describe(
             subgraphs,
@@ -93,7 +95,8 @@ class DeployedModel:
     def _subgraphs(self, is_explicit: bool) -> list[Subgraph]:
         if self._steps is None:
             return streaming(self.graph, is_explicit)
-        return sequence(self.graph, self._steps, self._returns_sequences, is_explicit)
+        steps = self.graph.feeding.steps(self._steps)
+        return sequence(self.graph, steps, self._returns_sequences, is_explicit)
 
     def _by_invoke(self, inputs, outputs) -> tuple[np.ndarray, np.ndarray]:
         """One sequence as what each Invoke is given and answers."""
@@ -148,8 +151,9 @@ class DeployedModel:
         if self._steps is not None and every_step != self._returns_sequences:
             expected = "False for mode='sequence' and a model that answers at the end alone"
             raise invalid_argument("return_sequences", expected, return_sequences)
-        channels = self.graph.inputs[0].shape[-1]
-        given = GivenSequences(x, channels, "x", self._steps, self._masking)
+        feeding = self.graph.feeding
+        channels = self.graph.inputs[0].shape[-1] // feeding.frames
+        given = GivenSequences(x, channels, "x", self._steps, self._masking, feeding)
         interpreter = self._tflm() if on == "tflm" else None
         integers = self._to_input(given.fed)
         outputs, tensors = observe(self.graph, integers, every_step)

@@ -126,6 +126,7 @@ def lower(
             "mode='sequence', got an input of any number. Begin it with Input((steps, input_dim))."
         )
     graph = trace(model)
+    feeding = graph.feeding
     masking = masking_of(model)
     if mode == "sequence" and masking is not None:
         expected = f"'streaming', where masked steps are not fed, for {title(masking)}"
@@ -140,7 +141,9 @@ def lower(
     given, expected, ranges = None, None, {}
     needs_data = trained is None and (quantization is not None or has_integer_ends)
     if calibration_data is not None or needs_data:
-        given = GivenSequences(calibration_data, input_dim, "calibration_data", steps, masking)
+        given = GivenSequences(
+            calibration_data, input_dim, "calibration_data", steps, masking, feeding
+        )
         expected = _keras_outputs(model, given)
         ranges = calibrate(graph, given.fed)
     ends = ranges.get(graph.inputs[0]), ranges.get(graph.outputs[0])

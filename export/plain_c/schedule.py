@@ -35,7 +35,12 @@ class Loop:
 
 @dataclass(eq=False)
 class DelayLine(State):
-    """A state that holds what `after` was in the last steps, the oldest first."""
+    """A state that holds what `after` was in the last steps, the oldest first, or its last part."""
+
+    @property
+    def holds_newest(self) -> bool:
+        """Whether all of `after` is in it after the step."""
+        return self.after.shape[-1] <= self.before.shape[-1]
 
 
 @dataclass(eq=False)
@@ -77,7 +82,7 @@ def output_schedule(graph: Graph) -> Schedule:
         graph: Integer graph, as `for_c` gives it, whose output is one of the states or is
             computed from them.
     """
-    done = {state.after for state in graph.states}
+    done = _kept(graph)
     parts = output_parts(graph)
     loops = _loops(graph, parts, done)
     return Schedule(loops, _arrays(loops, {*done, *parts}))
@@ -152,14 +157,29 @@ def _with_parts(graph: Graph) -> Graph:
             op = dataclasses.replace(op, inputs=inputs)
             if _joins_vectors(op):
                 parts[op.output] = inputs
-        elif operator.elementwise and any(tensor in parts for tensor in op.inputs):
-            each = _part_by_part(op, parts)
+        elif any(tensor in parts for tensor in op.inputs):
+            each = _slices(op, parts) if operator.copies else _part_by_part(op, parts)
             ops += each
             parts[op.output] = [one.output for one in each]
             op = Op("CONCATENATION", parts[op.output], op.output)
         if op.output not in parts or graph.is_kept(op.output):
             ops.append(op)
     return dataclasses.replace(graph, ops=ops)
+
+
+def _slices(op: Op, parts: dict[Tensor, list[Tensor]]) -> list[Op]:
+    """SLICE of vectors that lie one after another, as one of each that it takes entries of."""
+    start, end = op.start, op.start + op.output.shape[-1]
+    each = []
+    for part in parts[op.inputs[0]]:
+        width = part.shape[-1]
+        first, last = max(start, 0), min(end, width)
+        if first < last:
+            name = f"{op.output.name}_{len(each) + 1}"
+            output = dataclasses.replace(op.output, name=name, shape=(1, last - first))
+            each.append(dataclasses.replace(op, inputs=[part], output=output, start=first))
+        start, end = start - width, end - width
+    return each
 
 
 def _part_by_part(op: Op, parts: dict[Tensor, list[Tensor]]) -> list[Op]:
@@ -201,8 +221,9 @@ def _kept_for_output(graph: Graph) -> list[State]:
 
     The output is computed after the step, from what is kept.
     """
-    done = {state.after for state in graph.states}
-    by_step = {op.output for op in _needed(graph, [*done], ())}
+    done = _kept(graph)
+    after = [state.after for state in graph.states]
+    by_step = {op.output for op in _needed(graph, after, ())}
     delayed = {state.before for state in graph.states if isinstance(state, DelayLine)}
     of_input = {*graph.inputs, *delayed}
     for op in graph.ops:
@@ -222,6 +243,12 @@ def _kept_for_output(graph: Graph) -> list[State]:
             op = graph.producer(tensor)
             wanted += [] if op is None else op.inputs
     return list(kept.values())
+
+
+def _kept(graph: Graph) -> set[Tensor]:
+    """What is there after a step, for the output."""
+    states = [one for one in graph.states if not isinstance(one, DelayLine) or one.holds_newest]
+    return {state.after for state in states}
 
 
 def with_logits(graph: Graph) -> Graph:
@@ -246,6 +273,11 @@ def sources(op: Op) -> list[Tensor]:
         op: Operator.
     """
     return [tensor for tensor in op.inputs if not tensor.is_constant]
+
+
+def _reads_across(op: Op, tensor: Tensor) -> bool:
+    """Whether an entry is computed from another unit's entry of a tensor, without a matrix."""
+    return operator_of(op.kind).copies or is_one_number(tensor, op)
 
 
 def is_one_number(tensor: Tensor, op: Op) -> bool:
@@ -282,20 +314,19 @@ def _needed(graph: Graph, wanted, given) -> list[Op]:
 def _levels(ops: list[Op]) -> dict[Op, int]:
     """How many matrices come one after another before each operator, as late as its readers let.
 
-    What is one number for all units of a loop is computed before that, too.
+    What other units of a loop read is computed before that, too.
 
     What is late need not wait in an array for the vector that it is added to.
     """
     made_by = {op.output: op for op in ops}
     levels: dict[Op, int] = {}
     for op in ops:
-        before = [
-            levels[made_by[t]] + is_one_number(t, op) for t in sources(op) if t in made_by
-        ]
+        before = [levels[made_by[t]] + _reads_across(op, t) for t in sources(op) if t in made_by]
         levels[op] = max(before, default=0) + operator_of(op.kind).has_matrix
     for op in reversed(ops):
         after = [
-            levels[reader] - (operator_of(reader.kind).has_matrix or is_one_number(op.output, reader))
+            levels[reader]
+            - (operator_of(reader.kind).has_matrix or _reads_across(reader, op.output))
             for reader in ops
             if op.output in sources(reader)
         ]

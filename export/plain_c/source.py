@@ -236,7 +236,7 @@ class _Function:
 
     def _place_newest_frames(self) -> None:
         for state in self._source.graph.states:
-            if isinstance(state, DelayLine):
+            if isinstance(state, DelayLine) and state.holds_newest:
                 start = state.before.shape[-1] - state.after.shape[-1]
                 self._places[state.after] = self._member(state.before), start
 
@@ -287,11 +287,10 @@ class _Function:
 
     def _moved_on(self, delay: DelayLine) -> str:
         """Moves a delay line on by what is newest."""
-        line, (width, new) = (
-            self._member(delay.before),
-            (tensor.shape[-1] for tensor in (delay.before, delay.after)),
-        )
+        line, width, new = self._member(delay.before), delay.before.shape[-1], delay.after.shape[-1]
         start = width - new
+        if start < 0:
+            return _copy(f"{line}[i]", self._element(delay.after, -start), width)
         moved = _copy(f"{line}[i]", f"{line}[i + {new}]", start) if start else ""
         target = f"{line}[{start} + i]" if start else f"{line}[i]"
         return moved + _copy(target, self._element(delay.after), new)

@@ -1,5 +1,6 @@
 """Graph -> TFLite flatbuffer, read back and checked."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -85,7 +86,7 @@ def with_float_clips(graph: Graph) -> Graph:
             ops.append(Op("MINIMUM", [ramp, constant(1.0)], op.output))
         else:
             ops.append(op)
-    return Graph(graph.inputs, graph.outputs, ops, graph.states)
+    return dataclasses.replace(graph, ops=ops)
 
 
 def _code(kind: str) -> int:

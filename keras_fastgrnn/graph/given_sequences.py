@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_fastgrnn.graph import real_values, reference
+from keras_fastgrnn.graph.feeding import STEP_BY_STEP, Feeding
 from keras_fastgrnn.graph.graph import Graph, Tensor
 from keras_fastgrnn.graph.ranges import check_sequence, check_sequences
 from keras_fastgrnn.graph.sequences import Sequences
@@ -34,14 +35,25 @@ class GivenSequences:
         argument: String, the argument named in errors.
         steps: Integer, the steps expected, or `None` for any number.
         masking: The model's `Masking` layer, or `None`.
+        feeding: `Feeding` of the device. Defaults to one frame a step.
 
     Raises:
-        ValueError: If they are missing, empty, of another shape, not finite, or masked throughout.
+        ValueError: If they are missing, empty, of another shape, not finite, too short to be
+            answered, or masked throughout.
     """
 
-    def __init__(self, x, input_dim: int, argument: str, steps: int | None = None, masking=None):
+    def __init__(
+        self,
+        x,
+        input_dim: int,
+        argument: str,
+        steps: int | None = None,
+        masking=None,
+        feeding: Feeding = STEP_BY_STEP,
+    ):
         self._steps = steps
         self._masking = masking
+        self._feeding = feeding
         if isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1:
             x = list(x)
         if _is_of_other_lengths(x, None if masking is None else steps):
@@ -50,9 +62,11 @@ class GivenSequences:
             self._check_lengths(argument)
         else:
             self.x = check_sequences(x, input_dim, argument, steps)
+        self._check_answered(argument)
         self._masks = self._found_masks()
         if self._masks is None:
-            self._order, self.fed = range(len(self.x)), Sequences(np.asarray(self.x))
+            frames = Sequences(np.asarray(self.x))
+            self._order, self.fed = range(len(self.x)), feeding.fed(frames)
             return
         lengths = np.array([np.count_nonzero(mask) for mask in self._masks])
         for place in np.flatnonzero(lengths == 0):
@@ -65,7 +79,17 @@ class GivenSequences:
         values = np.zeros((len(lengths), max(lengths), input_dim), np.float32)
         for row, place in enumerate(self._order):
             values[row, : lengths[place]] = self.x[place][self._masks[place]]
-        self.fed = Sequences(values, lengths[self._order])
+        self.fed = feeding.fed(Sequences(values, lengths[self._order]))
+
+    def _check_answered(self, argument) -> None:
+        shortest = self._feeding.shortest
+        for place, one in enumerate(self.x):
+            if len(one) < shortest:
+                raise ValueError(
+                    f"Received an invalid value for argument {argument}, expected sequences of at "
+                    f"least {shortest} steps, which the windows of the model's layers take, got "
+                    f"{len(one)} in {argument}[{place}]."
+                )
 
     def _check_lengths(self, argument) -> None:
         if self._steps is None:
@@ -109,6 +133,8 @@ class GivenSequences:
             the answer is the one before, and that to zero states before the first.
         """
         output = graph.outputs[0]
+        if every_step:
+            outputs = [one[self._feeding.unanswered :] for one in outputs]
         if self._masks is None or not every_step:
             ordered = [outputs[row] for row in self.places]
             answers = np.stack(ordered if every_step else [one[-1] for one in ordered])

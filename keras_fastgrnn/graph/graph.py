@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from keras_fastgrnn.graph.feeding import STEP_BY_STEP, Feeding
 from keras_fastgrnn.graph.weight_expressions import WeightExpression
 
 
@@ -146,14 +147,14 @@ class Graph:
         outputs: List of tensors returned.
         ops: List of `Op` in the order they run.
         states: List of `State`.
-        unanswered: Integer, how many steps at the start of a sequence have no answer.
+        feeding: `Feeding`.
     """
 
     inputs: list[Tensor]
     outputs: list[Tensor]
     ops: list[Op] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
-    unanswered: int = 0
+    feeding: Feeding = STEP_BY_STEP
 
     def copy(self) -> "Graph":
         """Returns a graph of its own operators and lists on the same tensors."""

@@ -6,12 +6,13 @@ import numpy as np
 
 from keras_fastgrnn import activations
 from keras_fastgrnn.activations import LEAKY_SLOPE, PIECEWISE_LINEAR
+from keras_fastgrnn.graph.feeding import EVERY_FRAME, Pace
 from keras_fastgrnn.graph.graph import Graph, Op, Tensor, constant
 from keras_fastgrnn.graph.weight_expressions import is_always
 
 
-class DifferentWidthsError(ValueError):
-    """Vectors of different widths that an operator takes entry by entry."""
+class UnfitInputsError(ValueError):
+    """Inputs that an operator cannot take; the message says why, and what to do."""
 
 
 class Symbol:
@@ -20,28 +21,26 @@ class Symbol:
     Attributes:
         graph: `Graph`.
         tensor: `Tensor` of it.
-        late: Integer, how many steps at the start of a sequence have no value of it in Keras.
+        pace: `Pace` of the frames that it holds.
     """
 
     __array_ufunc__ = None
 
-    def __init__(self, graph: Graph, tensor: Tensor, late: int = 0):
+    def __init__(self, graph: Graph, tensor: Tensor, pace: Pace = EVERY_FRAME):
         self.graph = graph
         self.tensor = tensor
-        self.late = late
+        self.pace = pace
 
     def _emit(self, kind, *operands, shape=None, **options):
         widths = {one.tensor.shape[-1] for one in operands if isinstance(one, Symbol)}
         if len(widths) > 1 and shape is None:
             few, many = min(widths), max(widths)
-            raise DifferentWidthsError(
-                f"its inputs have {few} and {many} channels; give them as many"
-            )
-        inputs = [_operand(kind, operand) for operand in operands]
+            raise UnfitInputsError(f"its inputs have {few} and {many} channels; give them as many")
+        inputs = [_operand(kind, operand, self) for operand in operands]
         output = Tensor("", shape or self.tensor.shape)
         self.graph.ops.append(Op(kind, inputs, output, **options))
-        late = max(one.late for one in (self, *operands) if isinstance(one, Symbol))
-        return Symbol(self.graph, output, late)
+        paces = [one.pace for one in (self, *operands) if isinstance(one, Symbol)]
+        return Symbol(self.graph, output, max(paces, key=lambda pace: len(pace.windows)))
 
     def __add__(self, other):
         return self if _is_all(other, 0) else self._emit("ADD", self, other)
@@ -62,6 +61,12 @@ class Symbol:
         return self * other
 
     def __matmul__(self, matrix):
+        if self.pace.frames > 1:
+            matrix = np.kron(np.eye(self.pace.frames), matrix)
+        return self.in_a_product(matrix)
+
+    def in_a_product(self, matrix) -> "Symbol":
+        """Multiplies all that it holds by a matrix with a row for each entry."""
         weights = matrix.T
         return self._emit("FULLY_CONNECTED", self, weights, shape=(1, len(weights)))
 
@@ -71,6 +76,15 @@ class Symbol:
 
     def followed_by(self, *others: "Symbol") -> "Symbol":
         """Puts vectors one after another."""
+        if self.pace.frames > 1:
+            raise UnfitInputsError(
+                f"it joins channels of {self.pace.frames} frames at once; let it do so after the "
+                "strides"
+            )
+        return self.before_frames(*others)
+
+    def before_frames(self, *others: "Symbol") -> "Symbol":
+        """Puts vectors one after another, whatever frames they hold."""
         width = sum(one.tensor.shape[-1] for one in (self, *others))
         return self._emit("CONCATENATION", self, *others, shape=(1, width))
 
@@ -112,7 +126,7 @@ class Symbol:
         step.replace(step.inputs[0], self.tensor)
         self.graph.ops += step.ops
         self.graph.states += step.states
-        return Symbol(self.graph, step.outputs[0], self.late)
+        return Symbol(self.graph, step.outputs[0], self.pace)
 
     def activate(self, name: str):
         """Applies the activation of that name."""
@@ -122,18 +136,23 @@ class Symbol:
             return self.leaky(LEAKY_SLOPE)
         line = PIECEWISE_LINEAR.get(name)
         if line is None:
+            if name == "softmax" and self.pace.frames > 1:
+                raise UnfitInputsError("a softmax before strides; leave it out")
             kind = {"sigmoid": "LOGISTIC", "tanh": "TANH", "softmax": "SOFTMAX"}[name]
             return self._emit(kind, self)
         ramp = (self + line.shift) * line.slope
         return ramp._emit("CLIP", ramp, low=line.low, high=line.high)
 
 
-def _operand(kind, value) -> Tensor:
+def _operand(kind, value, beside: Symbol) -> Tensor:
     if isinstance(value, Symbol):
         return value.tensor
     if kind == "FULLY_CONNECTED":
         return constant(value)
-    return constant(np.ravel(value) if np.size(value) == 1 else np.reshape(value, (1, -1)))
+    if np.size(value) == 1:
+        return constant(np.ravel(value))
+    each = np.reshape(value, (1, -1))
+    return constant(np.tile(each, beside.pace.frames) if beside.pace.frames > 1 else each)
 
 
 def _is_all(value, number) -> bool:

@@ -5,9 +5,10 @@ The handlers of its layers run on symbols, and each operation they do becomes an
 
 import numpy as np
 
-from keras_fastgrnn.graph.calls import Call
+from keras_fastgrnn.graph.calls import Call, Result
+from keras_fastgrnn.graph.feeding import Feeding, Pace
 from keras_fastgrnn.graph.graph import Graph, Tensor
-from keras_fastgrnn.graph.layer_handlers import HANDLERS
+from keras_fastgrnn.graph.layer_handlers import HANDLERS, stride_of
 from keras_fastgrnn.graph.operations import computed
 from keras_fastgrnn.graph.supported_layers import (
     computing_calls,
@@ -15,7 +16,7 @@ from keras_fastgrnn.graph.supported_layers import (
     refuse_layers,
     unsupported_layers,
 )
-from keras_fastgrnn.graph.symbol import DifferentWidthsError, Symbol
+from keras_fastgrnn.graph.symbol import Symbol, UnfitInputsError
 
 
 def trace(model) -> Graph:
@@ -25,7 +26,8 @@ def trace(model) -> Graph:
         model: Keras model of one input, of shape `(batch, steps, input_dim)`, and one output.
 
     Returns:
-        `Graph` with one input of shape `(1, input_dim)` and one output of shape `(1, outputs)`.
+        `Graph` with one input of shape `(1, input_dim)`, or of several frames where layers stride
+        over them, and one output of shape `(1, outputs)`.
 
     Raises:
         UnsupportedLayerError: If a layer cannot be exported; names all of them.
@@ -36,7 +38,9 @@ def trace(model) -> Graph:
     (first, *calls), answer = computing_calls(model)
     refuse_layers(unsupported_layers([first, *calls], answer))
     graph = Graph(inputs=[], outputs=[])
-    value = Symbol(graph, Tensor("input", (1, model.inputs[0].shape[-1])))
+    frames = _frames_of_a_step([first, *calls], answer)
+    tensor = Tensor("input", (1, frames * model.inputs[0].shape[-1]))
+    value = Symbol(graph, tensor, Pace(frames))
     graph.inputs = [value.tensor]
     values = {first.name: value}
     for call in calls:
@@ -44,15 +48,29 @@ def trace(model) -> Graph:
         try:
             with np.errstate(all="ignore"):
                 values[call.name] = _traced(call, values)
-        except DifferentWidthsError as error:
+        except UnfitInputsError as error:
             refuse_layers([f"{call.title}: {error}."])
         _check_constants(graph.ops[before:], call.layer)
     graph.outputs = [values[answer.name].tensor]
-    graph.unanswered = values[answer.name].late
+    pace = values[answer.name].pace
+    graph.feeding = Feeding(frames, pace.late, pace.windows)
     return graph
 
 
+def _frames_of_a_step(calls: list[Call], answer: Result) -> int:
+    """How many frames of the input there are for one of what the model answers."""
+    frames = {calls[0].name: 1}
+    for call in calls[1:]:
+        before = max(frames[source.name] for source in call.sources)
+        frames[call.name] = before * stride_of(call)
+    return frames[answer.name]
+
+
 def _traced(call: Call, values: dict[str, Symbol]) -> Symbol:
+    if len({values[source.name].pace for source in call.sources}) > 1:
+        raise UnfitInputsError(
+            "what it joins comes after windows of other frames; let the branches have the same"
+        )
     if call.operation is None:
         sources = [values[source.name] for source in call.sources]
         return HANDLERS[type(call.layer)].trace(call.layer, *sources)

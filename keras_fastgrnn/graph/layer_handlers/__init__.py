@@ -12,8 +12,9 @@ from keras_fastgrnn.graph.layer_handlers.handler import (
     LayerHandler,
     names_of,
     register,
+    stride_of,
 )
 
-__all__ = ["HANDLERS", "InTraining", "LayerHandler", "names_of", "register"]
+__all__ = ["HANDLERS", "InTraining", "LayerHandler", "names_of", "register", "stride_of"]
 
 import_modules(sys.modules[__name__])

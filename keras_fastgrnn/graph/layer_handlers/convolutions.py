@@ -1,31 +1,31 @@
-"""Conv1D, DepthwiseConv1D, SeparableConv1D: a matrix over the frames of the last steps."""
+"""Conv1D, DepthwiseConv1D, SeparableConv1D: a matrix over the last frames."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from keras_fastgrnn.graph.frames import last_frames, zero_while_late
+from keras_fastgrnn.graph.feeding import Window
+from keras_fastgrnn.graph.frames import frames_of
 from keras_fastgrnn.graph.layer_handlers.dense import after_product
 from keras_fastgrnn.graph.layer_handlers.handler import (
     LayerHandler,
     activation_problems,
     register,
 )
+from keras_fastgrnn.graph.layer_handlers.windows import first_of, stride, window_problems
 from keras_fastgrnn.graph.symbol import Symbol
 from keras_fastgrnn.keras_api import keras
 
 
 def _problems(layer) -> Iterable[str]:
-    if layer.padding not in ("causal", "valid"):
-        yield (
-            f"padding={layer.padding!r} reads frames that are still to come; train with "
-            "padding='causal' or 'valid'"
-        )
-    if np.ravel(layer.strides).max() > 1:
-        yield "its strides leave out steps; train with strides=1"
-    if layer.data_format != "channels_last":
-        yield "it takes the channels first; use data_format='channels_last'"
+    yield from window_problems(layer)
+    if layer.padding == "same":
+        yield from _same_problems(layer)
     yield from activation_problems(layer, "activation")
+
+
+def _same_problems(layer) -> Iterable[str]:
+    yield "padding='same' reads frames that are still to come; train with 'causal' or 'valid'"
 
 
 def _trace_full(layer, value: Symbol) -> Symbol:
@@ -65,16 +65,16 @@ def _depthwise(kernel: np.ndarray) -> np.ndarray:
 
 def _product(layer, value: Symbol, kernel: np.ndarray) -> Symbol:
     """The product of a kernel of shape `(frames, channels, filters)` with the last frames."""
-    (dilation,) = np.ravel(layer.dilation_rate)[:1]
-    count = (len(kernel) - 1) * int(dilation) + 1
-    spread = np.zeros((count, *kernel.shape[1:]))
-    spread[:: int(dilation)] = kernel
-    if layer.padding == "causal":
-        value = zero_while_late(value)
-    frames = last_frames(value, count, layer.name)
-    if layer.padding == "valid":
-        frames = Symbol(frames.graph, frames.tensor, value.late + count - 1)
-    return frames @ spread.reshape(-1, kernel.shape[-1])
+    dilation = first_of(layer.dilation_rate)
+    length = (len(kernel) - 1) * dilation + 1
+    window = Window(length, stride(layer), is_padded=layer.padding == "causal")
+    padding = length - 1 if window.is_padded else 0
+    frames = frames_of(value, window, padding, layer.name)
+    _, channels, filters = kernel.shape
+    matrix = np.zeros((frames.count, channels, len(frames.starts), filters))
+    for place, start in enumerate(frames.starts):
+        matrix[start : start + length : dilation, :, place] = kernel
+    return frames.value.in_a_product(matrix.reshape(frames.count * channels, -1))
 
 
 def _answer(layer, product: Symbol) -> Symbol:
@@ -83,6 +83,10 @@ def _answer(layer, product: Symbol) -> Symbol:
     return after_product(layer, product)
 
 
-register(LayerHandler(_trace_full, _problems), keras.layers.Conv1D)
-register(LayerHandler(_trace_depthwise, _problems), keras.layers.DepthwiseConv1D)
-register(LayerHandler(_trace_separable, _problems), keras.layers.SeparableConv1D)
+def _handler(trace: Callable) -> LayerHandler:
+    return LayerHandler(trace, _problems, stride=stride, takes_frames=True)
+
+
+register(_handler(_trace_full), keras.layers.Conv1D)
+register(_handler(_trace_depthwise), keras.layers.DepthwiseConv1D)
+register(_handler(_trace_separable), keras.layers.SeparableConv1D)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from keras_fastgrnn import activations
+from keras_fastgrnn.graph.calls import Call
 
 
 class InTraining(enum.Enum):
@@ -31,6 +32,10 @@ class LayerHandler:
         in_training: `InTraining`, or `None` where `quantize_aware` has a class for it, or refuses
             it. Defaults to `None`.
         merges: Boolean, whether it may have several inputs. Defaults to `False`.
+        stride: Function from a layer to how many frames it moves on for one of its output.
+            Defaults to 1.
+        takes_frames: Boolean, whether it computes a frame from several of its input. Defaults to
+            `False`.
         activation: Function from a layer to the activation that it is, which training takes into
             the Dense layer before it; `None` where it is none. Defaults to `None`.
     """
@@ -39,6 +44,8 @@ class LayerHandler:
     problems: Callable[..., Iterable[str]] = _no_problems
     in_training: InTraining | None = None
     merges: bool = False
+    stride: Callable[..., int] = lambda layer: 1
+    takes_frames: bool = False
     activation: Callable | None = None
 
 
@@ -57,6 +64,15 @@ def register(handler: LayerHandler, *kinds: type) -> None:
         if kind in HANDLERS:
             raise ValueError(f"{kind.__name__} has a handler already")
         HANDLERS[kind] = handler
+
+
+def stride_of(call: Call) -> int:
+    """Returns how many frames a call moves on for one of its result.
+
+    Args:
+        call: `Call` of a layer that has a handler, or of an operation.
+    """
+    return 1 if call.operation is not None else HANDLERS[type(call.layer)].stride(call.layer)
 
 
 def names_of(classes: Iterable[type]) -> str:

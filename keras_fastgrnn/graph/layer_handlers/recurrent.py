@@ -9,7 +9,7 @@ from keras_fastgrnn.graph.layer_handlers.handler import (
     names_of,
     register,
 )
-from keras_fastgrnn.graph.symbol import Symbol
+from keras_fastgrnn.graph.symbol import Symbol, UnfitInputsError
 from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.layers import FastGRNN, FastRNN
 from keras_fastgrnn.models import cells_of
@@ -28,6 +28,10 @@ def _problems(layer):
 
 
 def _trace(layer, value: Symbol) -> Symbol:
+    if value.pace.frames > 1:
+        raise UnfitInputsError(
+            f"a step has {value.pace.frames} frames of it; put the layers that stride before it"
+        )
     for prefix, cell in named_cells(layer):
         before = len(value.graph.states)
         value, unit = trace_cell(cell, value, prefix)
@@ -37,10 +41,10 @@ def _trace(layer, value: Symbol) -> Symbol:
 
 def _with_states_at_zero(value: Symbol, states: list[State]) -> Symbol:
     """Keeps the states zero while the input has no value, and returns the first of them."""
-    if value.late:
+    if value.pace.late:
         for state in states:
-            state.after = zero_while_late(Symbol(value.graph, state.after, value.late)).tensor
-        value = Symbol(value.graph, states[0].after, value.late)
+            state.after = zero_while_late(Symbol(value.graph, state.after, value.pace)).tensor
+        value = Symbol(value.graph, states[0].after, value.pace)
     return value
 
 

@@ -1,0 +1,111 @@
+"""How the frames of a sequence become the steps of a device.
+
+A frame is what Keras takes as a step. Where a layer strides over frames a device takes several of
+them at once, and where one has no padding the first steps have no answer in Keras.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_fastgrnn.graph.sequences import Sequences
+
+
+@dataclass(frozen=True)
+class Window:
+    """The frames that one frame of a layer's output is computed from.
+
+    Attributes:
+        length: Integer, from the first to the last.
+        stride: Integer, how far it moves on.
+        is_padded: Boolean, whether Keras answers for every `stride`-th frame, padding with zeros.
+    """
+
+    length: int
+    stride: int
+    is_padded: bool
+
+    def answers(self, frames: int) -> int:
+        """Returns how many frames the output has."""
+        first = 1 if self.is_padded else self.length
+        return max(0, (frames - first) // self.stride + 1)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When the frames of a value come.
+
+    Attributes:
+        frames: Integer, how many of them a step has, one after the other.
+        late: Integer, how many frames at the start of a sequence have no counterpart in Keras.
+        windows: Tuple of `Window`, those of the layers before, in order.
+    """
+
+    frames: int = 1
+    late: int = 0
+    windows: tuple[Window, ...] = ()
+
+
+# One frame a step, from the first on.
+EVERY_FRAME = Pace()
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """How a device is fed.
+
+    Attributes:
+        frames: Integer, how many frames a step takes.
+        unanswered: Integer, how many steps at the start of a sequence have no answer in Keras.
+        windows: Tuple of `Window`, those of the model's layers, in order.
+    """
+
+    frames: int = 1
+    unanswered: int = 0
+    windows: tuple[Window, ...] = ()
+
+    def answers(self, frames: int) -> int:
+        """Returns how many steps Keras computes for a sequence.
+
+        Args:
+            frames: Integer, the length of the sequence.
+        """
+        for window in self.windows:
+            frames = window.answers(frames)
+        return frames
+
+    def steps(self, frames: int) -> int:
+        """Returns how many steps a device runs for a sequence.
+
+        Args:
+            frames: Integer, the length of the sequence.
+        """
+        return self.answers(frames) + self.unanswered
+
+    @property
+    def shortest(self) -> int:
+        """How many frames a sequence must have to be answered."""
+        return next(frames for frames in itertools.count(1) if self.answers(frames))
+
+    def fed(self, x: Sequences) -> Sequences:
+        """Returns what a device is fed at each step: its frames, one after the other.
+
+        Frames at the end that Keras leaves out are left out, and frames that it pads with are 0.
+
+        Args:
+            x: `Sequences` of frames.
+        """
+        if not self.windows:
+            return x
+        steps = np.array([self.steps(int(length)) for length in x.lengths])
+        count, channels = self.frames * steps.max(), x.values.shape[-1]
+        values = np.zeros((len(x), count, channels), x.values.dtype)
+        given = x.values[:, :count]
+        is_frame = np.arange(given.shape[1]) < x.lengths[:, np.newaxis]
+        values[:, : given.shape[1]] = np.where(is_frame[..., np.newaxis], given, 0)
+        return Sequences(values.reshape(len(x), -1, self.frames * channels), steps)
+
+
+# One frame a step, and an answer to each.
+STEP_BY_STEP = Feeding()
