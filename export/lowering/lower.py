@@ -75,6 +75,7 @@ class LoweredModel:
             "does; each sequence that was given here began from zero."
             for name in self.stateful
         ]
+        notes += _notes_on_feeding(self.graph, self.model.inputs[0].shape[1])
         if self.masking is not None:
             notes.append(
                 f"The layer {title(self.masking)} is left out: do not feed a step whose channels "
@@ -94,6 +95,28 @@ class LoweredModel:
         if not self.returns_sequences:
             return answers, np.asarray(self.expected)
         return self.given.at_fed_steps(answers), self.given.at_fed_steps(self.expected)
+
+
+def _notes_on_feeding(graph: Graph, steps: int | None) -> list[str]:
+    feeding, notes = graph.feeding, []
+    if feeding.frames > 1:
+        notes.append(
+            f"A step takes {feeding.frames} frames of the data at once, one after the other, the "
+            "oldest first, since layers stride over them."
+        )
+    if feeding.unanswered:
+        notes.append(
+            f"The answers to the first {feeding.unanswered} steps of a sequence are of no use, "
+            "since the windows of layers are not full; the next one is Keras's first."
+        )
+    frames = feeding.frames * feeding.shortest if steps is None else steps
+    missing = feeding.frames * feeding.steps(frames) - frames
+    if missing > 0:
+        notes.append(
+            f"After the {frames if steps else 'last'} frames of a sequence feed {missing} of "
+            "zeros, with which Keras pads it, for the last answer."
+        )
+    return notes
 
 
 def lower(

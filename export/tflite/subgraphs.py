@@ -108,10 +108,11 @@ def sequence(graph: Graph, steps: int, every_step: bool, explicit: bool) -> list
     row = _Carried(_shaped(step_input, steps * channels))
     states = [_Carried(state.before, state.after) for state in graph.states]
     results, collect = _collection(step_output, steps) if every_step else ([], [])
-    carried = [position, row, *states, *results]
-
     wanted = [*(state.after for state in states), *(step_output for _ in results)]
     step = _needed(graph, wanted, given=step_input)
+    rest = exit if every_step else [op for op in graph.ops if op not in [*entry, *step]]
+    kept = [] if every_step else _kept_for_the_rest(rest, y, step_input, step, states)
+    carried = [position, row, *states, *results, *kept]
     taken = _shaped(step_input, channels)
     body = Subgraph(
         [value.before for value in carried],
@@ -125,10 +126,9 @@ def sequence(graph: Graph, steps: int, every_step: bool, explicit: bool) -> list
         ],
     )
 
-    last = {value.after: value.last for value in states}
+    last = {value.after: value.last for value in [*states, *kept]}
     if every_step:
         last[step_output] = results[0].last
-    rest = exit if every_step else [op for op in graph.ops if op not in [*entry, *step]]
     rest = [dataclasses.replace(op, inputs=[last.get(t, t) for t in op.inputs]) for op in rest]
     output = last.get(y, y)
     if every_step:
@@ -152,6 +152,13 @@ def sequence(graph: Graph, steps: int, every_step: bool, explicit: bool) -> list
         variables=[tensor for tensor in first if tensor is not row.first and tensor not in given],
     )
     return [main, _condition(carried, steps * channels), body]
+
+
+def _kept_for_the_rest(rest, y, step_input, step, states) -> list["_Carried"]:
+    """What follows the last step reads of it, besides the states."""
+    read = dict.fromkeys([*(tensor for op in rest for tensor in op.inputs), y])
+    inside = {step_input, *(op.output for op in step)} - {state.after for state in states}
+    return [_Carried(dataclasses.replace(t), t) for t in read if t in inside]
 
 
 def _with_places(graph: Graph) -> Graph:

@@ -39,7 +39,8 @@ class Pace:
     Attributes:
         frames: Integer, how many of them a step has, one after the other.
         late: Integer, how many frames at the start of a sequence have no counterpart in Keras.
-        windows: Tuple of `Window`, those of the layers before, in order.
+        windows: Tuple of `Window`, those of the layers before, in order, but for those that answer
+            to each frame at once.
     """
 
     frames: int = 1
@@ -58,7 +59,7 @@ class Feeding:
     Attributes:
         frames: Integer, how many frames a step takes.
         unanswered: Integer, how many steps at the start of a sequence have no answer in Keras.
-        windows: Tuple of `Window`, those of the model's layers, in order.
+        windows: Tuple of `Window`, as of the `Pace` of the answer.
     """
 
     frames: int = 1

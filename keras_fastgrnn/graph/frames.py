@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from keras_fastgrnn.graph.feeding import Window
+from keras_fastgrnn.graph.feeding import Pace, Window
 from keras_fastgrnn.graph.graph import State, Tensor
 from keras_fastgrnn.graph.symbol import Symbol, UnfitInputsError
 
@@ -58,9 +58,9 @@ def frames_of(value: Symbol, window: Window, padding: int, name: str) -> Frames:
     starts = [first + kept + place for place in range(0, pace.frames, stride)]
     count = kept + pace.frames
     value = _with_last(value, kept, name)
-    after = dataclasses.replace(
-        pace, frames=pace.frames // stride, late=late, windows=(*pace.windows, window)
-    )
+    is_in_step = window.is_padded and stride == 1 and late == pace.late
+    windows = pace.windows if is_in_step else (*pace.windows, window)
+    after = Pace(pace.frames // stride, late, windows)
     return Frames(Symbol(value.graph, value.tensor, after), starts, count)
 
 

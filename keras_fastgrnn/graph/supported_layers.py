@@ -200,6 +200,12 @@ def _masking_problems(calls: list[Call]):
     for call in following:
         if call.operation is not None or len(call.sources) > 1:
             yield call, f"behind {masking.name} it computes padded steps too; use layers alone"
+        elif HANDLERS[type(call.layer)].takes_frames:
+            yield (
+                call,
+                f"behind {masking.name} its windows take padded steps in, which a device is not "
+                "fed; give sequences of unequal length without Masking",
+            )
     while following and not isinstance(following[-1].layer, keras.layers.RNN):
         following.pop()
     for call in following:

@@ -40,7 +40,7 @@ class Symbol:
         output = Tensor("", shape or self.tensor.shape)
         self.graph.ops.append(Op(kind, inputs, output, **options))
         paces = [one.pace for one in (self, *operands) if isinstance(one, Symbol)]
-        return Symbol(self.graph, output, max(paces, key=lambda pace: len(pace.windows)))
+        return Symbol(self.graph, output, max(paces, key=_how_far))
 
     def __add__(self, other):
         return self if _is_all(other, 0) else self._emit("ADD", self, other)
@@ -142,6 +142,11 @@ class Symbol:
             return self._emit(kind, self)
         ramp = (self + line.shift) * line.slope
         return ramp._emit("CLIP", ramp, low=line.low, high=line.high)
+
+
+def _how_far(pace: Pace) -> tuple[int, int]:
+    """Of a constant state and a value the pace is that of the value."""
+    return len(pace.windows), pace.frames
 
 
 def _operand(kind, value, beside: Symbol) -> Tensor:

@@ -13,19 +13,19 @@ from keras_fastgrnn.graph.layer_handlers.handler import (
     register,
 )
 from keras_fastgrnn.graph.layer_handlers.windows import first_of, stride, window_problems
-from keras_fastgrnn.graph.symbol import Symbol
+from keras_fastgrnn.graph.symbol import Symbol, UnfitInputsError
 from keras_fastgrnn.keras_api import keras
+from keras_fastgrnn.models import input_of
 
 
 def _problems(layer) -> Iterable[str]:
     yield from window_problems(layer)
-    if layer.padding == "same":
-        yield from _same_problems(layer)
+    if layer.padding == "same" and stride(layer) > 1 and input_of(layer).shape[1] is None:
+        yield (
+            "padding='same' with strides depends on the number of steps; build the model with "
+            "Input((steps, input_dim)), or train with padding='causal' or 'valid'"
+        )
     yield from activation_problems(layer, "activation")
-
-
-def _same_problems(layer) -> Iterable[str]:
-    yield "padding='same' reads frames that are still to come; train with 'causal' or 'valid'"
 
 
 def _trace_full(layer, value: Symbol) -> Symbol:
@@ -67,14 +67,29 @@ def _product(layer, value: Symbol, kernel: np.ndarray) -> Symbol:
     """The product of a kernel of shape `(frames, channels, filters)` with the last frames."""
     dilation = first_of(layer.dilation_rate)
     length = (len(kernel) - 1) * dilation + 1
-    window = Window(length, stride(layer), is_padded=layer.padding == "causal")
-    padding = length - 1 if window.is_padded else 0
-    frames = frames_of(value, window, padding, layer.name)
+    window = Window(length, stride(layer), is_padded=layer.padding != "valid")
+    frames = frames_of(value, window, _padding(layer, window, value), layer.name)
     _, channels, filters = kernel.shape
     matrix = np.zeros((frames.count, channels, len(frames.starts), filters))
     for place, start in enumerate(frames.starts):
         matrix[start : start + length : dilation, :, place] = kernel
     return frames.value.in_a_product(matrix.reshape(frames.count * channels, -1))
+
+
+def _padding(layer, window: Window, value: Symbol) -> int:
+    """How many frames of zeros Keras puts before the first one."""
+    if layer.padding == "valid":
+        return 0
+    if layer.padding == "causal":
+        return window.length - 1
+    if value.tensor is not value.graph.inputs[0]:
+        raise UnfitInputsError(
+            "padding='same' pads what another layer computes with zeros at its end, which no "
+            "input makes it compute; train with padding='causal' or 'valid'"
+        )
+    steps = input_of(layer).shape[1] or window.stride
+    missing = (window.answers(steps) - 1) * window.stride + window.length - steps
+    return max(0, missing) // 2
 
 
 def _answer(layer, product: Symbol) -> Symbol:
