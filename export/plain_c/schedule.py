@@ -236,11 +236,12 @@ def _kept_for_output(graph: Graph) -> list[State]:
         if tensor in done or tensor in kept or tensor.is_constant:
             continue
         is_given = tensor in graph.inputs or tensor in delayed
-        if is_given or (tensor in by_step and tensor in of_input):
+        op = graph.producer(tensor)
+        reads_delayed = op is not None and not delayed.isdisjoint(op.inputs)
+        if is_given or reads_delayed or (tensor in by_step and tensor in of_input):
             before = Tensor(f"{tensor.name}/kept", tensor.shape, tensor.dtype, tensor.scale)
             kept[tensor] = State(before, tensor)
         else:
-            op = graph.producer(tensor)
             wanted += [] if op is None else op.inputs
     return list(kept.values())
 

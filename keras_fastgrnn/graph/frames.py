@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from keras_fastgrnn.graph.feeding import Pace, Window
-from keras_fastgrnn.graph.graph import State, Tensor
+from keras_fastgrnn.graph.graph import Graph, State, Tensor
 from keras_fastgrnn.graph.symbol import Symbol, UnfitInputsError
 
 
@@ -87,25 +87,28 @@ def zero_while_late(value: Symbol) -> Symbol:
             "it pads what comes after a layer without padding, before strides; use padding='valid'"
         )
     name, value.tensor.name = value.tensor.name, ""
-    zeroed = value.times_number(_is_in_time(value))
+    zeroed = value.times_number(zero_before(value.pace.late, value.graph))
     zeroed.tensor.name = name
     return zeroed
 
 
-def _is_in_time(value: Symbol) -> Symbol:
-    """A number that is 0 in as many steps as a value is late, and 1 in all after them.
+def zero_before(step: int, graph: Graph) -> Symbol:
+    """Returns a number that is 0 before some step of a sequence, and 1 from then on.
 
     Ones move through a state as frames do, so that no type of integers rounds them.
+
+    Args:
+        step: Integer, from 1 on.
+        graph: `Graph` in the making.
     """
-    graph, late = value.graph, value.pace.late
-    name = f"after_{late}_steps"
+    name = f"after_{step}_steps"
     state = next((one for one in graph.states if one.before.name == name), None)
     if state is not None:  # what is oldest was read first
         return Symbol(graph, graph.consumers(state.before)[0].output)
-    before = Symbol(graph, Tensor(name, (1, late)))
+    before = Symbol(graph, Tensor(name, (1, step)))
     oldest = before.part(0, 1)
-    newest = before @ np.zeros((late, 1)) + 1.0
-    after = newest if late == 1 else before.before_frames(newest).part(1, late)
+    newest = before @ np.zeros((step, 1)) + 1.0
+    after = newest if step == 1 else before.before_frames(newest).part(1, step)
     after.tensor.name = name
     graph.states.append(State(before.tensor, after.tensor))
     return oldest

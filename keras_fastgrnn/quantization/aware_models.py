@@ -23,7 +23,7 @@ from keras_fastgrnn.graph.supported_layers import (
 )
 from keras_fastgrnn.graph.trace import trace
 from keras_fastgrnn.keras_api import Data, keras
-from keras_fastgrnn.models import cells_of, layers_of, set_weights
+from keras_fastgrnn.models import cells_of, input_of, layers_of, output_of, set_weights
 from keras_fastgrnn.quantization.aware_layers import (
     AWARE_CELLS,
     ROUNDED_ACTIVATIONS,
@@ -185,9 +185,15 @@ def _layers_in_training(model) -> list:
         activation, before = HANDLERS[type(layer)].activation, chain[-1] if chain else None
         if activation is not None and _is_linear_dense(before):
             chain[-1] = _copied(before, activation=activation(layer))
-        elif HANDLERS[type(layer)].in_training is not InTraining.LEFT_OUT:
+        elif not _is_left_out(layer, call.layer):
             chain.append(_named_apart(layer, {one.name for one in chain}))
     return chain
+
+
+def _is_left_out(layer, called) -> bool:
+    """Whether training has no use for a layer, called by itself or inside another."""
+    is_of_steps = input_of(called).shape[1:] == output_of(called).shape[1:]
+    return HANDLERS[type(layer)].in_training is InTraining.LEFT_OUT and is_of_steps
 
 
 def _named_apart(layer, taken: set[str]):
@@ -386,7 +392,7 @@ _MAKERS_BY_CLASS = {keras.layers.RNN: _recurrent, keras.layers.Dense: _dense}
 
 def _maker_of(layer) -> Callable:
     in_training = HANDLERS[type(layer)].in_training
-    if in_training is not None:
+    if in_training in _MAKERS_BY_HANDLER:
         return _MAKERS_BY_HANDLER[in_training]
     found = (make for kind, make in _MAKERS_BY_CLASS.items() if isinstance(layer, kind))
     maker = next(found, None)
