@@ -103,6 +103,19 @@ def _unit_ramp(x, line: PiecewiseLinear):
     return keras.activations.relu(line.slope * (x + line.shift), max_value=line.high)
 
 
+# In tf_keras silu and swish are two functions of one kind.
+_FROM_KERAS = [
+    "hard_sigmoid",
+    "leaky_relu",
+    "linear",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "swish",
+    "tanh",
+]
 _OURS = {f.__name__: f for f in (quant_tanh, quant_sigmoid, quant_sigmoid4)}
 
 
@@ -141,8 +154,7 @@ def get(identifier, argument: str = "activation") -> Callable:
 
 def known() -> dict[str, Callable]:
     """Returns the activations that the exporter has operators for, by name."""
-    from_keras = ("hard_sigmoid", "leaky_relu", "linear", "relu", "sigmoid", "softmax", "tanh")
-    return {**{name: keras.activations.get(name) for name in from_keras}, **_OURS}
+    return {**{name: keras.activations.get(name) for name in _FROM_KERAS}, **_OURS}
 
 
 def known_name(activation: Callable | None) -> str:

@@ -111,6 +111,11 @@ class Symbol:
             return self.activate("relu")
         return self._emit("MAXIMUM", self, self * slope)
 
+    def up_to(self, largest: float) -> "Symbol":
+        """Clips to [0, largest], as a ramp to 1 that is multiplied."""
+        ramp = self * (1.0 / largest)
+        return ramp._emit("CLIP", ramp, low=0.0, high=1.0) * largest
+
     def appended(self, step: Graph, prefix: str) -> "Symbol":
         """Adds the operators and states of another graph, which read this tensor for its input.
 
@@ -134,6 +139,10 @@ class Symbol:
             return self
         if name == "leaky_relu":
             return self.leaky(LEAKY_SLOPE)
+        if name == "relu6":
+            return self.up_to(6.0)
+        if name in ("silu", "swish"):
+            return self * self.activate("sigmoid")
         line = PIECEWISE_LINEAR.get(name)
         if line is None:
             if name == "softmax" and self.pace.frames > 1:

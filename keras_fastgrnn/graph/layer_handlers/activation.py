@@ -15,8 +15,15 @@ def _activation_problems(layer):
 
 
 def _relu_problems(layer):
-    if layer.max_value is not None or layer.negative_slope or layer.threshold:
-        yield "it has a max_value, negative_slope or threshold; use a plain ReLU"
+    if layer.max_value not in (None, 6.0) or layer.negative_slope or layer.threshold:
+        yield (
+            "it has a max_value other than 6, a negative_slope or a threshold; use a plain ReLU, "
+            "ReLU(6.0) or LeakyReLU"
+        )
+
+
+def _relu(layer):
+    return keras.activations.get("relu" if layer.max_value is None else "relu6")
 
 
 def _softmax_problems(layer):
@@ -36,5 +43,5 @@ def _handler(function_of, problems) -> LayerHandler:
 
 
 register(_handler(lambda layer: layer.activation, _activation_problems), keras.layers.Activation)
-register(_handler(lambda layer: keras.activations.relu, _relu_problems), keras.layers.ReLU)
+register(_handler(_relu, _relu_problems), keras.layers.ReLU)
 register(_handler(lambda layer: keras.activations.softmax, _softmax_problems), keras.layers.Softmax)
