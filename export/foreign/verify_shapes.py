@@ -11,9 +11,9 @@ from keras_fastgrnn.graph.operators.file_calls import (
     require_shape,
     shapes_of,
 )
+from keras_fastgrnn.graph.operators.slice import MAX_SLICED_RANK
 
 # The dimensions that kernels have room for.
-MAX_SLICED_RANK = 5
 MAX_PADDED_RANK = 5
 MAX_TRANSPOSED_RANK = 5
 MAX_SUMMED_RANK = 4
@@ -62,25 +62,6 @@ def _transpose(call) -> None:
     order = constant_integers(call, order, rank)
     call.require(sorted(order) == list(range(rank)), f"its order of dimensions is {order}")
     require_shape(call, call.outputs[0], tuple(x.shape[axis] for axis in order))
-
-
-def _slice(call) -> None:
-    x, begin, size = call.inputs
-    (y,) = call.outputs
-    rank = len(x.shape)
-    call.require(1 <= rank <= MAX_SLICED_RANK, f"it slices {rank} dimensions")
-    count = np.array(constant_integers(call, size, rank), np.int64)
-    if begin.data is None:
-        first = np.zeros(rank, np.int64)  # the loop that counts it is checked for its range
-        call.require(begin.shape == (rank,), f"{begin.name} has the shape {list(begin.shape)}")
-    else:
-        first = np.array(constant_integers(call, begin, rank), np.int64)
-    count = np.where(count == -1, np.array(x.shape) - first, count)
-    fits = (first >= 0).all() and (count >= 1).all() and (first + count <= x.shape).all()
-    call.require(
-        fits and tuple(count) == y.shape,
-        f"it takes {count.tolist()} from {first.tolist()} of {list(x.shape)} into {list(y.shape)}",
-    )
 
 
 def _strided_slice(call) -> None:
@@ -211,7 +192,6 @@ RULES = {
     "REDUCE_MIN": _reduction,
     "RESHAPE": _reshape,
     "SHAPE": _shape,
-    "SLICE": _slice,
     "SPLIT": _split,
     "SPLIT_V": _split_v,
     "SQUEEZE": _squeeze,

@@ -35,7 +35,13 @@ class Loop:
 
 @dataclass(eq=False)
 class DelayLine(State):
-    """A state that holds what `after` was in the last steps, the oldest first, or its last part."""
+    """A state that holds what `after` was in the last steps, the oldest first, or its last part.
+
+    Attributes:
+        newest: List of the tensors that lie one after another in `after`.
+    """
+
+    newest: list[Tensor] = field(default_factory=list)
 
     @property
     def holds_newest(self) -> bool:
@@ -66,12 +72,12 @@ def step_schedule(graph: Graph) -> Schedule:
     Args:
         graph: Integer graph.
     """
-    loops = _loops(graph, [state.after for state in graph.states])
-    delays = [state for state in graph.states if isinstance(state, DelayLine)]
+    loops = _loops(graph, _computed_for_states(graph))
+    delays = _delay_lines(graph)
     states = [state for state in graph.states if state not in delays]
     buffered = [state for state in states if _needs_buffer(state, loops)]
     kept = {tensor for state in states for tensor in (state.before, state.after)}
-    moved_on = {delay.after for delay in delays}
+    moved_on = {part for delay in delays for part in delay.newest}
     return Schedule(loops, _arrays(loops, kept, moved_on), buffered, delays)
 
 
@@ -129,18 +135,23 @@ def _joins_vectors(op: Op) -> bool:
     return operator_of(op.kind).copies and operator_of(op.kind).expression is None
 
 
+def _takes_entries(op: Op) -> bool:
+    """Whether its result holds some of the entries of its input."""
+    return operator_of(op.kind).copies and not _joins_vectors(op)
+
+
 def _with_delay_lines(graph: Graph) -> Graph:
     """Returns the graph with a `DelayLine` where a state is the last entries of itself and more."""
     states, shifts = [], []
     for state in graph.states:
         shift = graph.producer(state.after)
         join = None if shift is None else graph.producer(shift.inputs[0])
-        if shift is None or join is None or shift.kind != "SLICE" or not _joins_vectors(join):
+        if shift is None or join is None or not _takes_entries(shift) or not _joins_vectors(join):
             states.append(state)
         else:
             before, newest = join.inputs
             assert before is state.before and shift.start == newest.shape[-1]
-            states.append(DelayLine(before, newest))
+            states.append(DelayLine(before, newest, [newest]))
             shifts.append(shift)
     ops = [op for op in graph.ops if op not in shifts]
     return dataclasses.replace(graph, ops=ops, states=states)
@@ -149,6 +160,8 @@ def _with_delay_lines(graph: Graph) -> Graph:
 def _with_parts(graph: Graph) -> Graph:
     """Returns the graph without a CONCATENATION but one that is the output or a state."""
     parts: dict[Tensor, list[Tensor]] = {}
+    lines = _delay_lines(graph)
+    kept = {*graph.outputs, *(state.after for state in graph.states if state not in lines)}
     ops: list[Op] = []
     for op in graph.ops:
         operator = operator_of(op.kind)
@@ -162,9 +175,22 @@ def _with_parts(graph: Graph) -> Graph:
             ops += each
             parts[op.output] = [one.output for one in each]
             op = Op("CONCATENATION", parts[op.output], op.output)
-        if op.output not in parts or graph.is_kept(op.output):
+        if op.output not in parts or op.output in kept:
             ops.append(op)
+    for delay in _delay_lines(graph):
+        delay.newest = parts.get(delay.after, delay.newest)
     return dataclasses.replace(graph, ops=ops)
+
+
+def _delay_lines(graph: Graph) -> list[DelayLine]:
+    return [state for state in graph.states if isinstance(state, DelayLine)]
+
+
+def _computed_for_states(graph: Graph) -> list[Tensor]:
+    """What a step computes to be kept."""
+    lines = _delay_lines(graph)
+    after = [state.after for state in graph.states if state not in lines]
+    return [*after, *(part for line in lines for part in line.newest)]
 
 
 def _slices(op: Op, parts: dict[Tensor, list[Tensor]]) -> list[Op]:
@@ -222,9 +248,8 @@ def _kept_for_output(graph: Graph) -> list[State]:
     The output is computed after the step, from what is kept.
     """
     done = _kept(graph)
-    after = [state.after for state in graph.states]
-    by_step = {op.output for op in _needed(graph, after, ())}
-    delayed = {state.before for state in graph.states if isinstance(state, DelayLine)}
+    by_step = {op.output for op in _needed(graph, _computed_for_states(graph), ())}
+    delayed = {line.before for line in _delay_lines(graph)}
     of_input = {*graph.inputs, *delayed}
     for op in graph.ops:
         if op.output not in done and of_input.intersection(op.inputs):
@@ -248,8 +273,9 @@ def _kept_for_output(graph: Graph) -> list[State]:
 
 def _kept(graph: Graph) -> set[Tensor]:
     """What is there after a step, for the output."""
-    states = [one for one in graph.states if not isinstance(one, DelayLine) or one.holds_newest]
-    return {state.after for state in states}
+    lines = _delay_lines(graph)
+    states = {state.after for state in graph.states if state not in lines}
+    return states.union(*(line.newest for line in lines if line.holds_newest))
 
 
 def with_logits(graph: Graph) -> Graph:

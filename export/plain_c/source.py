@@ -193,6 +193,13 @@ class Source:
         return self._names.unique(name)
 
 
+def _places_in(delay: DelayLine) -> list[tuple[Tensor, int]]:
+    """Where each part of what is newest begins in a delay line, below 0 where that is shorter."""
+    widths = [part.shape[-1] for part in delay.newest]
+    starts = delay.before.shape[-1] - sum(widths) + np.cumsum([0, *widths[:-1]])
+    return list(zip(delay.newest, starts.tolist(), strict=True))
+
+
 def _joins(op: Op) -> bool:
     return operator_of(op.kind).has_matrix and len(sources(op)) > 1
 
@@ -237,8 +244,8 @@ class _Function:
     def _place_newest_frames(self) -> None:
         for state in self._source.graph.states:
             if isinstance(state, DelayLine) and state.holds_newest:
-                start = state.before.shape[-1] - state.after.shape[-1]
-                self._places[state.after] = self._member(state.before), start
+                for part, start in _places_in(state):
+                    self._places[part] = self._member(state.before), start
 
     def _member(self, tensor: Tensor) -> str:
         return f"state->{self._source.state_before(tensor)}"
@@ -287,13 +294,17 @@ class _Function:
 
     def _moved_on(self, delay: DelayLine) -> str:
         """Moves a delay line on by what is newest."""
-        line, width, new = self._member(delay.before), delay.before.shape[-1], delay.after.shape[-1]
-        start = width - new
-        if start < 0:
-            return _copy(f"{line}[i]", self._element(delay.after, -start), width)
-        moved = _copy(f"{line}[i]", f"{line}[i + {new}]", start) if start else ""
-        target = f"{line}[{start} + i]" if start else f"{line}[i]"
-        return moved + _copy(target, self._element(delay.after), new)
+        line, new = self._member(delay.before), delay.after.shape[-1]
+        kept = delay.before.shape[-1] - new
+        text = _copy(f"{line}[i]", f"{line}[i + {new}]", kept) if kept > 0 else ""
+        for part, start in _places_in(delay):
+            left_out = max(0, -start)
+            place = start + left_out
+            target = f"{line}[{place} + i]" if place else f"{line}[i]"
+            if left_out < part.shape[-1]:
+                source = self._element(part, left_out)
+                text += _copy(target, source, part.shape[-1] - left_out)
+        return text
 
     def _vector(self, tensor: Tensor) -> str | None:
         """The array that holds a tensor, or `None` for a local number."""

@@ -71,7 +71,7 @@ def streaming(graph: Graph, explicit: bool) -> list[Subgraph]:
     Returns:
         List of one `Subgraph`.
     """
-    graph = _with_places(graph)
+    graph = _with_file_operands(graph)
     before = [state.before for state in graph.states]
     after = [state.after for state in graph.states]
     if explicit:
@@ -94,7 +94,7 @@ def sequence(graph: Graph, steps: int, every_step: bool, explicit: bool) -> list
         List of the main `Subgraph`, the condition and the body. The main one takes an input of
         shape `(1, steps, input_dim)`, and returns `(1, steps, outputs)` or `(1, outputs)`.
     """
-    graph = _with_places(graph)
+    graph = _with_file_operands(graph)
     (x,), (y,) = graph.inputs, graph.outputs
     conversions = [op for op in graph.ops if operator_of(op.kind).mixes_types]
     entry = [op for op in conversions if op.inputs[0] is x]
@@ -161,12 +161,11 @@ def _kept_for_the_rest(rest, y, step_input, step, states) -> list["_Carried"]:
     return [_Carried(dataclasses.replace(t), t) for t in read if t in inside]
 
 
-def _with_places(graph: Graph) -> Graph:
-    """In a file SLICE reads from where and how much it takes."""
+def _with_file_operands(graph: Graph) -> Graph:
+    """Returns the graph of operators as they are in a file."""
     graph = graph.copy()
     for op in graph.ops:
-        if op.kind == "SLICE":
-            op.inputs += [_integers(0, op.start), _integers(*op.output.shape)]
+        op.inputs += [_integers(*values) for values in operator_of(op.kind).file_operands(op)]
     return graph
 
 

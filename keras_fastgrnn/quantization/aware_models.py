@@ -192,8 +192,9 @@ def _layers_in_training(model) -> list:
 
 def _is_left_out(layer, called) -> bool:
     """Whether training has no use for a layer, called by itself or inside another."""
-    is_of_steps = input_of(called).shape[1:] == output_of(called).shape[1:]
-    return HANDLERS[type(layer)].in_training is InTraining.LEFT_OUT and is_of_steps
+    handler = HANDLERS[type(layer)]
+    joins = handler.takes_frames and input_of(called).shape[1:] != output_of(called).shape[1:]
+    return handler.in_training is InTraining.LEFT_OUT and not joins
 
 
 def _named_apart(layer, taken: set[str]):

@@ -45,7 +45,8 @@ def model(negation, own_cell):
 
 def test_layer_that_is_not_registered_is_refused_with_the_list_of_those_that_are():
     with pytest.raises(
-        export.UnsupportedLayerError, match=r"\(Negation\).*Dense, Dropout, FastGRNN"
+        export.UnsupportedLayerError,
+        match=r"\(Negation\).*Dropout, FastGRNN, FastRNN",
     ):
         export.convert(sequential(Negation(), keras.layers.GRU(2)), sequences())
 

@@ -85,6 +85,8 @@ class Operator:
         options: Function of an `Op` and a boolean, whether full TFLite is to run the file too, that
             returns a dictionary from field to value of that table; a string stands for the number
             of the type of that name. The fused activation is not among them. Defaults to no fields.
+        file_operands: Function of an `Op` that returns the tuples of integers which are its inputs
+            in a file, after those of the graph. Defaults to none.
         verify: Function of an `OperatorCall` of any file that raises a MalformedModelError where
             its tensors do not fit what the kernel takes for granted, or `None` where that is not
             known.
@@ -115,6 +117,7 @@ class Operator:
     mixes_types: bool = False
     options_table: str | None = None
     options: Callable[..., dict] = lambda op, portable: {}
+    file_operands: Callable[[Op], list[tuple[int, ...]]] = lambda op: []
     verify: Callable[[OperatorCall], None] | None = None
     expression: Callable[..., str] | None = None
     equation: str = ""
