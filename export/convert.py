@@ -62,8 +62,9 @@ def convert(
             BatchNormalization, Rescaling, Dropout and others that act in training alone, RNN with
             `FastRNNCell`, `FastGRNNCell`, `SimpleRNNCell`, `GRUCell` or `LSTMCell`, `FastRNN`,
             `FastGRNN`, `SimpleRNN`, `GRU`, `LSTM`, Dense, Activation, ReLU, LeakyReLU, PReLU,
-            Softmax, TimeDistributed, Identity, Flatten and Reshape that leave a step as it is,
-            and Add, Subtract, Multiply, Average, Maximum and Concatenate of branches; between
+            Softmax, TimeDistributed, Conv1D, DepthwiseConv1D, SeparableConv1D, MaxPooling1D,
+            AveragePooling1D, GlobalMaxPooling1D, GlobalAveragePooling1D, Flatten, Identity,
+            Reshape that leaves a step as it is, and Add, Subtract, Multiply, Average, Maximum and Concatenate of branches; between
             them may be sums, differences and products of tensors and constants, a division by a
             constant, `h[:, -1]`, and models of such layers.
         calibration_data: Array of shape `(batch, steps, input_dim)`, as the Keras model takes
@@ -72,7 +73,8 @@ def convert(
         quantization: "int16x8", "int8", `None` for float32, or "auto" for what a
             quantization-aware model was trained for, else "int16x8". Defaults to "auto".
         mode: "streaming" for an input of shape `(1, input_dim)`, or "sequence" for one of shape
-            `(1, steps, input_dim)`. Defaults to "streaming".
+            `(1, steps, input_dim)`. Where layers stride over frames a step has several of them,
+            one after the other, as the report says. Defaults to "streaming".
         state: "variable" to keep the state inside, for which only TFLite Micro has the means, or
             "explicit" for states as inputs and outputs of the file, after the model's own, which
             full TFLite runs too, but for ends that turn int8 into int16; its reference kernels
