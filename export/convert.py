@@ -64,9 +64,9 @@ def convert(
             `FastGRNN`, `SimpleRNN`, `GRU`, `LSTM`, Dense, Activation, ReLU, LeakyReLU, PReLU,
             Softmax, TimeDistributed, Conv1D, DepthwiseConv1D, SeparableConv1D, MaxPooling1D,
             AveragePooling1D, GlobalMaxPooling1D, GlobalAveragePooling1D, Flatten, Identity,
-            Reshape that leaves a step as it is, and Add, Subtract, Multiply, Average, Maximum and Concatenate of branches; between
-            them may be sums, differences and products of tensors and constants, a division by a
-            constant, `h[:, -1]`, and models of such layers.
+            Reshape that leaves a step as it is, and Add, Subtract, Multiply, Average, Maximum and
+            Concatenate of branches; between them may be sums, differences and products of tensors
+            and constants, a division by a constant, `h[:, -1]`, and models of such layers.
         calibration_data: Array of shape `(batch, steps, input_dim)`, as the Keras model takes
             it, or list of arrays of shape `(steps, input_dim)`. Needed for "int16x8", "int8" and
             integer ends; otherwise it fills the report. Defaults to `None`.

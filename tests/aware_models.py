@@ -25,9 +25,13 @@ def aware(*layers, quantization="int16x8", outputs=2, calibrated=True, spread=0.
 
 
 def fitted(model, epochs=1, learning_rate=1e-3):
-    """The model after some training on `data`."""
+    """The model after some training on `data`.
+
+    One epoch is of two batches, which take less time than to make a function of them.
+    """
     if getattr(model, "optimizer", None) is None:
-        compile_to_fit(model, keras.optimizers.Adam(learning_rate), "mse", jit_compile=False)
+        way = {"run_eagerly": True} if epochs == 1 else {"jit_compile": False}
+        compile_to_fit(model, keras.optimizers.Adam(learning_rate), "mse", **way)
     x, y = data()
     model.fit(x, y, epochs=epochs, batch_size=8, shuffle=False, verbose=0)
     return model

@@ -55,6 +55,8 @@ KERAS_3_ALONE = [
 # runs every fourth case.
 KERAS_3_MOSTLY = [
     "export/test_masking.py",
+    "graph/layer_handlers/test_convolutions.py",
+    "graph/layer_handlers/test_pooling.py",
     "graph/test_given_sequences.py",
     "quantization/test_aware_layers.py",
     "quantization/test_aware_models.py",

@@ -105,9 +105,13 @@ def _notes_on_feeding(graph: Graph, steps: int | None) -> list[str]:
             "oldest first, since layers stride over them."
         )
     if feeding.unanswered:
+        first = feeding.unanswered
+        answers = (
+            "answer to the first step" if first == 1 else f"answers to the first {first} steps"
+        )
         notes.append(
-            f"The answers to the first {feeding.unanswered} steps of a sequence are of no use, "
-            "since the windows of layers are not full; the next one is Keras's first."
+            f"Leave out the {answers} of a sequence, when the windows of layers are not full; the "
+            "next answer is Keras's first."
         )
     frames = feeding.frames * feeding.shortest if steps is None else steps
     missing = feeding.frames * feeding.steps(frames) - frames

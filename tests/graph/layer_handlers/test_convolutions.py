@@ -252,5 +252,5 @@ def test_the_report_says_how_to_feed_strides_and_padding():
     model = sequential(*CHAINS["same, strides"]())
     notes = " ".join(export.convert(model, quantization=None).report.notes)
     assert "A step takes 2 frames of the data at once" in notes
-    assert "The answers to the first 1 steps of a sequence are of no use" in notes
+    assert "Leave out the answer to the first step of a sequence" in notes
     assert "After the 12 frames of a sequence feed 2 of zeros" in notes
