@@ -17,6 +17,7 @@ from keras_fastgrnn.graph.supported_layers import (
     unsupported_layers,
 )
 from keras_fastgrnn.graph.symbol import Symbol, UnfitInputsError
+from keras_fastgrnn.models import output_of
 
 
 def trace(model) -> Graph:
@@ -47,6 +48,7 @@ def trace(model) -> Graph:
         before = len(graph.ops)
         try:
             with np.errstate(all="ignore"):
+                _check_paces(call, values, model.inputs[0].shape[1])
                 values[call.name] = _traced(call, values)
         except UnfitInputsError as error:
             refuse_layers([f"{call.title}: {error}."])
@@ -66,11 +68,21 @@ def _frames_of_a_step(calls: list[Call], answer: Result) -> int:
     return frames[answer.name]
 
 
-def _traced(call: Call, values: dict[str, Symbol]) -> Symbol:
-    if len({values[source.name].pace for source in call.sources}) > 1:
+def _check_paces(call: Call, values: dict[str, Symbol], steps: int | None) -> None:
+    """Refuses branches of which a step of the device has different steps of Keras.
+
+    What there is after the last step needs the same last step alone.
+    """
+    paces = {values[source.name].pace for source in call.sources}
+    if len(paces) > 1 and steps is not None and len(output_of(call.layer).shape) == 2:
+        paces = {Feeding(pace.frames, pace.late, pace.windows).steps(steps) for pace in paces}
+    if len(paces) > 1:
         raise UnfitInputsError(
             "what it joins comes after windows of other frames; let the branches have the same"
         )
+
+
+def _traced(call: Call, values: dict[str, Symbol]) -> Symbol:
     if call.operation is None:
         sources = [values[source.name] for source in call.sources]
         return HANDLERS[type(call.layer)].trace(call.layer, *sources)

@@ -104,13 +104,21 @@ def mixed(x):
     return LAYERS.Dense(2)(LAYERS.GRU(3)(LAYERS.Concatenate()(each)))
 
 
+def answers_of_other_windows(x):
+    """Each has its last answer after the last step."""
+    h = every_step()(x)
+    answers = [LAYERS.Flatten()(h), LAYERS.GlobalMaxPooling1D()(h)]
+    answers += [LAYERS.GRU(3)(LAYERS.Conv1D(4, 3)(x)), LAYERS.SimpleRNN(2)(x)]
+    return LAYERS.Dense(2)(LAYERS.Concatenate()(answers))
+
+
 def last_of_a_convolution(x):
     return LAYERS.Dense(2)(LAYERS.Conv1D(3, 3, padding="causal")(every_step()(x))[:, -1])
 
 
 @needs_tflm
 @pytest.mark.parametrize("quantization", FORMATS)
-@pytest.mark.parametrize("body", [residual, mixed, last_of_a_convolution])
+@pytest.mark.parametrize("body", [residual, mixed, answers_of_other_windows, last_of_a_convolution])
 def test_branches_of_convolutions_are_computed_everywhere_as_in_keras(body, quantization):
     inputs = LAYERS.Input((STEPS, CHANNELS))
     check_everywhere(drawn(keras.Model(inputs, body(inputs)), spread=0.25), quantization)
