@@ -66,7 +66,8 @@ def convert(
             AveragePooling1D, GlobalMaxPooling1D, GlobalAveragePooling1D, Flatten, Identity,
             Reshape that leaves a step as it is, and Add, Subtract, Multiply, Average, Maximum and
             Concatenate of branches; between them may be sums, differences and products of tensors
-            and constants, a division by a constant, `h[:, -1]`, and models of such layers.
+            and constants, a division by a constant, `h[:, -1]`, `x[..., 2:5]`, and models of such
+            layers.
         calibration_data: Array of shape `(batch, steps, input_dim)`, as the Keras model takes
             it, or list of arrays of shape `(steps, input_dim)`. Needed for "int16x8", "int8" and
             integer ends; otherwise it fills the report. Defaults to `None`.

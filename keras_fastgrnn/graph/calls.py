@@ -156,6 +156,8 @@ def _read_keras_3(value, found):
         return found(name, index)
     if value.get("class_name") == "__slice__":
         return slice(*(config[name] for name in ("start", "stop", "step")))
+    if value.get("class_name") == "__ellipsis__":
+        return ...
     if value.get("class_name") in ("__numpy__", "__tensor__"):
         return np.asarray(config["value"])
     return value

@@ -21,15 +21,14 @@ class Operation:
         names: Tuple of strings, what Keras 3 and TensorFlow call it.
         compute: Function of its operands: symbols and numbers, or what else has the arithmetic.
         problems: Function of a `Call` of it to the reasons why it cannot be exported.
-        answers_last_step: Boolean, whether it answers what its operand is at the last step.
-            Defaults to `False`.
+        takes_items: Boolean, whether it answers a part of its operand. Defaults to `False`.
         activation: String, the activation that it is, or `None`. Defaults to `None`.
     """
 
     names: tuple[str, ...]
     compute: Callable
     problems: Callable[[Call], Iterable[str]] = lambda call: ()
-    answers_last_step: bool = False
+    takes_items: bool = False
     activation: str | None = None
 
 
@@ -83,12 +82,39 @@ def _division_problems(call):
     yield from _constant_problems(call)
 
 
+_EVERY = slice(None)
+
+
+def answers_last_step(call: Call) -> bool:
+    """Returns whether a call answers what its operand is at the last step, as `h[:, -1]` does.
+
+    Args:
+        call: `Call` of one of `OPERATIONS`.
+    """
+    if not operation_of(call).takes_items:
+        return False
+    _, key = operands_of(call.arguments)
+    is_last = key in ((_EVERY, -1), (_EVERY, -1, _EVERY), (..., -1, _EVERY))
+    return is_last and len(output_of(call.layer).shape) == 2
+
+
 def _item_problems(call):
     _, key = operands_of(call.arguments)
-    every = slice(None)
-    rank = len(output_of(call.layer).shape)
-    if rank != 2 or key not in ((every, -1), (every, -1, every), (..., -1, every)):
-        yield "it takes other values than those of the last step, h[:, -1]"
+    if not answers_last_step(call) and not _takes_channels(key, len(output_of(call.layer).shape)):
+        yield "it takes other values than the last step, h[:, -1], or channels, x[..., 2:5]"
+
+
+def _takes_channels(key, rank: int) -> bool:
+    if not isinstance(key, tuple) or not isinstance(key[-1], slice):
+        return False
+    covers_all = ... in key[:-1] or len(key) == rank
+    return (
+        covers_all and all(one in (_EVERY, ...) for one in key[:-1]) and key[-1].step in (None, 1)
+    )
+
+
+def _items(value, key):
+    return value if key[-1] == _EVERY or key[-1] == -1 else value.channels(key[-1])
 
 
 def _divided(value, divisor):
@@ -112,9 +138,9 @@ _OPERATIONS = (
     _activation("tanh", "Tanh", "math.tanh", "nn.tanh"),
     Operation(
         ("GetItem", "__operators__.getitem"),
-        lambda value, key: value,
+        _items,
         _item_problems,
-        answers_last_step=True,
+        takes_items=True,
     ),
 )
 OPERATIONS = {name: one for one in _OPERATIONS for name in one.names}

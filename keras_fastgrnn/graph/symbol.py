@@ -97,6 +97,16 @@ class Symbol:
         """
         return self._emit("SLICE", self, shape=(1, width), start=start)
 
+    def channels(self, taken: slice) -> "Symbol":
+        """Takes some channels that lie one after another."""
+        if self.pace.frames > 1:
+            raise UnfitInputsError(
+                f"it takes channels of {self.pace.frames} frames at once; let it do so after the "
+                "strides"
+            )
+        places = range(self.tensor.shape[-1])[taken]
+        return self.part(places.start, len(places))
+
     def times_number(self, number: "Symbol") -> "Symbol":
         """Multiplies all entries by a vector of one."""
         return self._emit("MUL", self, number, shape=self.tensor.shape)

@@ -14,7 +14,7 @@ from keras_fastgrnn.graph.calls import Call, Result, is_chain
 from keras_fastgrnn.graph.cell_tracing import unit_of
 from keras_fastgrnn.graph.given_sequences import GivenSequences
 from keras_fastgrnn.graph.layer_handlers import HANDLERS, InTraining, names_of
-from keras_fastgrnn.graph.operations import computed, operation_of
+from keras_fastgrnn.graph.operations import answers_last_step, computed, operation_of
 from keras_fastgrnn.graph.supported_layers import (
     computing_calls,
     functional_of,
@@ -176,7 +176,7 @@ def _layers_in_training(model) -> list:
     for call in calls:
         layer = call.layer
         if call.operation is not None:
-            if operation_of(call).answers_last_step:
+            if answers_last_step(call):
                 _end_at_last_step(chain)
                 continue
             layer = _layer_of(call)
@@ -207,6 +207,11 @@ def _named_apart(layer, taken: set[str]):
 
 def _layer_of(call: Call):
     """A layer that computes what an operation does with a result and constants."""
+    if operation_of(call).takes_items:
+        raise ValueError(
+            "Received an invalid value for argument model, expected layers that take all channels, "
+            f"which is what is rounded in training, got {call.title}."
+        )
     activation = operation_of(call).activation
     if activation is not None:
         return keras.layers.Activation(activation, name=call.layer.name)

@@ -65,7 +65,26 @@ CHAINS = {
         FastGRNN(4)(inside(LAYERS.Dense(4, name="same"))(x))
     ),
 }
+
+
+def convolutions_of_some_channels(x):
+    """Kernels of several lengths, each for channels of its own."""
+    x = LAYERS.Dense(6, activation="relu")(LAYERS.Conv1D(5, 3, strides=2)(x))
+    each = [
+        LAYERS.Dense(2)(x[..., :2]),
+        LAYERS.Conv1D(3, 3, padding="causal")(x[:, :, 2:5]),
+        x[..., -1:],
+    ]
+    return answered(LAYERS.Concatenate()(each))
+
+
+SOME_CHANNELS = {
+    "channels": convolutions_of_some_channels,
+    "channels of the answer": lambda x: LAYERS.Dense(2)(FastGRNN(5)(x)[:, 1:4]),
+    "channels of the last step": lambda x: FastGRNN(4, return_sequences=True)(x)[:, -1][:, :3],
+}
 AFTER_THE_LAST_LAYER = {
+    **SOME_CHANNELS,
     "Dense(h) * 2 - 0.5": lambda x: answered(x) * 2.0 - 0.5,
     "tanh(h)": lambda x: OPS.tanh(FastGRNN(4)(x)),
     "sigmoid(h)": lambda x: OPS.sigmoid(FastGRNN(4)(x)),
@@ -89,6 +108,11 @@ def test_model_trained_with_it_is_the_device(body, quantization):
     found = export.convert(aware).predict(x, on="reference")
     allowed = {"int16x8": 1e-3, "int8": 0.05}[quantization]
     np.testing.assert_allclose(found, expected, atol=allowed * np.ptp(expected))
+
+
+def test_training_refuses_some_channels_by_name():
+    with pytest.raises(ValueError, match=r"expected layers that take all channels, .* got .*\("):
+        quantize_aware(functional(SOME_CHANNELS["channels of the answer"]))
 
 
 @pytest.mark.parametrize("masking_is_inside", [True, False])
