@@ -212,10 +212,11 @@ class PlainCModel:
         if on not in ("host", "reference"):
             raise invalid_argument("on", "'host' or 'reference'", on)
         every_step = wants_every_step(return_sequences) or self._returns_sequences
-        (source,), (output,) = self.graph.inputs, self.graph.outputs
-        feeding = self.graph.feeding
-        channels = source.shape[-1] // feeding.frames
-        given = GivenSequences(x, channels, "x", masking=self._masking, feeding=feeding)
+        graph = self.graph
+        (source,), (output,) = graph.inputs, graph.outputs
+        given = GivenSequences(
+            x, graph.input_dim, "x", masking=self._masking, feeding=graph.feeding
+        )
         integers = given.fed.map(lambda values: real_values.quantize_input(values, source))
         program = self._compiled() if on == "host" else None
         outputs, tensors = observe(self.graph, integers, every_step)

@@ -51,7 +51,7 @@ class DeployedModel:
     def __init__(self, lowered: LoweredModel, graph: Graph, options, name, costs):
         self.name = name
         self.graph = graph
-        self._steps = lowered.model.inputs[0].shape[1] if options["mode"] == "sequence" else None
+        self._frames = lowered.model.inputs[0].shape[1] if options["mode"] == "sequence" else None
         self._returns_sequences = lowered.returns_sequences
         self._masking = lowered.masking
         is_explicit = options["state"] == "explicit"
@@ -75,8 +75,7 @@ class DeployedModel:
             agreement = compare(*lowered.at_fed_steps(answers), len(integers))
             exactness = self._exactness(integers, outputs) if is_integer else None
         elif is_integer:
-            frames = self._steps
-            steps = None if frames is None else graph.feeding.steps(frames)
+            steps = None if self._frames is None else graph.feeding.steps(self._frames)
             integers = Sequences(drawn_inputs(graph, steps))
             exactness = self._exactness(integers, reference.run(graph, integers))
         self.report: Report = describe(
@@ -93,14 +92,14 @@ class DeployedModel:
         )
 
     def _subgraphs(self, is_explicit: bool) -> list[Subgraph]:
-        if self._steps is None:
+        if self._frames is None:
             return streaming(self.graph, is_explicit)
-        steps = self.graph.feeding.steps(self._steps)
+        steps = self.graph.feeding.steps(self._frames)
         return sequence(self.graph, steps, self._returns_sequences, is_explicit)
 
     def _by_invoke(self, inputs, outputs) -> tuple[np.ndarray, np.ndarray]:
         """One sequence as what each Invoke is given and answers."""
-        if self._steps is None:
+        if self._frames is None:
             return inputs, outputs
         answer = outputs if self._returns_sequences else outputs[-1]
         return inputs[np.newaxis], answer[np.newaxis]
@@ -148,12 +147,11 @@ class DeployedModel:
             raise invalid_argument("on", "'tflm' or 'reference'", on)
         shown = checked_verbose(sys.stdout.isatty() if verbose is None else verbose)
         every_step = wants_every_step(return_sequences) or self._returns_sequences
-        if self._steps is not None and every_step != self._returns_sequences:
+        if self._frames is not None and every_step != self._returns_sequences:
             expected = "False for mode='sequence' and a model that answers at the end alone"
             raise invalid_argument("return_sequences", expected, return_sequences)
-        feeding = self.graph.feeding
-        channels = self.graph.inputs[0].shape[-1] // feeding.frames
-        given = GivenSequences(x, channels, "x", self._steps, self._masking, feeding)
+        graph = self.graph
+        given = GivenSequences(x, graph.input_dim, "x", self._frames, self._masking, graph.feeding)
         interpreter = self._tflm() if on == "tflm" else None
         integers = self._to_input(given.fed)
         outputs, tensors = observe(self.graph, integers, every_step)
@@ -246,7 +244,7 @@ class DeployedModel:
         progress = keras.utils.Progbar(len(integers), unit_name="sequence", verbose=verbose)
         outputs = []
         for values in integers.one_by_one():
-            if self._steps is None:
+            if self._frames is None:
                 outputs.append(interpreter.run(values, states))
             else:
                 answer = interpreter.invoke(values[np.newaxis], *states)[0]

@@ -260,9 +260,10 @@ def input_of(layer):
     """Returns the tensor that a layer, or operation of Keras 3, was first called on.
 
     Args:
-        layer: Layer that was called.
+        layer: Layer that was called; of several tensors, as one with its mask, the first counts.
     """
-    return layer.get_input_at(0) if IS_TF_KERAS else layer.input
+    given = layer.get_input_at(0) if IS_TF_KERAS else layer.input
+    return given[0] if isinstance(given, list | tuple) else given
 
 
 def output_of(layer):

@@ -113,12 +113,17 @@ def _notes_on_feeding(graph: Graph, steps: int | None) -> list[str]:
             f"Leave out the {answers} of a sequence, when the windows of layers are not full; the "
             "next answer is Keras's first."
         )
-    frames = feeding.frames * feeding.shortest if steps is None else steps
-    missing = feeding.frames * feeding.steps(frames) - frames
-    if missing > 0:
+    lengths = [steps] if steps else range(feeding.shortest, feeding.shortest + feeding.frames)
+    missing = {feeding.frames * feeding.steps(length) - length for length in lengths}
+    if max(missing) > 0:
+        exactly = "" if len(missing) == 1 else "as many as the last step needs, at most "
         notes.append(
-            f"After the {frames if steps else 'last'} frames of a sequence feed {missing} of "
+            f"After the {steps or 'last'} frames of a sequence feed {exactly}{max(missing)} of "
             "zeros, with which Keras pads it, for the last answer."
+        )
+    if feeding.length is not None:
+        notes.append(
+            f"Begin a new sequence after {feeding.length} frames: layers depend on that number."
         )
     return notes
 

@@ -140,19 +140,26 @@ def _takes_entries(op: Op) -> bool:
     return operator_of(op.kind).copies and not _joins_vectors(op)
 
 
+def _moves_on(state: State, shift: Op, join: Op) -> bool:
+    """Whether a state is the last entries of what it was and one vector behind it."""
+    if not _takes_entries(shift) or not _joins_vectors(join) or len(join.inputs) != 2:
+        return False
+    before, newest = join.inputs
+    return before is state.before and shift.start == newest.shape[-1]
+
+
 def _with_delay_lines(graph: Graph) -> Graph:
     """Returns the graph with a `DelayLine` where a state is the last entries of itself and more."""
     states, shifts = [], []
     for state in graph.states:
         shift = graph.producer(state.after)
         join = None if shift is None else graph.producer(shift.inputs[0])
-        if shift is None or join is None or not _takes_entries(shift) or not _joins_vectors(join):
-            states.append(state)
-        else:
+        if shift is not None and join is not None and _moves_on(state, shift, join):
             before, newest = join.inputs
-            assert before is state.before and shift.start == newest.shape[-1]
             states.append(DelayLine(before, newest, [newest]))
             shifts.append(shift)
+        else:
+            states.append(state)
     ops = [op for op in graph.ops if op not in shifts]
     return dataclasses.replace(graph, ops=ops, states=states)
 
@@ -225,7 +232,7 @@ def _part_by_part(op: Op, parts: dict[Tensor, list[Tensor]]) -> list[Op]:
     each = []
     for index, (start, end) in enumerate(zip((0, *ends), ends, strict=False)):
         inputs = [
-            _slice(tensor, start, end) if isinstance(tensor, Constant) else tensor
+            _constant_part(tensor, start, end) if isinstance(tensor, Constant) else tensor
             for tensor in op.inputs
         ]
         inputs = [parts[tensor][index] if tensor in parts else tensor for tensor in inputs]
@@ -235,7 +242,7 @@ def _part_by_part(op: Op, parts: dict[Tensor, list[Tensor]]) -> list[Op]:
     return each
 
 
-def _slice(tensor: Constant, start: int, end: int) -> Constant:
+def _constant_part(tensor: Constant, start: int, end: int) -> Constant:
     if tensor.data.size == 1:
         return tensor
     data = tensor.data.reshape(1, -1)[:, start:end]
@@ -262,7 +269,9 @@ def _kept_for_output(graph: Graph) -> list[State]:
             continue
         is_given = tensor in graph.inputs or tensor in delayed
         op = graph.producer(tensor)
-        reads_delayed = op is not None and not delayed.isdisjoint(op.inputs)
+        reads_delayed = (
+            op is not None and not _joins_vectors(op) and not delayed.isdisjoint(op.inputs)
+        )
         if is_given or reads_delayed or (tensor in by_step and tensor in of_input):
             before = Tensor(f"{tensor.name}/kept", tensor.shape, tensor.dtype, tensor.scale)
             kept[tensor] = State(before, tensor)

@@ -267,7 +267,8 @@ class _Function:
         groups = [sources(op) for loop in self._schedule.loops for op in loop.ops if _joins(op)]
         groups = [group for group in groups if all(tensor in arrays for tensor in group)]
         for group in [*groups, *([tensor] for tensor in arrays)]:
-            if any(tensor in self._places for tensor in group):
+            is_placed = any(tensor in self._places for tensor in group)
+            if is_placed or len(set(group)) < len(group):
                 continue
             name = self._source.unique("all_" + "_and_".join(map(short, group)))
             self._arrays[name] = 0
@@ -368,12 +369,21 @@ class _Function:
 
         ends = np.cumsum([vector.shape[-1] for vector in vectors])
         apart = [stored(columns) for columns in np.split(values, ends[:-1], axis=1)]
-        names = {self._places.get(vector, (None, 0))[0] for vector in vectors}
-        if len(vectors) > 1 and len(names) == 1 and None not in names:
+        if len(vectors) > 1 and self._lie_in_a_row(vectors):
             whole = stored(values)
             if whole is None or whole.stored.bytes <= sum(m.stored.bytes for m in apart if m):
                 return [(vectors[0], whole)]
         return list(zip(vectors, apart, strict=True))
+
+    def _lie_in_a_row(self, vectors: list[Tensor]) -> bool:
+        if not all(vector in self._places for vector in vectors):
+            return False
+        name, place = self._places[vectors[0]]
+        for vector in vectors:
+            if self._places[vector] != (name, place):
+                return False
+            place += vector.shape[-1]
+        return True
 
     def _start(self, op: Op) -> str:
         """The bias and what rounds the sum: one constant where that takes no more bytes."""

@@ -19,7 +19,7 @@ class Window:
     Attributes:
         length: Integer, from the first to the last.
         stride: Integer, how far it moves on.
-        is_padded: Boolean, whether Keras answers for every `stride`-th frame, padding with zeros.
+        is_padded: Boolean, whether Keras pads with zeros, and so answers from the first frame on.
     """
 
     length: int
@@ -41,11 +41,13 @@ class Pace:
         late: Integer, how many frames at the start of a sequence have no counterpart in Keras.
         windows: Tuple of `Window`, those of the layers before, in order, but for those that answer
             to each frame at once.
+        length: Integer, how many frames a sequence has of it in Keras, or `None` for any number.
     """
 
     frames: int = 1
     late: int = 0
     windows: tuple[Window, ...] = ()
+    length: int | None = None
 
 
 # One frame a step, from the first on.
@@ -60,11 +62,13 @@ class Feeding:
         frames: Integer, how many frames a step takes.
         unanswered: Integer, how many steps at the start of a sequence have no answer in Keras.
         windows: Tuple of `Window`, as of the `Pace` of the answer.
+        length: Integer, how many frames a sequence has, where layers depend on that, or `None`.
     """
 
     frames: int = 1
     unanswered: int = 0
     windows: tuple[Window, ...] = ()
+    length: int | None = None
 
     def answers(self, frames: int) -> int:
         """Returns how many steps Keras computes for a sequence.

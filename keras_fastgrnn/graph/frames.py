@@ -58,9 +58,11 @@ def frames_of(value: Symbol, window: Window, padding: int, name: str) -> Frames:
     starts = [first + kept + place for place in range(0, pace.frames, stride)]
     count = kept + pace.frames
     value = _with_last(value, kept, name)
-    is_in_step = window.is_padded and stride == 1 and late == pace.late
+    answers_each = stride == 1 and (window.is_padded or window.length == 1)
+    is_in_step = answers_each and late == pace.late
     windows = pace.windows if is_in_step else (*pace.windows, window)
-    after = Pace(pace.frames // stride, late, windows)
+    length = None if pace.length is None else window.answers(pace.length)
+    after = Pace(pace.frames // stride, late, windows, length)
     return Frames(Symbol(value.graph, value.tensor, after), starts, count)
 
 
@@ -101,7 +103,7 @@ def zero_before(step: int, graph: Graph) -> Symbol:
         step: Integer, from 1 on.
         graph: `Graph` in the making.
     """
-    name = f"after_{step}_steps"
+    name = f"started/after_{step}_steps"
     state = next((one for one in graph.states if one.before.name == name), None)
     if state is not None:  # what is oldest was read first
         return Symbol(graph, graph.consumers(state.before)[0].output)

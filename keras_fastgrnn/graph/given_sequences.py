@@ -51,6 +51,7 @@ class GivenSequences:
         masking=None,
         feeding: Feeding = STEP_BY_STEP,
     ):
+        steps = feeding.length if steps is None else steps
         self._steps = steps
         self._masking = masking
         self._feeding = feeding
@@ -99,10 +100,17 @@ class GivenSequences:
                 expected = f"{'' if self._masking is None else 'at most '}{self._steps} steps"
                 raise ValueError(
                     f"Received an invalid value for argument {argument}, expected sequences of "
-                    f"{expected}, as the model takes, got {len(one)} in {argument}[{place}]. Build "
-                    "the model with Input((None, input_dim)), which takes any number, and give it "
-                    "the same weights."
+                    f"{expected}, as the model takes, got {len(one)} in {argument}[{place}]. "
+                    f"{self._advice_on_lengths()}"
                 )
+
+    def _advice_on_lengths(self) -> str:
+        if self._feeding.length is not None:
+            return "Layers of it depend on that number."
+        return (
+            "Build the model with Input((None, input_dim)), which takes any number, and give it "
+            "the same weights."
+        )
 
     def _found_masks(self) -> list[np.ndarray] | None:
         """Which steps of each sequence are fed; `None` where that is a whole array."""
@@ -133,17 +141,17 @@ class GivenSequences:
             the answer is the one before, and that to zero states before the first.
         """
         output = graph.outputs[0]
-        if every_step:
-            outputs = [one[self._feeding.unanswered :] for one in outputs]
-        if self._masks is None or not every_step:
-            ordered = [outputs[row] for row in self.places]
-            answers = np.stack(ordered if every_step else [one[-1] for one in ordered])
-            return _real_values(answers, output)
-        first = reference.answer_to_nothing(graph)[np.newaxis]
+        ordered = [outputs[row] for row in self.places]
+        if not every_step:
+            return _real_values(np.stack([one[-1] for one in ordered]), output)
+        ordered = [_real_values(one[self._feeding.unanswered :], output) for one in ordered]
+        if self._masking is None or self._masks is None:
+            return _stacked(ordered)
+        first = _real_values(reference.answer_to_nothing(graph)[np.newaxis], output)
         return _stacked(
             [
-                _real_values(np.concatenate([first, outputs[row]])[np.cumsum(mask)], output)
-                for row, mask in zip(self.places, self._masks, strict=True)
+                np.concatenate([first, one])[np.cumsum(mask)]
+                for one, mask in zip(ordered, self._masks, strict=True)
             ]
         )
 
@@ -199,8 +207,8 @@ class GivenSequences:
         Args:
             answers: As `answers` returns them for every step.
         """
-        if self._masks is None:
-            return answers
+        if self._masking is None or self._masks is None:
+            return answers if isinstance(answers, np.ndarray) else np.concatenate(answers)
         return np.concatenate([one[mask] for one, mask in zip(answers, self._masks, strict=True)])
 
 

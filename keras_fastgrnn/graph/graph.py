@@ -156,6 +156,11 @@ class Graph:
     states: list[State] = field(default_factory=list)
     feeding: Feeding = STEP_BY_STEP
 
+    @property
+    def input_dim(self) -> int:
+        """How many channels a frame of the input has."""
+        return self.inputs[0].shape[-1] // self.feeding.frames
+
     def copy(self) -> "Graph":
         """Returns a graph of its own operators and lists on the same tensors."""
         return dataclasses.replace(

@@ -200,7 +200,7 @@ def _masking_problems(calls: list[Call]):
     for call in following:
         if call.operation is not None or len(call.sources) > 1:
             yield call, f"behind {masking.name} it computes padded steps too; use layers alone"
-        elif HANDLERS[type(call.layer)].takes_frames:
+        elif HANDLERS[type(call.layer)].takes_frames(call.layer):
             yield (
                 call,
                 f"behind {masking.name} its windows take padded steps in, which a device is not "

@@ -107,6 +107,14 @@ class Symbol:
         places = range(self.tensor.shape[-1])[taken]
         return self.part(places.start, len(places))
 
+    def one_frame(self) -> "Symbol":
+        """Returns itself, for layers of which a step computes one frame alone."""
+        if self.pace.frames > 1:
+            raise UnfitInputsError(
+                f"a step has {self.pace.frames} frames of it; put the layers that stride before it"
+            )
+        return self
+
     def times_number(self, number: "Symbol") -> "Symbol":
         """Multiplies all entries by a vector of one."""
         return self._emit("MUL", self, number, shape=self.tensor.shape)
@@ -163,9 +171,9 @@ class Symbol:
         return ramp._emit("CLIP", ramp, low=line.low, high=line.high)
 
 
-def _how_far(pace: Pace) -> tuple[int, int]:
-    """Of a constant state and a value the pace is that of the value."""
-    return len(pace.windows), pace.frames
+def _how_far(pace: Pace) -> tuple[int, int, bool]:
+    """Of a state and a value the pace is that of the value, which knows more."""
+    return len(pace.windows), pace.frames, pace.length is not None
 
 
 def _operand(kind, value, beside: Symbol) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from keras_fastgrnn.graph.calls import Call, Result
 from keras_fastgrnn.graph.feeding import Feeding, Pace
 from keras_fastgrnn.graph.graph import Graph, Tensor
-from keras_fastgrnn.graph.layer_handlers import HANDLERS, stride_of
+from keras_fastgrnn.graph.layer_handlers import HANDLERS, needs_length, stride_of
 from keras_fastgrnn.graph.operations import computed
 from keras_fastgrnn.graph.supported_layers import (
     computing_calls,
@@ -41,45 +41,52 @@ def trace(model) -> Graph:
     graph = Graph(inputs=[], outputs=[])
     frames = _frames_of_a_step([first, *calls], answer)
     tensor = Tensor("input", (1, frames * model.inputs[0].shape[-1]))
-    value = Symbol(graph, tensor, Pace(frames))
+    length = model.inputs[0].shape[1]
+    value = Symbol(graph, tensor, Pace(frames, length=length))
+    depends_on_length = False
     graph.inputs = [value.tensor]
     values = {first.name: value}
     for call in calls:
         before = len(graph.ops)
         try:
             with np.errstate(all="ignore"):
-                _check_paces(call, values, model.inputs[0].shape[1])
+                depends_on_length |= _depends_on_length(call, values, length)
                 values[call.name] = _traced(call, values)
         except UnfitInputsError as error:
             refuse_layers([f"{call.title}: {error}."])
         _check_constants(graph.ops[before:], call.layer)
     graph.outputs = [values[answer.name].tensor]
     pace = values[answer.name].pace
-    graph.feeding = Feeding(frames, pace.late, pace.windows)
+    length = length if depends_on_length else None
+    graph.feeding = Feeding(frames, pace.late, pace.windows, length)
     return graph
 
 
 def _frames_of_a_step(calls: list[Call], answer: Result) -> int:
     """How many frames of the input there are for one of what the model answers."""
-    frames = {calls[0].name: 1}
+    counts = {calls[0].name: 1}
     for call in calls[1:]:
-        before = max(frames[source.name] for source in call.sources)
-        frames[call.name] = before * stride_of(call)
-    return frames[answer.name]
+        before = max(counts[source.name] for source in call.sources)
+        counts[call.name] = before * stride_of(call)
+    return counts[answer.name]
 
 
-def _check_paces(call: Call, values: dict[str, Symbol], steps: int | None) -> None:
-    """Refuses branches of which a step of the device has different steps of Keras.
+def _depends_on_length(call: Call, values: dict[str, Symbol], length: int | None) -> bool:
+    """Whether what a call computes depends on the number of frames.
 
-    What there is after the last step needs the same last step alone.
+    Refuses branches of which a step of the device has different steps of Keras. What there is after
+    the last step needs the same last step alone.
     """
     paces = {values[source.name].pace for source in call.sources}
-    if len(paces) > 1 and steps is not None and len(output_of(call.layer).shape) == 2:
-        paces = {Feeding(pace.frames, pace.late, pace.windows).steps(steps) for pace in paces}
-    if len(paces) > 1:
-        raise UnfitInputsError(
-            "what it joins comes after windows of other frames; let the branches have the same"
-        )
+    if len(paces) == 1:
+        return needs_length(call)
+    if length is not None and len(output_of(call.layer).shape) == 2:
+        ends = {Feeding(pace.frames, pace.late, pace.windows).steps(length) for pace in paces}
+        if len(ends) == 1:
+            return True
+    raise UnfitInputsError(
+        "what it joins comes after windows of other frames; let the branches have the same"
+    )
 
 
 def _traced(call: Call, values: dict[str, Symbol]) -> Symbol:

@@ -23,7 +23,7 @@ from keras_fastgrnn.graph.supported_layers import (
 )
 from keras_fastgrnn.graph.trace import trace
 from keras_fastgrnn.keras_api import Data, keras
-from keras_fastgrnn.models import cells_of, input_of, layers_of, output_of, set_weights
+from keras_fastgrnn.models import cells_of, layers_of, set_weights
 from keras_fastgrnn.quantization.aware_layers import (
     AWARE_CELLS,
     ROUNDED_ACTIVATIONS,
@@ -193,8 +193,7 @@ def _layers_in_training(model) -> list:
 def _is_left_out(layer, called) -> bool:
     """Whether training has no use for a layer, called by itself or inside another."""
     handler = HANDLERS[type(layer)]
-    joins = handler.takes_frames and input_of(called).shape[1:] != output_of(called).shape[1:]
-    return handler.in_training is InTraining.LEFT_OUT and not joins
+    return handler.in_training is InTraining.LEFT_OUT and not handler.takes_frames(called)
 
 
 def _named_apart(layer, taken: set[str]):

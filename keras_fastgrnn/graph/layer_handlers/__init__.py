@@ -11,10 +11,19 @@ from keras_fastgrnn.graph.layer_handlers.handler import (
     InTraining,
     LayerHandler,
     names_of,
+    needs_length,
     register,
     stride_of,
 )
 
-__all__ = ["HANDLERS", "InTraining", "LayerHandler", "names_of", "register", "stride_of"]
+__all__ = [
+    "HANDLERS",
+    "InTraining",
+    "LayerHandler",
+    "names_of",
+    "needs_length",
+    "register",
+    "stride_of",
+]
 
 import_modules(sys.modules[__name__])

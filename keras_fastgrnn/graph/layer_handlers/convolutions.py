@@ -12,20 +12,18 @@ from keras_fastgrnn.graph.layer_handlers.handler import (
     activation_problems,
     register,
 )
-from keras_fastgrnn.graph.layer_handlers.windows import first_of, stride, window_problems
+from keras_fastgrnn.graph.layer_handlers.windows import always, first_of, stride, window_problems
 from keras_fastgrnn.graph.symbol import Symbol, UnfitInputsError
 from keras_fastgrnn.keras_api import keras
-from keras_fastgrnn.models import input_of
 
 
 def _problems(layer) -> Iterable[str]:
     yield from window_problems(layer)
-    if layer.padding == "same" and stride(layer) > 1 and input_of(layer).shape[1] is None:
-        yield (
-            "padding='same' with strides depends on the number of steps; build the model with "
-            "Input((steps, input_dim)), or train with padding='causal' or 'valid'"
-        )
     yield from activation_problems(layer, "activation")
+
+
+def _needs_length(layer) -> bool:
+    return layer.padding == "same" and stride(layer) > 1
 
 
 def _trace_full(layer, value: Symbol) -> Symbol:
@@ -87,8 +85,14 @@ def _padding(layer, window: Window, value: Symbol) -> int:
             "padding='same' pads what another layer computes with zeros at its end, which no "
             "input makes it compute; train with padding='causal' or 'valid'"
         )
-    steps = input_of(layer).shape[1] or window.stride
-    missing = (window.answers(steps) - 1) * window.stride + window.length - steps
+    length = value.pace.length
+    if length is None and _needs_length(layer):
+        raise UnfitInputsError(
+            "padding='same' with strides depends on the number of steps; build the model with "
+            "Input((steps, input_dim)), or train with padding='causal' or 'valid'"
+        )
+    length = length or window.stride
+    missing = (window.answers(length) - 1) * window.stride + window.length - length
     return max(0, missing) // 2
 
 
@@ -99,7 +103,9 @@ def _answer(layer, product: Symbol) -> Symbol:
 
 
 def _handler(trace: Callable) -> LayerHandler:
-    return LayerHandler(trace, _problems, stride=stride, takes_frames=True)
+    return LayerHandler(
+        trace, _problems, stride=stride, takes_frames=always, needs_length=_needs_length
+    )
 
 
 register(_handler(_trace_full), keras.layers.Conv1D)

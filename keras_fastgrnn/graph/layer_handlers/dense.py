@@ -23,10 +23,10 @@ def _trace(layer, value: Symbol) -> Symbol:
 
 
 def after_product(layer, logits: Symbol) -> Symbol:
-    """Returns what a Dense layer makes of its product, and names both.
+    """Returns what a layer makes of its product, and names both.
 
     Args:
-        layer: Dense layer.
+        layer: Layer with an `activation`.
         logits: `Symbol`.
     """
     logits.tensor.name = f"{layer.name}/logits"

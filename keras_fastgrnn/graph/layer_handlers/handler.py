@@ -34,8 +34,10 @@ class LayerHandler:
         merges: Boolean, whether it may have several inputs. Defaults to `False`.
         stride: Function from a layer to how many frames it moves on for one of its output.
             Defaults to 1.
-        takes_frames: Boolean, whether it computes a frame from several of its input. Defaults to
-            `False`.
+        takes_frames: Function from a layer to whether it computes something from several frames of
+            its input. Defaults to `False` of each.
+        needs_length: Function from a layer to whether what it computes depends on the number of
+            frames. Defaults to `False` of each.
         activation: Function from a layer to the activation that it is, which training takes into
             the Dense layer before it; `None` where it is none. Defaults to `None`.
     """
@@ -45,7 +47,8 @@ class LayerHandler:
     in_training: InTraining | None = None
     merges: bool = False
     stride: Callable[..., int] = lambda layer: 1
-    takes_frames: bool = False
+    takes_frames: Callable[..., bool] = lambda layer: False
+    needs_length: Callable[..., bool] = lambda layer: False
     activation: Callable | None = None
 
 
@@ -73,6 +76,15 @@ def stride_of(call: Call) -> int:
         call: `Call` of a layer that has a handler, or of an operation.
     """
     return 1 if call.operation is not None else HANDLERS[type(call.layer)].stride(call.layer)
+
+
+def needs_length(call: Call) -> bool:
+    """Returns whether what a call computes depends on the number of frames.
+
+    Args:
+        call: `Call` of a layer that has a handler, or of an operation.
+    """
+    return call.operation is None and HANDLERS[type(call.layer)].needs_length(call.layer)
 
 
 def names_of(classes: Iterable[type]) -> str:

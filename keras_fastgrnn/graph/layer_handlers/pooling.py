@@ -8,7 +8,7 @@ import numpy as np
 from keras_fastgrnn.graph.feeding import Window
 from keras_fastgrnn.graph.frames import Frames, frames_of
 from keras_fastgrnn.graph.layer_handlers.handler import LayerHandler, register
-from keras_fastgrnn.graph.layer_handlers.windows import first_of, stride, window_problems
+from keras_fastgrnn.graph.layer_handlers.windows import always, first_of, stride, window_problems
 from keras_fastgrnn.graph.symbol import Symbol
 from keras_fastgrnn.keras_api import keras
 
@@ -27,7 +27,7 @@ def _handler(pooled: Callable[[Frames, int], Symbol]) -> LayerHandler:
         answer.tensor.name = layer.name
         return answer
 
-    return LayerHandler(trace, _problems, stride=stride, takes_frames=True)
+    return LayerHandler(trace, _problems, stride=stride, takes_frames=always)
 
 
 def _largest(frames: Frames, length: int) -> Symbol:

@@ -9,7 +9,7 @@ from keras_fastgrnn.graph.layer_handlers.handler import (
     names_of,
     register,
 )
-from keras_fastgrnn.graph.symbol import Symbol, UnfitInputsError
+from keras_fastgrnn.graph.symbol import Symbol
 from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.layers import FastGRNN, FastRNN
 from keras_fastgrnn.models import cells_of
@@ -28,10 +28,7 @@ def _problems(layer):
 
 
 def _trace(layer, value: Symbol) -> Symbol:
-    if value.pace.frames > 1:
-        raise UnfitInputsError(
-            f"a step has {value.pace.frames} frames of it; put the layers that stride before it"
-        )
+    value = value.one_frame()
     for prefix, cell in named_cells(layer):
         before = len(value.graph.states)
         value, unit = trace_cell(cell, value, prefix)

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from keras_fastgrnn.graph.feeding import Window
 from keras_fastgrnn.graph.frames import frames_of
 from keras_fastgrnn.graph.layer_handlers.handler import InTraining, LayerHandler, register
-from keras_fastgrnn.graph.symbol import Symbol
+from keras_fastgrnn.graph.layer_handlers.unchanged import trace_nothing
+from keras_fastgrnn.graph.symbol import Symbol, UnfitInputsError
 from keras_fastgrnn.keras_api import keras
 from keras_fastgrnn.models import input_of, output_of
 
@@ -23,27 +24,30 @@ def _problems(layer) -> Iterable[str]:
         )
 
 
-def _flatten_problems(layer) -> Iterable[str]:
-    before, _ = _shapes(layer)
-    if len(before) == 2 and before[0] is None:
-        yield (
-            "it joins all steps, of which the model takes any number; build the model with "
-            "Input((steps, input_dim))"
-        )
+def _joins_frames(layer) -> bool:
+    before, after = _shapes(layer)
+    return len(before) > len(after)
 
 
 def _trace(layer, value: Symbol) -> Symbol:
-    before, _ = _shapes(layer)
-    if len(before) == 1:
+    if not _joins_frames(layer):
         return value
-    window = Window(before[0], 1, is_padded=False)
-    return frames_of(value, window, 0, layer.name).value
+    if value.pace.length is None:
+        raise UnfitInputsError(
+            "it joins all steps, of which the model takes any number; build the model with "
+            "Input((steps, input_dim))"
+        )
+    window = Window(value.pace.length, 1, is_padded=False)
+    return frames_of(value.one_frame(), window, 0, layer.name).value
 
 
+register(LayerHandler(trace_nothing, _problems, InTraining.LEFT_OUT), keras.layers.Reshape)
 register(
-    LayerHandler(lambda layer, value: value, _problems, InTraining.LEFT_OUT), keras.layers.Reshape
-)
-register(
-    LayerHandler(_trace, _flatten_problems, InTraining.LEFT_OUT, takes_frames=True),
+    LayerHandler(
+        _trace,
+        in_training=InTraining.LEFT_OUT,
+        takes_frames=_joins_frames,
+        needs_length=_joins_frames,
+    ),
     keras.layers.Flatten,
 )

@@ -15,6 +15,11 @@ def stride(layer) -> int:
     return first_of(layer.strides)
 
 
+def always(layer) -> bool:
+    """Returns whether a layer computes something from several frames: it does."""
+    return True
+
+
 def window_problems(layer) -> Iterable[str]:
     """Yields why a layer that moves a window cannot be exported, whatever it computes in it.
 

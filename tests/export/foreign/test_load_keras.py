@@ -284,7 +284,7 @@ def test_everything_wrong_is_told_at_once_and_fit_for_a_terminal():
         layers = config["config"]["layers"]
         layers[2]["config"]["name"] = "a\x1b[2J\n" + 500 * "b"
         put("initializer", entry("Evil\x07", {}), config)
-        layers += [entry("Conv1D", {"name": f"conv_{i}"}) for i in range(1000)]
+        layers += [entry("ZeroPadding1D", {"name": f"conv_{i}"}) for i in range(1000)]
         layers.append(entry("Bidirectional", {"name": "both_ways"}))
 
     rewritten(edit, "h5")

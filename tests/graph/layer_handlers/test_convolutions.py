@@ -104,6 +104,49 @@ def mixed(x):
     return LAYERS.Dense(2)(LAYERS.GRU(3)(LAYERS.Concatenate()(each)))
 
 
+def pointwise(x):
+    pooled = LAYERS.MaxPooling1D(1)(x)
+    return LAYERS.Dense(2)(FastGRNN(3)(LAYERS.Add()([LAYERS.Conv1D(CHANNELS, 1)(x), pooled, x])))
+
+
+def parts_in_another_order(x):
+    first, second = every_step(2)(x), every_step(3)(x)
+    joined = LAYERS.Conv1D(2, 3, padding="causal")(LAYERS.Concatenate()([first, second]))[:, -1]
+    reversed_ = LAYERS.Concatenate()([second, first])[:, -1]
+    return LAYERS.Add()([joined, LAYERS.Dense(2)(reversed_)])
+
+
+def a_part_twice(x):
+    h = LAYERS.Dense(2)(x)
+    return LAYERS.GRU(2)(LAYERS.Concatenate()([h, h]))
+
+
+def layer_of_a_strange_name(x):
+    h = LAYERS.GRU(3, return_sequences=True)(LAYERS.Conv1D(3, 2)(x))
+    mean = LAYERS.GlobalAveragePooling1D(name="after_2_steps")(h)
+    return LAYERS.Add()([mean, LAYERS.GlobalMaxPooling1D()(h)])
+
+
+def of_a_model_inside(x):
+    inputs = LAYERS.Input((None, CHANNELS))
+    inside = keras.Model(inputs, LAYERS.GlobalAveragePooling1D()(every_step()(inputs)))
+    return LAYERS.Dense(2)(inside(x))
+
+
+def flattened_at_the_end(x):
+    return LAYERS.Flatten()(every_step(2)(x))
+
+
+def flattened_in_each_step(x):
+    return LAYERS.TimeDistributed(LAYERS.Flatten())(every_step(2)(x))
+
+
+BRANCHES = [
+    *(residual, mixed, pointwise, parts_in_another_order, a_part_twice, layer_of_a_strange_name),
+    *(of_a_model_inside, flattened_at_the_end, flattened_in_each_step),
+]
+
+
 def answers_of_other_windows(x):
     """Each has its last answer after the last step."""
     h = every_step()(x)
@@ -118,7 +161,7 @@ def last_of_a_convolution(x):
 
 @needs_tflm
 @pytest.mark.parametrize("quantization", FORMATS)
-@pytest.mark.parametrize("body", [residual, mixed, answers_of_other_windows, last_of_a_convolution])
+@pytest.mark.parametrize("body", [*BRANCHES, answers_of_other_windows, last_of_a_convolution])
 def test_branches_of_convolutions_are_computed_everywhere_as_in_keras(body, quantization):
     inputs = LAYERS.Input((STEPS, CHANNELS))
     check_everywhere(drawn(keras.Model(inputs, body(inputs)), spread=0.25), quantization)
@@ -135,6 +178,35 @@ def test_sequences_of_unequal_length_are_answered_as_in_keras(name):
         np.testing.assert_allclose(answer, answers_of(model, one[np.newaxis])[0], atol=0.03)
     compiled = export.convert_c(model, sequences())
     np.testing.assert_array_equal(compiled.predict(x), deployed.predict(x))
+
+
+@needs_tflm
+@pytest.mark.parametrize("quantization", FORMATS)
+@pytest.mark.parametrize("chain", ["valid, at every step", "at the end", "strides"])
+def test_every_answer_to_sequences_of_unequal_length_is_keras_s(chain, quantization):
+    layers = {
+        "valid, at every step": [LAYERS.Conv1D(4, 3), every_step()],
+        "at the end": [every_step(), LAYERS.Conv1D(3, 3)],
+        "strides": [LAYERS.Conv1D(4, 4, strides=3, padding="causal"), every_step()],
+    }
+    model = sequential(*layers[chain], steps=None, spread=0.25)
+    x = [one[:length] for one, length in zip(sequences(), (12, 7, 9), strict=False)]
+    allowed = {None: 1e-5, "int16x8": 0.05, "int8": 0.4}[quantization]
+    answers = export.convert(model, x, quantization=quantization).predict(x)
+    for one, answer in zip(x, answers, strict=True):
+        np.testing.assert_allclose(answer, answers_of(model, one[np.newaxis])[0], atol=allowed)
+
+
+@pytest.mark.parametrize("steps", [11, 13, 24])
+@pytest.mark.parametrize("body", [flattened_at_the_end, of_a_model_inside])
+def test_other_lengths_than_layers_depend_on_are_refused(body, steps):
+    inputs = LAYERS.Input((STEPS, CHANNELS))
+    model = keras.Model(inputs, body(inputs))
+    deployed = export.convert(model, quantization=None)
+    with pytest.raises(ValueError, match=r"expected numbers of shape \(batch, 12, 3\)"):
+        deployed.predict(sequences(2, steps=steps))
+    with pytest.raises(ValueError, match="Layers of it depend on that number"):
+        deployed.predict([sequences(2, steps=n)[0] for n in (12, steps)])
 
 
 @st.composite
@@ -222,6 +294,14 @@ REFUSED = {
             FastGRNN(4),
         ],
         "it pads what comes after a layer without padding, before strides",
+    ),
+    "pooling of each step": (
+        lambda: [every_step(), LAYERS.TimeDistributed(LAYERS.GlobalMaxPooling1D())],
+        "runs the GlobalMaxPooling1D in it on each step for itself; use it without",
+    ),
+    "mean behind a mask": (
+        lambda: [LAYERS.Masking(), every_step(), LAYERS.GlobalAveragePooling1D()],
+        "behind masking its windows take padded steps in",
     ),
     "a softmax before strides": (
         lambda: [LAYERS.Dense(4, "softmax"), LAYERS.MaxPooling1D(2), FastGRNN(4)],
