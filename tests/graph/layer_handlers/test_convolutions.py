@@ -16,6 +16,7 @@ from small_models import (
 )
 
 from keras_fastgrnn import FastGRNN, export, keras
+from keras_fastgrnn.keras_api import IS_TF_KERAS
 from keras_fastgrnn.quantization import quantize_aware
 
 LAYERS = keras.layers
@@ -295,10 +296,6 @@ REFUSED = {
         ],
         "it pads what comes after a layer without padding, before strides",
     ),
-    "pooling of each step": (
-        lambda: [every_step(), LAYERS.TimeDistributed(LAYERS.GlobalMaxPooling1D())],
-        "runs the GlobalMaxPooling1D in it on each step for itself; use it without",
-    ),
     "mean behind a mask": (
         lambda: [LAYERS.Masking(), every_step(), LAYERS.GlobalAveragePooling1D()],
         "behind masking its windows take padded steps in",
@@ -308,6 +305,13 @@ REFUSED = {
         "a softmax before strides; leave it out",
     ),
 }
+
+
+if not IS_TF_KERAS:  # which builds no such model
+    REFUSED["pooling of each step"] = (
+        lambda: [every_step(), LAYERS.TimeDistributed(LAYERS.GlobalMaxPooling1D())],
+        "runs the GlobalMaxPooling1D in it on each step for itself; use it without",
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Layer 'conv1d.*was passed an input with a mask")
