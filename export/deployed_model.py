@@ -75,7 +75,7 @@ class DeployedModel:
             agreement = compare(*lowered.at_fed_steps(answers), len(integers))
             exactness = self._exactness(integers, outputs) if is_integer else None
         elif is_integer:
-            steps = None if self._frames is None else graph.feeding.steps(self._frames)
+            steps = None if self._frames is None else graph.feeding.answer.steps(self._frames)
             integers = Sequences(drawn_inputs(graph, steps))
             exactness = self._exactness(integers, reference.run(graph, integers))
         self.report: Report = describe(
@@ -94,7 +94,7 @@ class DeployedModel:
     def _subgraphs(self, is_explicit: bool) -> list[Subgraph]:
         if self._frames is None:
             return streaming(self.graph, is_explicit)
-        steps = self.graph.feeding.steps(self._frames)
+        steps = self.graph.feeding.answer.steps(self._frames)
         return sequence(self.graph, steps, self._returns_sequences, is_explicit)
 
     def _by_invoke(self, inputs, outputs) -> tuple[np.ndarray, np.ndarray]:

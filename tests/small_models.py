@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_fastgrnn import export, keras
+from keras_fastgrnn import FastGRNN, export, keras
 from keras_fastgrnn.export.tflm.interpreter import is_available
 
 STEPS, CHANNELS = 12, 3
@@ -18,6 +18,11 @@ def sequential(*layers, steps=STEPS, channels=CHANNELS, seed=0, spread=0.4):
     """A Sequential model of these layers, every weight drawn from N(0, spread)."""
     model = keras.Sequential([keras.layers.Input((steps, channels)), *layers])
     return drawn(model, seed, spread)
+
+
+def every_step(units=4):
+    """A FastGRNN that answers at every step."""
+    return FastGRNN(units, return_sequences=True)
 
 
 def drawn(model, seed=0, spread=0.4):

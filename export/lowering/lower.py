@@ -104,8 +104,8 @@ def _notes_on_feeding(graph: Graph, steps: int | None) -> list[str]:
             f"A step takes {feeding.frames} frames of the data at once, one after the other, the "
             "oldest first, since layers stride over them."
         )
-    if feeding.unanswered:
-        first = feeding.unanswered
+    first = feeding.answer.late
+    if first:
         answers = (
             "answer to the first step" if first == 1 else f"answers to the first {first} steps"
         )
@@ -114,7 +114,7 @@ def _notes_on_feeding(graph: Graph, steps: int | None) -> list[str]:
             "next answer is Keras's first."
         )
     lengths = [steps] if steps else range(feeding.shortest, feeding.shortest + feeding.frames)
-    missing = {feeding.frames * feeding.steps(length) - length for length in lengths}
+    missing = {feeding.frames * feeding.answer.steps(length) - length for length in lengths}
     if max(missing) > 0:
         exactly = "" if len(missing) == 1 else "as many as the last step needs, at most "
         notes.append(

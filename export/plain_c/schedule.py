@@ -73,8 +73,7 @@ def step_schedule(graph: Graph) -> Schedule:
         graph: Integer graph.
     """
     loops = _loops(graph, _computed_for_states(graph))
-    delays = _delay_lines(graph)
-    states = [state for state in graph.states if state not in delays]
+    delays, states = _delay_lines(graph), _other_states(graph)
     buffered = [state for state in states if _needs_buffer(state, loops)]
     kept = {tensor for state in states for tensor in (state.before, state.after)}
     moved_on = {part for delay in delays for part in delay.newest}
@@ -167,8 +166,7 @@ def _with_delay_lines(graph: Graph) -> Graph:
 def _with_parts(graph: Graph) -> Graph:
     """Returns the graph without a CONCATENATION but one that is the output or a state."""
     parts: dict[Tensor, list[Tensor]] = {}
-    lines = _delay_lines(graph)
-    kept = {*graph.outputs, *(state.after for state in graph.states if state not in lines)}
+    kept = {*graph.outputs, *(state.after for state in _other_states(graph))}
     ops: list[Op] = []
     for op in graph.ops:
         operator = operator_of(op.kind)
@@ -193,11 +191,14 @@ def _delay_lines(graph: Graph) -> list[DelayLine]:
     return [state for state in graph.states if isinstance(state, DelayLine)]
 
 
+def _other_states(graph: Graph) -> list[State]:
+    return [state for state in graph.states if not isinstance(state, DelayLine)]
+
+
 def _computed_for_states(graph: Graph) -> list[Tensor]:
     """What a step computes to be kept."""
-    lines = _delay_lines(graph)
-    after = [state.after for state in graph.states if state not in lines]
-    return [*after, *(part for line in lines for part in line.newest)]
+    after = [state.after for state in _other_states(graph)]
+    return [*after, *(part for line in _delay_lines(graph) for part in line.newest)]
 
 
 def _slices(op: Op, parts: dict[Tensor, list[Tensor]]) -> list[Op]:
@@ -282,9 +283,8 @@ def _kept_for_output(graph: Graph) -> list[State]:
 
 def _kept(graph: Graph) -> set[Tensor]:
     """What is there after a step, for the output."""
-    lines = _delay_lines(graph)
-    states = {state.after for state in graph.states if state not in lines}
-    return states.union(*(line.newest for line in lines if line.holds_newest))
+    states = {state.after for state in _other_states(graph)}
+    return states.union(*(line.newest for line in _delay_lines(graph) if line.holds_newest))
 
 
 def with_logits(graph: Graph) -> Graph:

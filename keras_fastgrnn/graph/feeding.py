@@ -49,6 +49,24 @@ class Pace:
     windows: tuple[Window, ...] = ()
     length: int | None = None
 
+    def answers(self, frames: int) -> int:
+        """Returns how many frames of it Keras computes for a sequence.
+
+        Args:
+            frames: Integer, the length of the sequence.
+        """
+        for window in self.windows:
+            frames = window.answers(frames)
+        return frames
+
+    def steps(self, frames: int) -> int:
+        """Returns how many steps a device, which computes one frame of it a step, runs for it.
+
+        Args:
+            frames: Integer, the length of the sequence.
+        """
+        return self.answers(frames) + self.late
+
 
 # One frame a step, from the first on.
 EVERY_FRAME = Pace()
@@ -59,39 +77,19 @@ class Feeding:
     """How a device is fed.
 
     Attributes:
-        frames: Integer, how many frames a step takes.
-        unanswered: Integer, how many steps at the start of a sequence have no answer in Keras.
-        windows: Tuple of `Window`, as of the `Pace` of the answer.
+        frames: Integer, how many frames of the input a step takes.
+        answer: `Pace` of what the model answers.
         length: Integer, how many frames a sequence has, where layers depend on that, or `None`.
     """
 
     frames: int = 1
-    unanswered: int = 0
-    windows: tuple[Window, ...] = ()
+    answer: Pace = EVERY_FRAME
     length: int | None = None
-
-    def answers(self, frames: int) -> int:
-        """Returns how many steps Keras computes for a sequence.
-
-        Args:
-            frames: Integer, the length of the sequence.
-        """
-        for window in self.windows:
-            frames = window.answers(frames)
-        return frames
-
-    def steps(self, frames: int) -> int:
-        """Returns how many steps a device runs for a sequence.
-
-        Args:
-            frames: Integer, the length of the sequence.
-        """
-        return self.answers(frames) + self.unanswered
 
     @property
     def shortest(self) -> int:
         """How many frames a sequence must have to be answered."""
-        return next(frames for frames in itertools.count(1) if self.answers(frames))
+        return next(frames for frames in itertools.count(1) if self.answer.answers(frames))
 
     def fed(self, x: Sequences) -> Sequences:
         """Returns what a device is fed at each step: its frames, one after the other.
@@ -101,9 +99,9 @@ class Feeding:
         Args:
             x: `Sequences` of frames.
         """
-        if not self.windows:
+        if not self.answer.windows:
             return x
-        steps = np.array([self.steps(int(length)) for length in x.lengths])
+        steps = np.array([self.answer.steps(int(length)) for length in x.lengths])
         count, channels = self.frames * steps.max(), x.values.shape[-1]
         values = np.zeros((len(x), count, channels), x.values.dtype)
         given = x.values[:, :count]

@@ -144,7 +144,7 @@ class GivenSequences:
         ordered = [outputs[row] for row in self.places]
         if not every_step:
             return _real_values(np.stack([one[-1] for one in ordered]), output)
-        ordered = [_real_values(one[self._feeding.unanswered :], output) for one in ordered]
+        ordered = [_real_values(one[self._feeding.answer.late :], output) for one in ordered]
         if self._masking is None or self._masks is None:
             return _stacked(ordered)
         first = _real_values(reference.answer_to_nothing(graph)[np.newaxis], output)

@@ -56,9 +56,8 @@ def trace(model) -> Graph:
             refuse_layers([f"{call.title}: {error}."])
         _check_constants(graph.ops[before:], call.layer)
     graph.outputs = [values[answer.name].tensor]
-    pace = values[answer.name].pace
     length = length if depends_on_length else None
-    graph.feeding = Feeding(frames, pace.late, pace.windows, length)
+    graph.feeding = Feeding(frames, values[answer.name].pace, length)
     return graph
 
 
@@ -80,13 +79,12 @@ def _depends_on_length(call: Call, values: dict[str, Symbol], length: int | None
     paces = {values[source.name].pace for source in call.sources}
     if len(paces) == 1:
         return needs_length(call)
-    if length is not None and len(output_of(call.layer).shape) == 2:
-        ends = {Feeding(pace.frames, pace.late, pace.windows).steps(length) for pace in paces}
-        if len(ends) == 1:
-            return True
-    raise UnfitInputsError(
-        "what it joins comes after windows of other frames; let the branches have the same"
-    )
+    is_of_steps = len(output_of(call.layer).shape) > 2
+    if is_of_steps or length is None or len({pace.steps(length) for pace in paces}) > 1:
+        raise UnfitInputsError(
+            "what it joins comes after windows of other frames; let the branches have the same"
+        )
+    return True
 
 
 def _traced(call: Call, values: dict[str, Symbol]) -> Symbol:

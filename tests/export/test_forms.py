@@ -5,7 +5,7 @@ On sequences of 20 steps of 6 channels, with FastGRNN(8) and Dense(3) where a na
 
 import numpy as np
 import pytest
-from small_models import answers_of, drawn, needs_tflm
+from small_models import answers_of, drawn, every_step, needs_tflm
 
 from keras_fastgrnn import FastGRNN, FastGRNNCell, export, keras
 
@@ -31,10 +31,6 @@ def after(*layers):
     return lambda: sequential(FastGRNN(8), *layers, head=False)
 
 
-def every_step(units=8):
-    return FastGRNN(units, return_sequences=True)
-
-
 def head(value):
     return LAYERS.Dense(3)(value)
 
@@ -45,7 +41,7 @@ def autoencoder(x):
 
 
 def attention(x):
-    h = every_step()(x)
+    h = every_step(8)(x)
     weights = LAYERS.Softmax(axis=1)(LAYERS.Dense(1)(h))
     return head(LAYERS.Dot(axes=1)([h, weights]))
 
@@ -106,8 +102,8 @@ TAKEN = {
     "Dense relu before": before(LAYERS.Dense(6, "relu")),
     "Dense relu, Dense": after(LAYERS.Dense(6, "relu"), LAYERS.Dense(3)),
     "use_bias=False": after(LAYERS.Dense(3, use_bias=False)),
-    "return_sequences": lambda: sequential(every_step()),
-    "stacked": lambda: sequential(every_step(), FastGRNN(8)),
+    "return_sequences": lambda: sequential(every_step(8)),
+    "stacked": lambda: sequential(every_step(8), FastGRNN(8)),
     "RNN of cells": lambda: sequential(LAYERS.RNN([FastGRNNCell(8), FastGRNNCell(8)])),
     "GRU": lambda: sequential(LAYERS.GRU(8)),
     "LSTM": lambda: sequential(LAYERS.LSTM(8)),
@@ -120,7 +116,7 @@ TAKEN = {
     "Dense leaky_relu": after(LAYERS.Dense(6, "leaky_relu"), LAYERS.Dense(3)),
     "Dense hard_sigmoid": after(LAYERS.Dense(3, "hard_sigmoid")),
     "TimeDistributed(Dense)": lambda: sequential(
-        every_step(), LAYERS.TimeDistributed(LAYERS.Dense(3)), head=False
+        every_step(8), LAYERS.TimeDistributed(LAYERS.Dense(3)), head=False
     ),
     "BatchNormalization first": before(LAYERS.BatchNormalization()),
     "BatchNormalization between": after(LAYERS.BatchNormalization(), LAYERS.Dense(3)),
@@ -128,7 +124,7 @@ TAKEN = {
         LAYERS.Dense(8), LAYERS.BatchNormalization(), LAYERS.ReLU()
     ),
     "Masking": before(LAYERS.Masking()),
-    "h[:, -1]": lambda: functional(lambda x: head(every_step()(x)[:, -1])),
+    "h[:, -1]": lambda: functional(lambda x: head(every_step(8)(x)[:, -1])),
     "Flatten after the last step": after(LAYERS.Flatten(), LAYERS.Dense(3)),
     "Activation(softmax)": after(LAYERS.Dense(3), LAYERS.Activation("softmax")),
     "Softmax": after(LAYERS.Dense(3), LAYERS.Softmax()),
@@ -170,9 +166,9 @@ TAKEN = {
     "Conv1D of one step": before(LAYERS.Conv1D(8, 1)),
     "MaxPooling1D": before(LAYERS.MaxPooling1D(2)),
     "AveragePooling1D": before(LAYERS.AveragePooling1D(2)),
-    "GlobalAveragePooling1D": lambda: sequential(every_step(), LAYERS.GlobalAveragePooling1D()),
-    "GlobalMaxPooling1D": lambda: sequential(every_step(), LAYERS.GlobalMaxPooling1D()),
-    "Flatten of a sequence": lambda: sequential(every_step(), LAYERS.Flatten()),
+    "GlobalAveragePooling1D": lambda: sequential(every_step(8), LAYERS.GlobalAveragePooling1D()),
+    "GlobalMaxPooling1D": lambda: sequential(every_step(8), LAYERS.GlobalMaxPooling1D()),
+    "Flatten of a sequence": lambda: sequential(every_step(8), LAYERS.Flatten()),
 }
 
 NO_EXPORTER = "there is no exporter for this layer; use"
@@ -195,7 +191,7 @@ REFUSED = {
         "it reads the sequence from its end; use the forward layer alone",
     ),
     "Lambda of the last step": (
-        lambda: sequential(every_step(), LAYERS.Lambda(lambda h: h[:, -1])),
+        lambda: sequential(every_step(8), LAYERS.Lambda(lambda h: h[:, -1])),
         NO_EXPORTER,
     ),
     "Reshape of the input": (

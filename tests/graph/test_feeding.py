@@ -33,9 +33,9 @@ def test_answers_are_as_many_as_keras_gives(name):
     feeding = trace(model).feeding
     for steps in range(feeding.shortest, 40):
         answered = model.compute_output_shape((1, steps, 3))[1]
-        assert feeding.answers(steps) == answered
-        assert feeding.steps(steps) == answered + feeding.unanswered
-    assert feeding.shortest == 1 or feeding.answers(feeding.shortest - 1) == 0
+        assert feeding.answer.answers(steps) == answered
+        assert feeding.answer.steps(steps) == answered + feeding.answer.late
+    assert feeding.shortest == 1 or feeding.answer.answers(feeding.shortest - 1) == 0
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_answers_are_as_many_as_keras_gives(name):
 )
 def test_first_answer_comes_as_soon_as_its_frames_have(name, frames, unanswered):
     feeding = trace(model_of(name)).feeding
-    assert (feeding.frames, feeding.unanswered) == (frames, unanswered)
+    assert (feeding.frames, feeding.answer.late) == (frames, unanswered)
 
 
 def test_frames_of_a_step_lie_one_after_another_and_padding_is_zero():

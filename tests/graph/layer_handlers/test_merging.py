@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_models import CHANNELS, STEPS, check_everywhere, drawn, needs_tflm, sequences
+from small_models import CHANNELS, STEPS, check_everywhere, drawn, every_step, needs_tflm, sequences
 
 from keras_fastgrnn import FastGRNN, export, keras
 from keras_fastgrnn.errors import UnsupportedOperatorError
@@ -15,10 +15,6 @@ FORMATS = [None, "int16x8", "int8"]
 def functional(body):
     inputs = LAYERS.Input((STEPS, CHANNELS))
     return drawn(keras.Model(inputs, body(inputs)), spread=0.25)
-
-
-def every_step(units):
-    return FastGRNN(units, return_sequences=True)
 
 
 def classified(value):

@@ -1,16 +1,12 @@
 """Pooling over some frames and over all of them."""
 
 import pytest
-from small_models import check_everywhere, needs_tflm, sequential
+from small_models import check_everywhere, every_step, needs_tflm, sequential
 
 from keras_fastgrnn import FastGRNN, export, keras
 
 LAYERS = keras.layers
 FORMATS = [None, "int16x8", "int8"]
-
-
-def every_step(units=4):
-    return FastGRNN(units, return_sequences=True)
 
 
 CHAINS = {
